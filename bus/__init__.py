@@ -1,0 +1,1 @@
+"""The language: nouns, events, subjects, and the bus they travel on."""

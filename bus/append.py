@@ -1,0 +1,92 @@
+"""How an append's unknown outcome becomes a known one: read back, compare, send the same bytes again.
+
+Rule of this room: absent on read-back is not "not written"; only an accepted fence or a found hash decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from bus.codec import Foreign, Unreadable, decode
+from bus.events import Event
+from bus.nouns import Position
+from bus.port import Bus, Fence, Fenced, Message, NoAnswer, OutcomeUnknown, Record
+
+unknown_s = 60.0
+"""How long an outcome may stay unknown before the writer gives its log up."""
+pause_s = 0.25
+"""Between two tries."""
+
+
+async def append_surely(bus: Bus, messages: Sequence[Message], fence: Fence) -> Position:
+    """Append, and know that it is done: the position of the last message.
+
+    A refused or unanswered append is looked for in the log: found, it landed; something foreign there, the fence moves
+    over it; another term's events there, Fenced is raised. Raises OutcomeUnknown after 60 s without an answer.
+    """
+    deadline = asyncio.get_running_loop().time() + unknown_s
+    while True:
+        try:
+            return await bus.append(messages, fence)
+        except Fenced:
+            landed, fence = await _read_back(bus, messages, fence, deadline)
+            if landed is not None:
+                return landed
+        except OutcomeUnknown:
+            _check(deadline, "no answer to the append")
+            await asyncio.sleep(pause_s)
+
+
+async def _read_back(
+    bus: Bus, messages: Sequence[Message], fence: Fence, deadline: float
+) -> tuple[Position | None, Fence]:
+    newest = await _newest(bus, fence, deadline)
+    if newest is None or newest.position <= fence.last:
+        raise Fenced(f"{fence.log}: the stream is behind position {fence.last}")
+    mine = decode(messages[0].subject, messages[0].body, 0)
+    moved = fence.last
+    async for record in _between(bus, fence, newest.position):
+        if record.body == messages[0].body and record.subject == messages[0].subject:
+            return Position(record.position + len(messages) - 1), fence
+        if _extends(record, mine):
+            raise Fenced(f"{fence.log}: position {record.position} was written by another instance")
+        moved = record.position
+    return None, fence._replace(last=moved)
+
+
+async def _newest(bus: Bus, fence: Fence, deadline: float) -> Record | None:
+    while True:
+        try:
+            return await bus.last(fence.log)
+        except NoAnswer:
+            _check(deadline, "no answer to the read-back")
+            await asyncio.sleep(pause_s)
+
+
+async def _between(bus: Bus, fence: Fence, end: Position) -> AsyncGenerator[Record, None]:
+    following = bus.follow(fence.log, after=fence.last)
+    try:
+        async for records in following:
+            for record in records:
+                yield record
+                if record.position >= end:
+                    return
+    finally:
+        await following.aclose()
+
+
+def _extends(record: Record, mine: Event) -> bool:
+    """Whether a record takes the place in the chain that the event we want to append would have."""
+    try:
+        event = decode(record.subject, record.body, record.position)
+    except Foreign:
+        return False
+    except Unreadable as unreadable:
+        event = unreadable.event
+    return (event.n, event.prev) == (mine.n, mine.prev)
+
+
+def _check(deadline: float, what: str) -> None:
+    if asyncio.get_running_loop().time() >= deadline:
+        raise OutcomeUnknown(f"{what} for {unknown_s:g} s")

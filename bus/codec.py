@@ -1,0 +1,161 @@
+"""Events as bytes and back: MessagePack maps, typed by the classes of `bus.events`.
+
+Rule of this room: bytes from the bus are not trusted; whatever is wrong with them is one of two errors.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, cast
+
+import msgpack
+import msgspec
+
+from bus.events import FACTS, UPCASTS, Event, Fact
+from bus.nouns import Now, Position, RequestId, TraceId
+from bus.subjects import Author, SubjectError, parse_author, parse_subject, subject_of
+
+event_bytes_max = 512 * 1024
+"""One event, encoded."""
+
+
+class Foreign(ValueError):
+    """A message that is nobody's event: garbage, or a body that does not belong to its subject."""
+
+
+class Unreadable(ValueError):
+    """An event whose type, version or fields this release does not know. What could be read of it is in `event`."""
+
+    def __init__(self, message: str, event: Event, type_: str, version: int) -> None:
+        super().__init__(message)
+        self.event, self.type, self.version = event, type_, version
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    v: int
+    type: str
+    by: str
+    to: str
+    at: int
+    data: dict[str, Any]
+    n: int = 0
+    prev: bytes = b""
+    epoch: int = 0
+    last: bool = False
+    heard: int = 0
+    cause: int | None = None
+    actor: str | None = None
+    trace: str | None = None
+    request: str | None = None
+
+
+class _Unknown(Fact, frozen=True):
+    """Stands for a fact that could not be read."""
+
+
+_Unknown.type, _Unknown.version, _Unknown.said = "event.unknown", 0, ""
+
+
+def encode(event: Event) -> bytes:
+    """The body of an event. Raises ValueError above 512 KiB."""
+    fields: dict[str, Any] = {
+        "v": event.fact.version,
+        "type": event.fact.type,
+        "by": str(event.by),
+        "to": event.to,
+        "at": event.at,
+        "data": msgspec.to_builtins(event.fact),
+    }
+    if event.n:
+        fields |= {"n": event.n, "prev": event.prev, "epoch": event.epoch, "last": event.last, "heard": event.heard}
+    for name in ("cause", "actor", "trace", "request"):
+        value = getattr(event, name)
+        if value is not None:
+            fields[name] = value
+    body: bytes = msgpack.packb(fields)
+    if len(body) > event_bytes_max:
+        raise ValueError(f"{event.type} is {len(body)} bytes, at most {event_bytes_max} are allowed")
+    return body
+
+
+def decode(subject: str, body: bytes, position: int) -> Event:
+    """The event in a message.
+
+    Raises Foreign if it is none, Unreadable if it is one this release cannot read.
+    """
+    try:
+        envelope = msgspec.convert(_unpack(body), _Envelope)
+        author = parse_author(envelope.by)
+    except (SubjectError, msgspec.ValidationError) as error:
+        raise Foreign(f"{subject} #{position}: {error}") from None
+    said = f"{envelope.by}.{envelope.type}.{envelope.to}"
+    if subject.count(".") != 5 or subject.partition(".")[2] != said:
+        raise Foreign(f"{subject} #{position}: its body says {said}")
+    return _event(author, envelope, position)
+
+
+def _unpack(body: bytes) -> Any:
+    if len(body) > event_bytes_max:
+        raise SubjectError(f"{len(body)} bytes")
+    try:
+        return msgpack.unpackb(body)
+    except (ValueError, RecursionError) as error:  # every error of msgpack's is a ValueError
+        raise SubjectError(f"not MessagePack ({type(error).__name__})") from None
+
+
+def _event(author: Author, envelope: _Envelope, position: int) -> Event:
+    try:
+        return _typed(author, envelope, position, _fact(envelope.type, envelope.v, envelope.data))
+    except (_NotKnown, msgspec.ValidationError) as error:
+        event = _typed(author, envelope, position, _Unknown())
+        raise Unreadable(str(error), event, envelope.type, envelope.v) from None
+
+
+def _typed(author: Author, envelope: _Envelope, position: int, fact: Fact) -> Event:
+    return Event(
+        by=author,
+        to=envelope.to,
+        fact=fact,
+        at=Now(envelope.at),
+        n=envelope.n,
+        prev=envelope.prev,
+        epoch=envelope.epoch,
+        last=envelope.last,
+        heard=Position(envelope.heard),
+        cause=cast("Position | None", envelope.cause),
+        actor=envelope.actor,
+        trace=cast("TraceId | None", envelope.trace),
+        request=cast("RequestId | None", envelope.request),
+        position=Position(position),
+    )
+
+
+class _NotKnown(ValueError):
+    """A type or version of a newer release, or of none."""
+
+
+def _fact(type_: str, version: int, fields: dict[str, Any]) -> Fact:
+    cls = FACTS.get(type_)
+    if cls is None:
+        raise _NotKnown(f"{type_!r} is not a type of event this release knows")
+    if version > cls.version:
+        raise _NotKnown(f"{type_} version {version} was written by a newer release; this one reads up to {cls.version}")
+    while version < cls.version:
+        fields = UPCASTS[type_, version](fields)
+        version += 1
+    return msgspec.convert(fields, cls)
+
+
+def subject(cluster: str, event: Event) -> str:
+    """Where an event is published."""
+    return subject_of(cluster, event.by, event.type, event.to)
+
+
+def link(body: bytes) -> bytes:
+    """What the next event of the same author carries as `prev`."""
+    return sha256(body).digest()
+
+
+def author_of(subject_: str) -> Author:
+    """Whose log a subject belongs to. Raises SubjectError."""
+    return parse_subject(subject_).author

@@ -1,0 +1,567 @@
+"""Everything that can be said on the bus, as frozen classes with their wire names beside them.
+
+Rule of this room: a fact is in the past tense about its author; a wire name is never changed, never reused.
+Adding a field with a default needs no new version; anything else does, with one step in `UPCASTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+from bus.documents import AppSpec, JobSpec
+from bus.nouns import (
+    AgentId,
+    AppId,
+    ExecutorId,
+    FrameworkId,
+    HeldTask,
+    JobId,
+    Noun,
+    Now,
+    Offer,
+    OfferId,
+    Position,
+    Refusal,
+    RequestId,
+    Rescinded,
+    Resources,
+    RunId,
+    TaskId,
+    TaskInfo,
+    TaskStatus,
+    TraceId,
+    Unfit,
+)
+from bus.subjects import Author
+
+
+class Fact(Noun, frozen=True):
+    """The typed fields of an event: what is said, without who, when and why."""
+
+    type: ClassVar[str]
+    """The wire name, `noun.participle`."""
+    version: ClassVar[int]
+    said: ClassVar[str]
+    """Who says it to whom, for people."""
+
+
+FACTS: dict[str, type[Fact]] = {}
+"""Every fact by its wire name."""
+RETIRED: frozenset[str] = frozenset()
+"""Wire names that were in use once and may never be declared again."""
+UPCASTS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From (type, version) one step up: fields in, fields of the next version out."""
+
+F = TypeVar("F", bound=type[Fact])
+
+
+def fact(name: str, *, said: str, version: int = 1) -> Callable[[F], F]:
+    """Declare a fact under its wire name."""
+
+    def declare(cls: F) -> F:
+        assert name not in FACTS, f"{name} is declared twice"
+        assert name not in RETIRED, f"{name} is retired"
+        cls.type, cls.version, cls.said = name, version, said
+        FACTS[name] = cls
+        return cls
+
+    return declare
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact in the log, with who said it to whom, when, and why.
+
+    `n` counts the author's events from 1 without a gap and `prev` is the SHA-256 of the body of the one before
+    (32 bytes); a client's events have neither (n = 0, prev = b""). `position` is known once it is in the stream.
+    """
+
+    by: Author
+    to: str
+    fact: Fact
+    at: Now
+    n: int = 0
+    prev: bytes = b""
+    epoch: int = 0
+    last: bool = True
+    heard: Position = Position(0)
+    cause: Position | None = None
+    actor: str | None = None
+    trace: TraceId | None = None
+    request: RequestId | None = None
+    """A client's own id of what it asks, and the same id on the one event that answers it."""
+    position: Position = Position(0)
+
+    @property
+    def type(self) -> str:
+        return self.fact.type
+
+
+# ---- terms ------------------------------------------------------------------------------------------------------
+
+
+class Term(Fact, frozen=True):
+    """The author began a term: everything it wrote before is folded, every older term is refused from now on."""
+
+    epoch: int
+    node: str
+    instance: str
+
+
+@fact("leader.elected", said="master or framework, to nobody")
+class LeaderElected(Term, frozen=True):
+    """A singleton's instance leads now."""
+
+
+@fact("agent.started", said="agent, to nobody")
+class AgentStarted(Term, frozen=True):
+    """An agent process began to speak for its node."""
+
+
+@fact("executor.started", said="executor, to nobody")
+class ExecutorStarted(Term, frozen=True):
+    """An executor process began to speak for its tasks."""
+
+
+# ---- refusals ---------------------------------------------------------------------------------------------------
+
+
+@fact("request.refused", said="any owner of a log, to who asked")
+class RequestRefused(Fact, frozen=True):
+    """What was asked will not be done, and nothing was changed."""
+
+    reason: Refusal
+    message: str
+
+
+@fact("event.unreadable", said="any owner of a log, to the author of what it could not read")
+class EventUnreadable(Fact, frozen=True):
+    """An event addressed to me has a type or version I do not know, or fields that do not fit."""
+
+    unreadable: Position
+    unreadable_type: str
+    unreadable_version: int
+    message: str = ""
+
+
+# ---- agents and the master ---------------------------------------------------------------------------------------
+
+
+@fact("agent.registered", said="agent, to the master")
+class AgentRegistered(Fact, frozen=True):
+    """An agent says what it has: on every start, and whenever it hears that it was marked unreachable."""
+
+    hostname: str
+    resources: Resources
+    attributes: dict[str, str] = {}
+    tasks: tuple[HeldTask, ...] = ()
+    """Every non-terminal task; answering a mark, also the ended ones whose report the master has not acted on."""
+    answers: Position | None = None
+    """The position of the `agent.marked` this registration answers."""
+
+
+@fact("agent.admitted", said="master, to the agent")
+class AgentAdmitted(Fact, frozen=True):
+    """The agent's resources can be offered from now on."""
+
+    agent: AgentId
+    hostname: str
+    resources: Resources
+    attributes: dict[str, str] = {}
+
+
+@fact("agent.refused", said="master, to the agent")
+class AgentRefused(Fact, frozen=True):
+    """The agent's registration was turned down."""
+
+    agent: AgentId
+    reason: Refusal
+    message: str
+
+
+@fact("agent.marked", said="master, to the agent")
+class AgentMarked(Fact, frozen=True):
+    """The agent missed its pings and is unreachable; nothing it says counts until it registers in answer to this."""
+
+    agent: AgentId
+    acted_n: int
+    """The number in the agent's log of its last event the master acted on."""
+    message: str
+
+
+# ---- frameworks and offers ---------------------------------------------------------------------------------------
+
+
+@fact("framework.registered", said="framework, to the master")
+class FrameworkRegistered(Fact, frozen=True):
+    """A scheduler wants offers, on every start of its term."""
+
+    name: str
+    role: str = "*"
+    failover_timeout_s: float = 604_800.0
+    """(Marathon, Metronome: 604800 s)"""
+
+
+@fact("framework.admitted", said="master, to the framework")
+class FrameworkAdmitted(Fact, frozen=True):
+    """The framework takes part in allocation from now on; its earlier offers are void."""
+
+    framework: FrameworkId
+    name: str
+    role: str
+    failover_timeout_s: float
+
+
+@fact("framework.refused", said="master, to the framework")
+class FrameworkRefused(Fact, frozen=True):
+    """The framework's registration was turned down."""
+
+    framework: FrameworkId
+    reason: Refusal
+    message: str
+
+
+@fact("framework.disconnected", said="master, to the framework")
+class FrameworkDisconnected(Fact, frozen=True):
+    """The framework stopped answering pings: it gets no offers until it registers or is heard again."""
+
+    framework: FrameworkId
+
+
+@fact("framework.reconnected", said="master, to the framework")
+class FrameworkReconnected(Fact, frozen=True):
+    """A disconnected framework was heard again and gets offers as before."""
+
+    framework: FrameworkId
+
+
+@fact("framework.suppressed", said="framework, to the master; then the master, to nobody")
+class FrameworkSuppressed(Fact, frozen=True):
+    """The framework wants no offers until it revives. (Mesos: SUPPRESS)"""
+
+    framework: FrameworkId
+
+
+@fact("framework.revived", said="framework, to the master; then the master, to nobody")
+class FrameworkRevived(Fact, frozen=True):
+    """The framework wants offers again, without the filters it had set. (Mesos: REVIVE)"""
+
+    framework: FrameworkId
+
+
+@fact("offer.made", said="master, to the framework")
+class OfferMade(Fact, frozen=True):
+    """Resources of agents are held for the framework until it answers, all offers of one allocation together."""
+
+    framework: FrameworkId
+    role: str
+    offers: tuple[Offer, ...]
+    expires_at: Now
+
+
+@fact("offer.rescinded", said="master, to the framework")
+class OfferRescinded(Fact, frozen=True):
+    """Offers are void; what they held is free again."""
+
+    framework: FrameworkId
+    offers: tuple[OfferId, ...]
+    reason: Rescinded
+
+
+@fact("offer.declined", said="framework, to the master")
+class OfferDeclined(Fact, frozen=True):
+    """The framework does not want these offers."""
+
+    offers: tuple[OfferId, ...]
+    refuse_s: float = 5.0
+    """How long the same or less on these agents need not be offered again. (Mesos: Filters, 5 s)"""
+    unfit: tuple[Unfit, ...] = ()
+    """Why, for each app or job that waits. Empty: nothing is pending."""
+
+
+@fact("offer.accepted", said="framework, to the master")
+class OfferAccepted(Fact, frozen=True):
+    """The framework asks for tasks to be launched on offers of one agent; what is left over is declined."""
+
+    offers: tuple[OfferId, ...]
+    launch: tuple[TaskInfo, ...]
+    refuse_s: float = 5.0
+
+
+@fact("offer.recovered", said="master, to nobody")
+class OfferRecovered(Fact, frozen=True):
+    """Answered offers are closed; what no task took is free again, filtered for the framework until `filter_until`."""
+
+    framework: FrameworkId
+    offers: tuple[OfferId, ...]
+    filter_until: Now | None = None
+
+
+# ---- tasks ------------------------------------------------------------------------------------------------------
+
+
+@fact("task.launched", said="master, to the agent")
+class TaskLaunched(Fact, frozen=True):
+    """Resources of the offers are committed to a task; its agent is to launch it."""
+
+    task: TaskInfo
+    role: str
+    offers: tuple[OfferId, ...]
+
+
+@fact("task.delivered", said="agent, to the executor")
+class TaskDelivered(Fact, frozen=True):
+    """A task is handed to the executor that is to run it."""
+
+    task: TaskInfo
+    executor: ExecutorId
+    sandbox: str
+
+
+@fact("task.reported", said="executor, to its agent; agent, to the master")
+class TaskReported(Fact, frozen=True):
+    """A task has a new status."""
+
+    status: TaskStatus
+
+
+@fact("task.updated", said="master, to the framework")
+class TaskUpdated(Fact, frozen=True):
+    """A task's status changed: said once for each change, or again as the answer to a reconciliation."""
+
+    framework: FrameworkId
+    status: TaskStatus
+    agent: AgentId | None = None
+    unreachable_since: Now | None = None
+
+
+@fact("task.reconciled", said="framework, to the master")
+class TaskReconciled(Fact, frozen=True):
+    """The framework asks for the status of tasks; of all its tasks if it names none. (Mesos: RECONCILE)"""
+
+    tasks: tuple[TaskId, ...] = ()
+
+
+@fact("kill.requested", said="client, to the framework; framework, to the master")
+class KillRequested(Fact, frozen=True):
+    """A task shall be killed."""
+
+    task: TaskId
+    grace_s: float | None = None
+
+
+@fact("kill.directed", said="master, to the agent")
+class KillDirected(Fact, frozen=True):
+    """The task's agent is to kill it."""
+
+    task: TaskId
+    grace_s: float | None = None
+
+
+@fact("kill.delivered", said="agent, to the executor")
+class KillDelivered(Fact, frozen=True):
+    """The executor is to kill a task: SIGTERM, and SIGKILL once the grace is over."""
+
+    task: TaskId
+    grace_s: float | None = None
+
+
+@fact("sandbox.collected", said="agent, to nobody")
+class SandboxCollected(Fact, frozen=True):
+    """The files of an ended task are old enough to be deleted. (Mesos: gc_delay)"""
+
+    task: TaskId
+
+
+# ---- what clients ask -------------------------------------------------------------------------------------------
+
+
+@fact("scheduler.located", said="client, to the framework")
+class SchedulerLocated(Fact, frozen=True):
+    """The client learned how to reach the scheduler: step 1."""
+
+    framework: FrameworkId
+    through: str
+    """How it learned: the component that told."""
+
+
+@fact("app.requested", said="client, to marathon")
+class AppRequested(Fact, frozen=True):
+    """An app shall be created, or exist as `app` from now on if `update`."""
+
+    app: AppSpec
+    update: bool = False
+
+
+@fact("scale.requested", said="client, to marathon")
+class ScaleRequested(Fact, frozen=True):
+    """An app shall have another number of instances."""
+
+    app: AppId
+    instances: int
+
+
+@fact("restart.requested", said="client, to marathon")
+class RestartRequested(Fact, frozen=True):
+    """Every instance of an app shall be replaced."""
+
+    app: AppId
+
+
+@fact("removal.requested", said="client, to marathon or metronome")
+class RemovalRequested(Fact, frozen=True):
+    """An app or a job shall be no more."""
+
+    app: AppId | None = None
+    job: JobId | None = None
+    stop_runs: bool = False
+    """A job's active runs may be stopped for it. (Metronome: stopCurrentJobRuns)"""
+
+
+@fact("job.requested", said="client, to metronome")
+class JobRequested(Fact, frozen=True):
+    """A job shall be created, or exist as `job` from now on if `update`."""
+
+    job: JobSpec
+    update: bool = False
+
+
+@fact("run.requested", said="client, to metronome")
+class RunRequested(Fact, frozen=True):
+    """A job shall run now."""
+
+    job: JobId
+
+
+@fact("stop.requested", said="client, to metronome")
+class StopRequested(Fact, frozen=True):
+    """An active run shall be stopped."""
+
+    job: JobId
+    run: RunId
+
+
+# ---- marathon ---------------------------------------------------------------------------------------------------
+
+
+@fact("app.specified", said="marathon, to the client")
+class AppSpecified(Fact, frozen=True):
+    """An app exists in this version; instances of other versions are to be replaced."""
+
+    app: AppSpec
+    app_version: str
+    """(Marathon: ISO-8601 UTC with milliseconds)"""
+    changed: str
+    """What the request was: created, updated, scaled or restarted."""
+
+
+@fact("app.removed", said="marathon, to the client")
+class AppRemoved(Fact, frozen=True):
+    """An app is wanted no more; its instances are to be killed."""
+
+    app: AppId
+
+
+@fact("instance.scheduled", said="marathon, to nobody")
+class InstanceScheduled(Fact, frozen=True):
+    """An instance of an app is wanted and waits for an offer."""
+
+    app: AppId
+    task: TaskId
+    app_version: str
+    replaces: TaskId | None = None
+
+
+@fact("instance.dismissed", said="marathon, to nobody")
+class InstanceDismissed(Fact, frozen=True):
+    """An instance is wanted no more: forgotten if it still waited, else to be killed."""
+
+    app: AppId
+    task: TaskId
+    reason: str
+
+
+@fact("app.updated", said="marathon, to the client who last changed the app")
+class AppUpdated(Fact, frozen=True):
+    """One instance of an app changed: step 12."""
+
+    app: AppId
+    status: TaskStatus
+    agent: AgentId | None = None
+    instances: int = 0
+    running: int = 0
+    """How many of the wanted instances run, this change included."""
+    delay_until: Now | None = None
+    """The app launches nothing before this, after a failure. (Marathon: backoffSeconds)"""
+
+
+# ---- metronome --------------------------------------------------------------------------------------------------
+
+
+@fact("job.specified", said="metronome, to the client")
+class JobSpecified(Fact, frozen=True):
+    """A job exists as described."""
+
+    job: JobSpec
+    changed: str
+    """What the request was: created or updated."""
+
+
+@fact("job.removed", said="metronome, to the client")
+class JobRemoved(Fact, frozen=True):
+    """A job is no more; its finished runs stay known."""
+
+    job: JobId
+
+
+@fact("run.created", said="metronome, to the client or nobody")
+class RunCreated(Fact, frozen=True):
+    """A run of a job begins: wanted now, or by a schedule for the nominal time."""
+
+    job: JobId
+    run: RunId
+    schedule: str | None = None
+    nominal: Now | None = None
+
+
+@fact("schedule.skipped", said="metronome, to nobody")
+class ScheduleSkipped(Fact, frozen=True):
+    """A firing did not lead to a run."""
+
+    job: JobId
+    schedule: str
+    nominal: Now
+    reason: str
+
+
+@fact("attempt.scheduled", said="metronome, to nobody")
+class AttemptScheduled(Fact, frozen=True):
+    """A run wants a task and waits for an offer: the first, or another after a failure."""
+
+    job: JobId
+    run: RunId
+    task: TaskId
+
+
+@fact("run.stopped", said="metronome, to the client")
+class RunStopped(Fact, frozen=True):
+    """An active run is wanted no more; its task is to be killed."""
+
+    job: JobId
+    run: RunId
+    reason: str
+
+
+@fact("run.updated", said="metronome, to the client who asked for the run")
+class RunUpdated(Fact, frozen=True):
+    """A run's state changed, or its task's: step 12."""
+
+    job: JobId
+    run: RunId
+    state: str
+    """INITIAL, STARTING, ACTIVE, SUCCESS or FAILED. (Metronome: JobRunStatus)"""
+    status: TaskStatus | None = None
+    agent: AgentId | None = None
+    message: str = ""

@@ -1,0 +1,326 @@
+"""The things Busbar speaks about: ids, times, resources, offers, tasks.
+
+Rule of this room: nouns are frozen, whole-numbered and know no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+TaskId = NewType("TaskId", str)
+AgentId = NewType("AgentId", str)
+ExecutorId = NewType("ExecutorId", str)
+FrameworkId = NewType("FrameworkId", str)
+OfferId = NewType("OfferId", str)
+AppId = NewType("AppId", str)
+JobId = NewType("JobId", str)
+RunId = NewType("RunId", str)
+RequestId = NewType("RequestId", str)
+TraceId = NewType("TraceId", str)
+
+Position = NewType("Position", int)
+"""A place in the stream; the first event is at 1, 0 means before everything."""
+Now = NewType("Now", int)
+"""Microseconds since 1970-01-01 UTC."""
+
+second = 1_000_000
+"""Microseconds in a second, the unit of `Now`."""
+
+ID_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""What a component may be called: it becomes a token of a subject."""
+NOBODY = "_"
+"""The addressee of an event that speaks to nobody in particular."""
+MASTER = "main"
+"""The id of the master's log: one name, whoever leads."""
+
+Ranges = tuple[tuple[int, int], ...]
+"""Inclusive, ascending, disjoint, e.g. `((31000, 31004), (31010, 31010))`."""
+
+
+class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A frozen value with named fields."""
+
+
+def normal(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """The same numbers as ascending, disjoint, maximal ranges."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        elif low <= high:
+            merged.append((low, high))
+    return tuple(merged)
+
+
+def without(ranges: Ranges, taken: Ranges) -> Ranges:
+    """The numbers in `ranges` that are not in `taken`."""
+    left = list(ranges)
+    for low, high in taken:
+        kept: list[tuple[int, int]] = []
+        for a, b in left:
+            if b < low or a > high:
+                kept.append((a, b))
+                continue
+            if a < low:
+                kept.append((a, low - 1))
+            if b > high:
+                kept.append((high + 1, b))
+        left = kept
+    return tuple(left)
+
+
+class Resources(Noun, frozen=True):
+    """An amount of a machine: thousandths of a CPU, megabytes of memory and disk, port numbers."""
+
+    cpu_milli: int = 0
+    mem_mb: int = 0
+    disk_mb: int = 0
+    ports: Ranges = ()
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            cpu_milli=self.cpu_milli + other.cpu_milli,
+            mem_mb=self.mem_mb + other.mem_mb,
+            disk_mb=self.disk_mb + other.disk_mb,
+            ports=normal((*self.ports, *other.ports)) if other.ports else self.ports,
+        )
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(
+            cpu_milli=self.cpu_milli - other.cpu_milli,
+            mem_mb=self.mem_mb - other.mem_mb,
+            disk_mb=self.disk_mb - other.disk_mb,
+            ports=without(self.ports, other.ports) if other.ports else self.ports,
+        )
+
+    def covers(self, other: Resources) -> bool:
+        """Whether `other` fits into this (R ⊇ X)."""
+        return (
+            self.cpu_milli >= other.cpu_milli
+            and self.mem_mb >= other.mem_mb
+            and self.disk_mb >= other.disk_mb
+            and not without(other.ports, self.ports)
+        )
+
+    @property
+    def empty(self) -> bool:
+        return not (self.cpu_milli or self.mem_mb or self.disk_mb or self.ports)
+
+    @property
+    def port_count(self) -> int:
+        return sum(high - low + 1 for low, high in self.ports)
+
+    def __str__(self) -> str:
+        parts = [f"cpus:{self.cpu_milli / 1000:g}", f"mem:{self.mem_mb}", f"disk:{self.disk_mb}"]
+        if self.ports:
+            parts.append("ports:[" + ",".join(f"{low}-{high}" for low, high in self.ports) + "]")
+        return "; ".join(parts)
+
+
+NOTHING = Resources()
+
+
+def total(amounts: Iterable[Resources]) -> Resources:
+    """The sum of resources."""
+    cpu = mem = disk = 0
+    ports: list[tuple[int, int]] = []
+    for amount in amounts:
+        cpu, mem, disk = cpu + amount.cpu_milli, mem + amount.mem_mb, disk + amount.disk_mb
+        ports.extend(amount.ports)
+    return Resources(cpu_milli=cpu, mem_mb=mem, disk_mb=disk, ports=normal(ports))
+
+
+def parse_resources(text: str) -> Resources:
+    """Resources from the text form of Mesos' agent flag: `cpus:4;mem:8192;ports:[31000-32000]`.
+
+    Raises ValueError that names the part and what is allowed. (Mesos: `docs/configuration/agent.md`)
+    """
+    found: dict[str, int | Ranges] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(";"))):
+        name, colon, value = (piece.strip() for piece in part.partition(":"))
+        if not colon or name not in ("cpus", "mem", "disk", "ports"):
+            raise ValueError(f"{part!r}: expected cpus:N, mem:MB, disk:MB or ports:[LOW-HIGH,...]")
+        if name in found:
+            raise ValueError(f"{part!r}: {name} is given twice")
+        found[name] = _ranges(part, value) if name == "ports" else _scalar(part, value, 1000 if name == "cpus" else 1)
+    return Resources(
+        **{{"cpus": "cpu_milli", "mem": "mem_mb", "disk": "disk_mb"}.get(k, k): v for k, v in found.items()}  # type: ignore[arg-type]  # names checked above
+    )
+
+
+def _scalar(part: str, value: str, scale: int) -> int:
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,3})?", value):
+        raise ValueError(f"{part!r}: expected a number of at most 12 digits and 3 decimals, not negative")
+    return round(float(value) * scale)
+
+
+def _ranges(part: str, value: str) -> Ranges:
+    if not re.fullmatch(r"\[\s*\d{1,5}\s*-\s*\d{1,5}\s*(,\s*\d{1,5}\s*-\s*\d{1,5}\s*)*\]", value):
+        raise ValueError(f"{part!r}: expected [LOW-HIGH,...]")
+    pairs = [tuple(map(int, pair.split("-"))) for pair in value[1:-1].split(",")]
+    for low, high in pairs:
+        if not 1 <= low <= high <= 65535:
+            raise ValueError(f"{part!r}: {low}-{high} is not a range of ports between 1 and 65535")
+    return normal((low, high) for low, high in pairs)
+
+
+class TaskState(StrEnum):
+    """What a task is doing. (Mesos: `mesos.proto` TaskState, without the legacy LOST)"""
+
+    STAGING = "TASK_STAGING"
+    STARTING = "TASK_STARTING"
+    RUNNING = "TASK_RUNNING"
+    KILLING = "TASK_KILLING"
+    FINISHED = "TASK_FINISHED"
+    FAILED = "TASK_FAILED"
+    KILLED = "TASK_KILLED"
+    ERROR = "TASK_ERROR"
+    DROPPED = "TASK_DROPPED"
+    GONE = "TASK_GONE"
+    UNREACHABLE = "TASK_UNREACHABLE"
+    UNKNOWN = "TASK_UNKNOWN"
+    """Only an answer to reconciliation; never a task's own state."""
+
+
+_S = TaskState
+_ENDS = frozenset({_S.FINISHED, _S.FAILED, _S.KILLED, _S.GONE, _S.UNREACHABLE})
+MOVES: dict[TaskState, frozenset[TaskState]] = {
+    _S.STAGING: _ENDS | {_S.STARTING, _S.RUNNING, _S.ERROR, _S.DROPPED},
+    _S.STARTING: _ENDS | {_S.RUNNING, _S.KILLING},
+    _S.RUNNING: _ENDS | {_S.KILLING},
+    _S.KILLING: _ENDS,
+    _S.UNREACHABLE: _ENDS - {_S.UNREACHABLE} | {_S.STAGING, _S.STARTING, _S.RUNNING, _S.KILLING, _S.ERROR, _S.DROPPED},
+    _S.FINISHED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.KILLED: frozenset(),
+    _S.ERROR: frozenset(),
+    _S.DROPPED: frozenset(),
+    _S.GONE: frozenset(),
+}
+"""From each state, the states that may follow. (Mesos: `master.cpp` updateTask, `protobuf_utils.cpp`)"""
+
+TERMINAL = frozenset(state for state, following in MOVES.items() if not following)
+
+
+class Reason(StrEnum):
+    """Why a task has its state. (Mesos: `docs/task-state-reasons.md`)"""
+
+    TASK_INVALID = "REASON_TASK_INVALID"
+    INVALID_OFFERS = "REASON_INVALID_OFFERS"
+    AGENT_DISCONNECTED = "REASON_AGENT_DISCONNECTED"
+    AGENT_REMOVED = "REASON_AGENT_REMOVED"
+    AGENT_RESTARTED = "REASON_AGENT_RESTARTED"
+    AGENT_REREGISTERED = "REASON_AGENT_REREGISTERED"
+    CONTAINER_LAUNCH_FAILED = "REASON_CONTAINER_LAUNCH_FAILED"
+    EXECUTOR_TERMINATED = "REASON_EXECUTOR_TERMINATED"
+    FRAMEWORK_REMOVED = "REASON_FRAMEWORK_REMOVED"
+    TASK_KILLED_DURING_LAUNCH = "REASON_TASK_KILLED_DURING_LAUNCH"
+    MAX_COMPLETION_TIME_REACHED = "REASON_MAX_COMPLETION_TIME_REACHED"
+    RECONCILIATION = "REASON_RECONCILIATION"
+
+
+class Source(StrEnum):
+    """Who first said that a task has its state."""
+
+    MASTER = "SOURCE_MASTER"
+    AGENT = "SOURCE_AGENT"
+    EXECUTOR = "SOURCE_EXECUTOR"
+
+
+class Refusal(StrEnum):
+    """Why a request or a registration was refused: a closed list."""
+
+    INVALID = "invalid"
+    ALREADY_EXISTS = "already_exists"
+    NOT_FOUND = "not_found"
+    NOT_RUNNING = "not_running"
+    ID_TAKEN = "id_taken"
+    BELOW_HELD = "below_held"
+    RUNS_ACTIVE = "runs_active"
+
+
+class Rescinded(StrEnum):
+    """Why an offer was taken back. (Mesos: `master.cpp` rescindOffer callers)"""
+
+    TIMEOUT = "timeout"
+    AGENT_LOST = "agent_lost"
+    AGENT_REREGISTERED = "agent_reregistered"
+    FRAMEWORK_DISCONNECTED = "framework_disconnected"
+    FRAMEWORK_REREGISTERED = "framework_reregistered"
+
+
+class Offer(Noun, frozen=True):
+    """The free resources of one agent, promised to one framework until answered or rescinded."""
+
+    offer: OfferId
+    agent: AgentId
+    hostname: str
+    resources: Resources
+    attributes: dict[str, str] = {}
+
+
+class Command(Noun, frozen=True):
+    """What a task executes: a shell line, or an argument vector. Exactly one of the two."""
+
+    shell: str | None = None
+    argv: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    user: str | None = None
+
+
+class TaskInfo(Noun, frozen=True):
+    """A task as a framework asks for it and everybody after it carries it on."""
+
+    task: TaskId
+    name: str
+    agent: AgentId
+    framework: FrameworkId
+    resources: Resources
+    command: Command
+    kill_grace_s: float = 3.0
+    """(Mesos: `executor.cpp`, 3 s)"""
+    max_completion_s: float | None = None
+    labels: dict[str, str] = {}
+    app: AppId | None = None
+    job: JobId | None = None
+    run: RunId | None = None
+    trace: TraceId | None = None
+
+
+class TaskStatus(Noun, frozen=True):
+    """What is known of a task: state, why, and who said so."""
+
+    task: TaskId
+    state: TaskState
+    source: Source
+    reason: Reason | None = None
+    message: str = ""
+    exit_status: int | None = None
+    """The exit code, where the task ended by itself."""
+    signal: int | None = None
+    """The number of the signal that ended it."""
+
+
+class HeldTask(Noun, frozen=True):
+    """A task an agent has, as it tells the master on registering."""
+
+    info: TaskInfo
+    status: TaskStatus
+
+
+class Unfit(Noun, frozen=True):
+    """Why one app or job was not placed on one offer: each check that failed, with the numbers."""
+
+    agent: AgentId
+    offer: OfferId
+    reason: str
+    """One of InsufficientCpus, -Memory, -Disk, -Ports, UnfulfilledRole. (Marathon: NoOfferMatchReason)"""
+    needed: str
+    had: str
+    app: AppId | None = None
+    job: JobId | None = None

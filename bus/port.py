@@ -1,0 +1,112 @@
+"""What a bus promises, whoever keeps the promise: `bus.jetstream` or `bus.memory`.
+
+One stream of messages in one order. A batch is appended whole or not at all, under a fence; a reader starts behind
+any position and misses nothing; queries and pings are answered by who serves them or at once by nobody.
+The contract tests in `tests/contract` hold every binding to this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from bus.nouns import Now, Position
+
+batch_events_max = 1000
+"""Messages in one append. (nats-server: atomic batch limit, error 10199 above)"""
+batch_bytes_max = 8 * 1024 * 1024
+"""Bytes in one append."""
+
+
+class Message(NamedTuple):
+    """What is appended: a subject, the bytes of an event, and for a client's event its request id."""
+
+    subject: str
+    body: bytes
+    request: str | None = None
+
+
+class Record(NamedTuple):
+    """A message that is in the stream."""
+
+    position: Position
+    subject: str
+    body: bytes
+
+
+class Fence(NamedTuple):
+    """The condition of an append: the last message under `log` is at position `last` (0: there is none)."""
+
+    log: str
+    last: Position
+
+
+class Fenced(Exception):
+    """The append was refused: the log has moved on. Whoever moved it owns it now; rebuild from the log or exit."""
+
+
+class OutcomeUnknown(Exception):
+    """Nobody answered: the append may have landed, may still land, or never. Only a read-back tells."""
+
+
+class StreamFull(Exception):
+    """The bus refused to store more: its disk or the stream's bound is full. Free space, then start again."""
+
+
+class NobodyThere(Exception):
+    """A query or ping has no responder: the process is not running."""
+
+
+class NoAnswer(Exception):
+    """A query or ping was not answered in time."""
+
+
+class StreamDiverged(Exception):
+    """The stream lacks a position that existed: it is damaged or another. Stop; nothing may be decided on it."""
+
+
+class BusClosed(Exception):
+    """The connection to the bus is closed for good; the process must exit and be started again."""
+
+
+Answerer = Callable[[bytes], Awaitable[bytes]]
+"""Answers one query: the question's bytes in, the answer's bytes out."""
+
+
+class Bus(Protocol):
+    """One connection of one process to one cluster's bus."""
+
+    cluster: str
+
+    async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
+        """Append 1 to 1000 messages whole or not at all; the position of the last one, the others just before it.
+
+        Without a fence (clients only) exactly one message with a request id is taken; the same request id within two
+        minutes is stored once. Tries once. Raises Fenced, OutcomeUnknown, StreamFull, BusClosed.
+        `bus.append.append_surely` settles an unknown outcome.
+        """
+
+    def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        """Every message under `log` behind `after`, in order, in groups of at least one; then as they come, for ever.
+
+        Survives restarts of the server. For the whole stream (`<cluster>.>`) positions have no gap. Raises
+        StreamDiverged, BusClosed. Close it with `aclose()`.
+        """
+
+    async def last(self, log: str) -> Record | None:
+        """The newest message under `log`, as the stream's leader knows it. Raises NoAnswer, BusClosed."""
+
+    async def first_since(self, at: Now) -> Position:
+        """The position of the first message stored at or after a time; last + 1 if there is none."""
+
+    async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
+        """Ask the one who serves `subject`. Raises NobodyThere, NoAnswer, BusClosed."""
+
+    async def serve(self, subject: str, answerer: Answerer) -> None:
+        """Answer queries under `subject` (may hold wildcards) until the bus is closed.
+
+        The answerer gets no more than the question; an exception in it closes the bus with that error.
+        """
+
+    async def close(self) -> None:
+        """Leave the bus. Safe to call twice."""

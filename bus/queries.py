@@ -1,0 +1,328 @@
+"""The read-only questions that can be asked, and the rows that answer them.
+
+Rule of this room: a question changes nothing and is in no log. Every owner of a log answers `summary`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from bus.documents import AppSpec, JobSpec
+from bus.nouns import (
+    NOTHING,
+    AgentId,
+    AppId,
+    FrameworkId,
+    JobId,
+    Noun,
+    Now,
+    OfferId,
+    Position,
+    Resources,
+    RunId,
+    TaskId,
+    TaskState,
+    TaskStatus,
+    TraceId,
+    Unfit,
+)
+
+R = TypeVar("R")
+
+
+class QueryRefused(Exception):
+    """The one who was asked cannot answer this question; the text says why."""
+
+
+class _Answer(msgspec.Struct):
+    ok: msgspec.Raw | None = None
+    refused: str | None = None
+
+
+def pack(question: object) -> bytes:
+    """A question, or an answer's content, as bytes."""
+    return msgspec.msgpack.encode(question)
+
+
+def answer_ok(content: object) -> bytes:
+    """The bytes of an answer."""
+    return msgspec.msgpack.encode(_Answer(ok=msgspec.Raw(pack(content))))
+
+
+def answer_refused(why: str) -> bytes:
+    """The bytes of a refusal to answer."""
+    return msgspec.msgpack.encode(_Answer(refused=why))
+
+
+def unpack(answer: bytes, shape: type[R]) -> R:
+    """The content of an answer. Raises QueryRefused, or msgspec.ValidationError if it has another shape."""
+    envelope = msgspec.msgpack.decode(answer, type=_Answer)
+    if envelope.ok is None:
+        raise QueryRefused(envelope.refused or "no reason given")
+    return msgspec.msgpack.decode(envelope.ok, type=shape)
+
+
+# ---- asked of every owner of a log: `summary` -----------------------------------------------------------------------
+
+
+class Summary(Noun, frozen=True):
+    """An owner of a log: its term, how far it is, and what it remembers as one hash."""
+
+    by: str
+    node: str
+    instance: str
+    epoch: int
+    n: int
+    """Events in its log that are folded."""
+    position: Position
+    """Position of the last of them."""
+    heard: Position
+    state_hash: str
+    """SHA-256 (hex) of the canonical folded state after event `n`."""
+    pid: int
+    rss_kb: int
+    started_at: Now
+
+
+# ---- asked of the master: `agents`, `frameworks`, `offers`, `tasks` --------------------------------------------------
+
+
+class AgentRow(Noun, frozen=True):
+    """An agent as the master has it."""
+
+    agent: AgentId
+    hostname: str
+    state: str
+    """ACTIVE or UNREACHABLE."""
+    total: Resources
+    used: Resources
+    offered: Resources
+    tasks: int
+    registered_at: Now
+    attributes: dict[str, str] = {}
+    unreachable_since: Now | None = None
+
+
+class FrameworkRow(Noun, frozen=True):
+    """A framework as the master has it."""
+
+    framework: FrameworkId
+    name: str
+    role: str
+    state: str
+    """ACTIVE, SUPPRESSED or DISCONNECTED."""
+    tasks: int
+    offers: int
+    used: Resources
+    share_milli: int
+    """Dominant share of the cluster in thousandths, weight aside. (DRF, NSDI'11 section 4)"""
+    registered_at: Now
+    failover_timeout_s: float = 0.0
+
+
+class OfferRow(Noun, frozen=True):
+    """An outstanding offer."""
+
+    offer: OfferId
+    framework: FrameworkId
+    agent: AgentId
+    resources: Resources
+    made_at: Now
+    expires_at: Now
+
+
+class TasksQuestion(Noun, frozen=True):
+    """Which tasks: the live ones, or with `all` the latest ended ones too; of those, the ones with this prefix."""
+
+    all: bool = False
+    prefix: str = ""
+
+
+class TaskRow(Noun, frozen=True):
+    """A task as the master has it."""
+
+    task: TaskId
+    name: str
+    framework: FrameworkId
+    agent: AgentId
+    status: TaskStatus
+    since: Now
+    """When it got this status."""
+    launched_at: Now
+    resources: Resources = NOTHING
+    app: AppId | None = None
+    job: JobId | None = None
+    run: RunId | None = None
+
+
+# ---- asked of the master's store: `history`, `trace`, `counts` -------------------------------------------------------
+
+
+class HistoryQuestion(Noun, frozen=True):
+    """The events that mention a thing: task, app, job, run, framework, agent, offer, request, trace."""
+
+    noun: str
+    id: str
+    after: Position = Position(0)
+    limit: int = 1000
+
+
+class HistoryRow(Noun, frozen=True):
+    """One event as it lies in the stream."""
+
+    position: Position
+    subject: str
+    body: bytes
+
+
+class TraceRow(Noun, frozen=True):
+    """One of the twelve steps in the life of a task."""
+
+    step: int
+    words: str
+    """The seed's words for the step."""
+    position: Position | None = None
+    at: Now | None = None
+    since_previous_us: int | None = None
+    by: str = ""
+    to: str = ""
+    type: str = ""
+    slowest: bool = False
+    note: str = ""
+    """What led here, or why the step did not happen."""
+
+
+class Trace(Noun, frozen=True):
+    """The twelve steps of one task."""
+
+    task: TaskId
+    rows: tuple[TraceRow, ...]
+    trace: TraceId | None = None
+    replaces: TaskId | None = None
+
+
+class CountsRow(Noun, frozen=True):
+    """How many events of one type an author's kind wrote."""
+
+    kind: str
+    type: str
+    count: int
+
+
+# ---- asked of an agent: `log`, `tasks` -------------------------------------------------------------------------------
+
+
+class LogQuestion(Noun, frozen=True):
+    """A piece of a file in a task's sandbox; a negative offset counts from the end."""
+
+    task: TaskId
+    file: str = "stdout"
+    offset: int = 0
+    limit: int = 65536
+
+
+class LogPiece(Noun, frozen=True):
+    """Bytes of a task's file: `data` begins at `offset`; more may come while the task lives."""
+
+    data: bytes
+    offset: int
+    size: int
+    ended: bool
+
+
+# ---- asked of marathon: `apps`, `explain` ----------------------------------------------------------------------------
+
+
+class InstanceRow(Noun, frozen=True):
+    """One instance of an app."""
+
+    task: TaskId
+    app_version: str
+    state: TaskState | None
+    """None: it waits for an offer."""
+    since: Now
+    agent: AgentId | None = None
+    hostname: str | None = None
+    ports: tuple[int, ...] = ()
+    replaces: TaskId | None = None
+
+
+class AppRow(Noun, frozen=True):
+    """An app and its instances."""
+
+    app: AppSpec
+    app_version: str
+    running: int
+    waiting: int
+    instances: tuple[InstanceRow, ...]
+    delay_until: Now | None = None
+    last_failure: TaskStatus | None = None
+
+
+class ExplainQuestion(Noun, frozen=True):
+    """Why is this app not placed?"""
+
+    app: AppId
+
+
+class Check(Noun, frozen=True):
+    """One node held against one requirement."""
+
+    unfit: Unfit
+    at: Now
+    """When the offer was declined for it."""
+
+
+class Explanation(Noun, frozen=True):
+    """Why an app's waiting instances wait: the latest answer for each node."""
+
+    app: AppId
+    waiting: int
+    needed: Resources
+    ports: int
+    checks: tuple[Check, ...]
+    delay_until: Now | None = None
+    note: str = ""
+
+
+# ---- asked of metronome: `jobs`, `runs`, `explain` -------------------------------------------------------------------
+
+
+class RunRow(Noun, frozen=True):
+    """One run of a job."""
+
+    run: RunId
+    job: JobId
+    state: str
+    created_at: Now
+    finished_at: Now | None = None
+    tasks: tuple[TaskStatus, ...] = ()
+    agent: AgentId | None = None
+    schedule: str | None = None
+    nominal: Now | None = None
+    message: str = ""
+
+
+class RunsQuestion(Noun, frozen=True):
+    """Which runs: of one job or of all, finished ones too."""
+
+    job: JobId | None = None
+
+
+class JobRow(Noun, frozen=True):
+    """A job and how it went."""
+
+    job: JobSpec
+    active: int
+    successes: int
+    failures: int
+    next_run_at: Now | None = None
+    last_success_at: Now | None = None
+    last_failure_at: Now | None = None
+
+
+def fields(row: object) -> Any:
+    """A row as plain values for JSON."""
+    return msgspec.to_builtins(row)

@@ -1,0 +1,173 @@
+"""The one shape of every component: a mind (decide, fold) and hands.
+
+    hear ─► decide(state, input, now) ─► append ─► fold(state, event) ─► hands
+
+Rule of this room: `decide` may look, only `fold` may touch, and neither knows a clock, chance or the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from bus.events import Event, Fact, RequestRefused, Term
+from bus.nouns import NOBODY, Noun, Now, Position, Refusal, RequestId, TraceId, second
+from bus.subjects import Author
+
+answers_kept_s = 24 * 3600
+"""How long the same request gets the same answer again."""
+
+
+class Answer(NamedTuple):
+    """What a request was answered, and when."""
+
+    at: Now
+    to: str
+    fact: Fact
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What every component remembers; each adds its own. Changed by `apply` only."""
+
+    n: int = 0
+    """Number of the last event folded. Ids the component makes are named after it."""
+    at: Now = Now(0)
+    epoch: int = 0
+    heard: Position = Position(0)
+    answers: dict[RequestId, Answer] = field(default_factory=dict)
+    """Oldest first."""
+
+
+S = TypeVar("S", bound=State)
+
+
+class Sight(Noun, frozen=True):
+    """Something a component's hands saw. It may be seen twice: the state must tell an old sight from a new one."""
+
+
+class Heard(NamedTuple):
+    """Another author's event, addressed to this component."""
+
+    event: Event
+
+
+class Seen(NamedTuple):
+    """An observation by this component's own hands."""
+
+    sight: Sight
+
+
+class Wake(NamedTuple):
+    """The moment `wake_at` named has come."""
+
+
+Input = Heard | Seen | Wake
+
+
+class Say(NamedTuple):
+    """A fact to be appended to the component's own log.
+
+    Cause, trace and actor are the heard event's unless given; `request` marks the one answer to a request.
+    """
+
+    fact: Fact
+    to: str = NOBODY
+    cause: Position | None = None
+    trace: TraceId | None = None
+    actor: str | None = None
+    request: RequestId | None = None
+
+
+def answer(heard: Event, fact: Fact) -> Say:
+    """The answer to a request, to the one who asked."""
+    return Say(fact, to=heard.by.id, request=heard.request)
+
+
+def refuse(heard: Event, reason: Refusal, message: str) -> Say:
+    """The refusal of a request, to the one who asked."""
+    return answer(heard, RequestRefused(reason=reason, message=message))
+
+
+See = Callable[[Sight], Awaitable[None]]
+"""Gives an observation to the loop; waits while the loop has too many."""
+Query = Callable[[Any, bytes, Now], object]
+"""Answers one question from the folded state. Raises bus.queries.QueryRefused."""
+Ask = Callable[[bytes], Awaitable[object]]
+"""Answers one question from the world. Raises bus.queries.QueryRefused."""
+
+
+class Hands(Protocol[S]):
+    """What touches the world for a component. Hands never append; what they see they give to the loop."""
+
+    asks: Mapping[str, Ask]
+    """Queries only the world can answer, e.g. a task's log."""
+
+    async def run(self, state: S, see: See) -> None:
+        """Make the world match the folded state of a new term, then keep seeing until cancelled.
+
+        `state` may be read only before the first await. An exception ends the process.
+        """
+
+    def act(self, event: Event) -> None:
+        """An event of this component is in the log: begin what it says. Never waits, may be told during `run` only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component(Generic[S]):
+    """A mind and hands, under the name of one log."""
+
+    author: Author
+    term: type[Term]
+    """What begins a term: leader.elected, agent.started or executor.started."""
+    start: Callable[[], S]
+    fold: Callable[[S, Event], None]
+    """In place; the only writer of state. Must not look at `event.last` or `event.prev`."""
+    decide: Callable[[S, Input, Now], Iterator[Say]]
+    """A generator: each fact it yields is folded before it goes on, so the rest of the decision sees it."""
+    wake_at: Callable[[S], Now | None]
+    """The next moment somebody must decide; a moment in the past means at once. Cheap: asked after every input."""
+    check: Callable[[S], None]
+    """Asserts what must hold between decisions; the message tells the story."""
+    queries: Mapping[str, Query] = field(default_factory=dict)
+    hands: Callable[[], Hands[S]] | None = None
+
+
+def apply(component: Component[S], state: S, event: Event) -> None:
+    """Fold one event of the component's own log, with what all components remember."""
+    assert event.n == state.n + 1, f"{component.author}: event {event.n} after {state.n}"
+    assert event.at >= state.at, f"{component.author} #{event.n}: {event.at} is before {state.at}"
+    state.n, state.at, state.heard = event.n, event.at, max(state.heard, event.heard)
+    if isinstance(event.fact, Term):
+        assert event.fact.epoch == state.epoch + 1, f"{component.author}: term {event.fact.epoch} after {state.epoch}"
+        state.epoch = event.fact.epoch
+    if event.request is not None:
+        _remember(state, event, event.request)
+    component.fold(state, event)
+
+
+def _remember(state: State, event: Event, request: RequestId) -> None:
+    state.answers[request] = Answer(event.at, event.to, event.fact)
+    for old, given in list(state.answers.items()):
+        if given.at + answers_kept_s * second > event.at:
+            break
+        del state.answers[old]
+
+
+def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterator[Say]:
+    """`decide`, but the same request gets the same answer again instead of a second decision."""
+    if isinstance(told, Heard) and told.event.request is not None:
+        given = state.answers.get(told.event.request)
+        if given is not None:
+            yield Say(given.fact, to=given.to, request=told.event.request)
+            return
+    yield from component.decide(state, told, now)
+
+
+def state_hash(state: State) -> str:
+    """SHA-256 (hex) of the canonical form of a state: equal states have equal hashes, on every machine."""
+    return sha256(msgspec.json.encode(state, order="deterministic")).hexdigest()
