@@ -22,6 +22,10 @@ answers_kept_s = 24 * 3600
 """How long the same request gets the same answer again."""
 
 
+_START = Now(0)
+_NOWHERE = Position(0)
+
+
 class Answer(NamedTuple):
     """What a request was answered, and when."""
 
@@ -36,14 +40,15 @@ class State:
 
     n: int = 0
     """Number of the last event folded. Ids the component makes are named after it."""
-    at: Now = Now(0)
+    at: Now = _START
     epoch: int = 0
-    heard: Position = Position(0)
+    heard: Position = _NOWHERE
     answers: dict[RequestId, Answer] = field(default_factory=dict)
     """Oldest first."""
 
 
 S = TypeVar("S", bound=State)
+S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 
 
 class Sight(Noun, frozen=True):
@@ -101,13 +106,13 @@ Ask = Callable[[bytes], Awaitable[object]]
 """Answers one question from the world. Raises bus.queries.QueryRefused."""
 
 
-class Hands(Protocol[S]):
+class Hands(Protocol[S_contra]):
     """What touches the world for a component. Hands never append; what they see they give to the loop."""
 
     asks: Mapping[str, Ask]
     """Queries only the world can answer, e.g. a task's log."""
 
-    async def run(self, state: S, see: See) -> None:
+    async def run(self, state: S_contra, see: See) -> None:
         """Make the world match the folded state of a new term, then keep seeing until cancelled.
 
         `state` may be read only before the first await. An exception ends the process.
@@ -146,16 +151,19 @@ def apply(component: Component[S], state: S, event: Event) -> None:
         assert event.fact.epoch == state.epoch + 1, f"{component.author}: term {event.fact.epoch} after {state.epoch}"
         state.epoch = event.fact.epoch
     if event.request is not None:
+        if event.request in state.answers:
+            return  # the same answer said again: folded once already
         _remember(state, event, event.request)
     component.fold(state, event)
 
 
 def _remember(state: State, event: Event, request: RequestId) -> None:
-    state.answers[request] = Answer(event.at, event.to, event.fact)
-    for old, given in list(state.answers.items()):
-        if given.at + answers_kept_s * second > event.at:
+    while state.answers:
+        oldest = next(iter(state.answers))
+        if state.answers[oldest].at + answers_kept_s * second > event.at:
             break
-        del state.answers[old]
+        del state.answers[oldest]
+    state.answers[request] = Answer(event.at, event.to, event.fact)
 
 
 def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterator[Say]:
