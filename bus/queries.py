@@ -83,6 +83,7 @@ class Summary(Noun, frozen=True):
     """SHA-256 (hex) of the canonical folded state after event `n`."""
     pid: int
     rss_kb: int
+    """The most memory it ever had resident."""
     started_at: Now
 
 

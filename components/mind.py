@@ -1,0 +1,132 @@
+"""A component's state and what it has said but not yet published: the pure half of the loop.
+
+Rule of this room: no await. Bytes of the own log in, decisions as bytes out, folded as they are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+import msgspec
+import structlog
+
+from bus import codec
+from bus.codec import Foreign, Unreadable
+from bus.events import Event, EventUnreadable, RequestRefused, Term
+from bus.nouns import Now, Position, Refusal
+from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
+from components.component import Component, Heard, Input, S, Say, apply, consider
+
+log = structlog.get_logger()
+
+Clock = Callable[[], Now]
+
+
+class LogUnreadable(Exception):
+    """The component's own log holds an event this release cannot read: start a release at least as new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The events of one decision, with their bytes."""
+
+    events: Sequence[Event]
+    messages: Sequence[Message]
+
+
+class Mind(Generic[S]):
+    """State, and what of it is not yet in the stream."""
+
+    def __init__(self, component: Component[S], cluster: str, clock: Clock) -> None:
+        self.component, self.cluster, self.clock = component, cluster, clock
+        self.state = component.start()
+        self.prev = b""
+        self.heard = Position(0)
+        self.whole = True
+        """Whether the last event folded from the log ended its decision."""
+
+    def remember(self, record: Record) -> None:
+        """Fold one message of the own log; pass over what is foreign on it."""
+        try:
+            event = codec.decode(record.subject, record.body, 0)  # no position: folding must not know it
+        except Foreign as foreign:
+            log.error("foreign message on my log", position=record.position, why=str(foreign))
+            return
+        except Unreadable as unreadable:
+            raise LogUnreadable(f"#{record.position} {record.subject}: {unreadable}") from None
+        if event.n > self.state.n + 1:
+            raise StreamDiverged(f"#{record.position} is event {event.n} of {event.by}, after {self.state.n}")
+        if event.n != self.state.n + 1 or event.prev != self.prev:
+            log.error("event that does not extend my chain", position=record.position, n=event.n)
+            return
+        apply(self.component, self.state, event)
+        self.prev, self.whole = codec.link(record.body), event.last
+        self.heard = self.state.heard
+
+    def now(self) -> Now:
+        """The clock, but never before the last event."""
+        return Now(max(self.clock(), self.state.at))
+
+    def begin(self, node: str, instance: str) -> Decided:
+        """The event that begins a term."""
+        term: Term = self.component.term(epoch=self.state.epoch + 1, node=node, instance=instance)
+        return self._finish([self._say(Say(term), None, self.now())])
+
+    def decide(self, told: Input) -> Decided | None:
+        """Decide on one input and fold what follows from it."""
+        if isinstance(told, Heard):
+            self.heard = told.event.position
+        now = self.now()
+        said = [self._say(say, told, now) for say in consider(self.component, self.state, told, now)]
+        return self._finish(said) if said else None
+
+    def complain(self, unreadable: Unreadable) -> Decided:
+        """Tell the author of an event that it cannot be read."""
+        event, self.heard = unreadable.event, unreadable.event.position
+        if event.request is not None:
+            fact: RequestRefused | EventUnreadable = RequestRefused(reason=Refusal.INVALID, message=str(unreadable))
+        else:
+            fact = EventUnreadable(
+                unreadable=event.position,
+                unreadable_type=unreadable.type,
+                unreadable_version=unreadable.version,
+                message=str(unreadable),
+            )
+        say = Say(fact, to=event.by.id, request=event.request)
+        return self._finish([self._say(say, Heard(event), self.now())])
+
+    def _say(self, say: Say, told: Input | None, now: Now) -> Event:
+        because = told.event if isinstance(told, Heard) else None
+        event = Event(
+            by=self.component.author,
+            to=say.to,
+            fact=say.fact,
+            at=now,
+            n=self.state.n + 1,
+            epoch=say.fact.epoch if isinstance(say.fact, Term) else self.state.epoch,
+            last=False,
+            heard=self.heard,
+            cause=say.cause or (because.position if because else None),
+            actor=say.actor or (because.actor if because else None),
+            trace=say.trace or (because.trace if because else None),
+            request=say.request,
+        )
+        apply(self.component, self.state, event)
+        return event
+
+    def _finish(self, said: list[Event]) -> Decided:
+        self.component.check(self.state)
+        said[-1] = msgspec.structs.replace(said[-1], last=True)
+        events, messages = [], []
+        for event in said:
+            chained = msgspec.structs.replace(event, prev=self.prev)
+            body = codec.encode(chained)
+            self.prev = codec.link(body)
+            events.append(chained)
+            messages.append(Message(codec.subject(self.cluster, chained), body))
+        size = sum(len(message.body) for message in messages)
+        assert len(events) <= batch_events_max, f"{self.component.author}: {len(events)} events in one decision"
+        assert size <= batch_bytes_max, f"{self.component.author}: {size} bytes in one decision"
+        return Decided(events, messages)

@@ -1,0 +1,70 @@
+"""Decisions between the mind that made them and the stream.
+
+Rule of this room: whole decisions, in order, no more of them than a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from bus.events import Event
+from bus.port import Message, batch_bytes_max, batch_events_max
+from components.mind import Decided
+
+events_waiting_max = 4000
+"""Decided events that wait for the bus; the mind pauses above."""
+
+
+class Outbox:
+    """Decisions on their way into the stream, in order."""
+
+    def __init__(self) -> None:
+        self._decided: deque[Decided] = deque()
+        self._events = 0
+        self._filled, self._changed = asyncio.Event(), asyncio.Condition()
+        self.sent_n = 0
+        """Number of the last event whose append is acknowledged."""
+
+    def put(self, decided: Decided) -> None:
+        """A decision is to be published."""
+        self._decided.append(decided)
+        self._events += len(decided.events)
+        self._filled.set()
+
+    async def take(self) -> Decided:
+        """As many whole decisions as one append may hold; they stay counted until `sent`."""
+        await self._filled.wait()
+        events: list[Event] = []
+        messages: list[Message] = []
+        size = 0
+        while self._decided:
+            head = self._decided[0]
+            size += sum(len(message.body) for message in head.messages)
+            if events and (len(events) + len(head.events) > batch_events_max or size > batch_bytes_max):
+                break
+            events.extend(head.events)
+            messages.extend(head.messages)
+            self._decided.popleft()
+        if not self._decided:
+            self._filled.clear()
+        return Decided(events, messages)
+
+    async def sent(self, decided: Decided) -> None:
+        """The events of a `take` are in the stream."""
+        self._events -= len(decided.events)
+        self.sent_n = decided.events[-1].n
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def room(self) -> None:
+        """Wait until few enough events wait."""
+        if self._events > events_waiting_max:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._events <= events_waiting_max)
+
+    async def wait_sent(self, n: int) -> None:
+        """Wait until event `n` is in the stream."""
+        if self.sent_n < n:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self.sent_n >= n)

@@ -1,0 +1,56 @@
+"""Keeps a store up with the stream: what is said is copied, byte for byte, in order.
+
+Rule of this room: the stream's last stored position is read again first, so a stream that is not ours is found
+before anything is decided on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from eventstore.store import Reader, Writer, open_reader, open_writer
+
+from bus.nouns import Position
+from bus.port import Bus, Record
+from bus.subjects import Author, everything, own_log
+
+
+class Recorder:
+    """A store file, its writer, and the stream it copies."""
+
+    def __init__(self, bus: Bus, writer: Writer, reader: Reader, log: str) -> None:
+        self.bus, self.writer, self.reader, self.log = bus, writer, reader, log
+
+    async def check(self) -> None:
+        """The newest stored message is still in the stream, unchanged. Raises StreamDiverged, StoreDiverged."""
+        last = self.writer.last
+        if last:
+            async with aclosing(self.bus.follow(self.log, after=Position(last - 1))) as groups:
+                async for records in groups:
+                    await self.writer.append(records[:1])
+                    return
+
+    async def recorded(self, author: Author) -> AsyncGenerator[Sequence[Record], None]:
+        """The stored part of one author's log."""
+        async for records in self.reader.records(author=author):
+            yield records
+
+    async def run(self) -> None:
+        """Copy what comes, until cancelled."""
+        async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
+            async for records in groups:
+                await self.writer.append(records)
+
+
+@asynccontextmanager
+async def open_recorder(path: str, bus: Bus, author: Author | None) -> AsyncIterator[Recorder]:
+    """A recorder of one author's log, or of the whole stream; the store is created if there is none."""
+    log = own_log(bus.cluster, author) if author else everything(bus.cluster)
+    async with (
+        open_writer(path, cluster=bus.cluster, log=author) as writer,
+        open_reader(path) as reader,
+    ):
+        recorder = Recorder(bus, writer, reader, log)
+        await recorder.check()
+        yield recorder
