@@ -1,0 +1,54 @@
+# One door to everything. Each target makes what it needs; nothing outside this directory is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check sim bench docs wheel clean help
+
+help:
+	@echo "make demo   boot a datacenter, run a service and a job on it, check every claim"
+	@echo "make test   the whole suite"
+	@echo "make check  what CI runs before the tests: ruff, mypy, generated documents"
+	@echo "make sim    whole datacenters on virtual time: SEEDS=1000 [SEED=n]"
+	@echo "make bench  measure: latency, throughput, memory, start, fold"
+	@echo "make docs   write the generated references again"
+	@echo "make wheel  build the wheel, install it in an empty environment, run the demo from it"
+
+$(INSTALLED): pyproject.toml ops/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Busbar needs Python 3.11 or newer; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r ops/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/busbar demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m ops.reference --check
+
+SEEDS ?= 1000
+sim: $(INSTALLED)
+	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+bench: $(INSTALLED)
+	$(BIN)/python -m ops.bench
+
+docs: $(INSTALLED)
+	$(BIN)/python -m ops.reference
+
+wheel: $(INSTALLED)
+	rm -rf build dist
+	$(BIN)/python -m build --quiet --no-isolation --wheel
+	$(BIN)/python ops/try_wheel.py dist
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
