@@ -325,6 +325,10 @@ class TaskReported(Fact, frozen=True):
     """A task has a new status."""
 
     status: TaskStatus
+    delivered: TaskDelivered | None = None
+    """With an executor's STARTING: what it was handed, so that its own log can tell it again."""
+    kill_at: Now | None = None
+    """With an executor's KILLING: when SIGKILL follows SIGTERM."""
 
 
 @fact("task.updated", said="master, to the framework")
