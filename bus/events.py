@@ -288,6 +288,8 @@ class OfferAccepted(Fact, frozen=True):
     offers: tuple[OfferId, ...]
     launch: tuple[TaskInfo, ...]
     refuse_s: float = 5.0
+    unfit: tuple[Unfit, ...] = ()
+    """Why what still waits does not fit on what is left over."""
 
 
 @fact("offer.recovered", said="master, to nobody")
@@ -478,7 +480,7 @@ class InstanceScheduled(Fact, frozen=True):
     replaces: TaskId | None = None
 
 
-@fact("instance.dismissed", said="marathon, to nobody")
+@fact("instance.dismissed", said="marathon, to nobody, or to the client who asked to kill it")
 class InstanceDismissed(Fact, frozen=True):
     """An instance is wanted no more: forgotten if it still waited, else to be killed."""
 

@@ -282,6 +282,10 @@ class TaskInfo(Noun, frozen=True):
     framework: FrameworkId
     resources: Resources
     command: Command
+    hostname: str = ""
+    """The agent's, as the offer had it."""
+    ports: tuple[int, ...] = ()
+    """Those of `resources`, in the order the app asked for them. (Mesos: DiscoveryInfo)"""
     kill_grace_s: float = 3.0
     """(Mesos: `executor.cpp`, 3 s)"""
     max_completion_s: float | None = None
