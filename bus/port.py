@@ -16,6 +16,10 @@ batch_events_max = 1000
 """Messages in one append. (nats-server: atomic batch limit, error 10199 above)"""
 batch_bytes_max = 8 * 1024 * 1024
 """Bytes in one append."""
+message_bytes_max = 1_000_000
+"""Bytes in one message or question. (nats-server: max_payload 1 MiB, headers included)"""
+same_request_s = 120
+"""How long the same request id is stored once. (nats-server: duplicate_window)"""
 
 
 class Message(NamedTuple):
@@ -65,8 +69,34 @@ class StreamDiverged(Exception):
     """The stream lacks a position that existed: it is damaged or another. Stop; nothing may be decided on it."""
 
 
+class StreamUnfit(Exception):
+    """The cluster's stream lacks a property the log needs; the text names each. Mend its configuration, start again."""
+
+
+class BusUnreachable(Exception):
+    """No connection: the text names the address, what went wrong there, and what to check."""
+
+
 class BusClosed(Exception):
     """The connection to the bus is closed for good; the process must exit and be started again."""
+
+
+def check_append(messages: Sequence[Message], fence: Fence | None) -> None:
+    """Raises ValueError for an append that no bus takes."""
+    if not 1 <= len(messages) <= batch_events_max:
+        raise ValueError(f"{len(messages)} messages in one append, 1 to {batch_events_max} are allowed")
+    if fence is None and (len(messages) > 1 or messages[0].request is None):
+        raise ValueError("without a fence exactly one message with a request id is taken")
+    log = fence.log.removesuffix(">") if fence else ""
+    size = 0
+    for message in messages:
+        size += len(message.body)
+        if len(message.body) > message_bytes_max:
+            raise ValueError(f"{message.subject} is {len(message.body)} bytes, at most {message_bytes_max} are allowed")
+        if not message.subject.startswith(log):
+            raise ValueError(f"{message.subject} is not under the fenced log {log}>")
+    if size > batch_bytes_max:
+        raise ValueError(f"{size} bytes in one append, at most {batch_bytes_max} are allowed")
 
 
 Answerer = Callable[[bytes], Awaitable[bytes]]

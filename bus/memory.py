@@ -1,0 +1,337 @@
+"""The bus in memory: one event loop, the same promises as `bus.jetstream`, and faults on request.
+
+Rule of this room: no clock, no thread, no chance of its own; the same run comes out the same way every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+from bus.nouns import Now, Position, second
+from bus.port import (
+    Answerer,
+    BusClosed,
+    Fence,
+    Fenced,
+    Message,
+    NoAnswer,
+    NobodyThere,
+    OutcomeUnknown,
+    Record,
+    StreamDiverged,
+    StreamFull,
+    check_append,
+    same_request_s,
+)
+from bus.subjects import matches
+
+T = TypeVar("T")
+_falls_under = lru_cache(maxsize=65536)(matches)
+
+
+class Fate(NamedTuple):
+    """What becomes of one append: when it lands, and how long after that its author is told. None is never."""
+
+    lands_after_s: float | None = 0.0
+    told_after_s: float | None = 0.0
+
+
+LOST = Fate(lands_after_s=None, told_after_s=None)
+"""The request never reaches the stream."""
+UNTOLD = Fate(told_after_s=None)
+"""The append lands, its answer is lost."""
+
+
+def late(lands_after_s: float) -> Fate:
+    """The author gives up first, then the append lands after all."""
+    return Fate(lands_after_s=lands_after_s, told_after_s=None)
+
+
+class Faults:
+    """What goes wrong on one connection: nothing, unless a test says otherwise. Each hook may wait."""
+
+    async def append(self, messages: Sequence[Message]) -> Fate:  # noqa: ARG002  # a hook
+        """What becomes of an append."""
+        return Fate()
+
+    async def deliver(self, records: Sequence[Record]) -> int:
+        """How many of the records that are due, from the first on, come as the next group: at least one."""
+        return len(records)
+
+    async def ask(self, subject: str) -> bool:  # noqa: ARG002  # a hook
+        """Whether a question reaches the one who serves the subject."""
+        return True
+
+
+class _Served(NamedTuple):
+    subject: str
+    bus: MemoryBus
+    answerer: Answerer
+
+
+class _Waiting(NamedTuple):
+    log: str
+    arrived: asyncio.Future[None]
+
+
+class MemoryServer:
+    """The one log that all connections share."""
+
+    def __init__(self, cluster: str, clock: Callable[[], Now], *, bytes_max: int | None = None) -> None:
+        self.cluster, self.clock, self.bytes_max = cluster, clock, bytes_max
+        self._records: list[Record] = []
+        self._stored_at: list[Now] = []
+        self._bytes = 0
+        self._newest: dict[str, Position] = {}
+        self._requests: dict[str, Position] = {}
+        self._waiting: list[_Waiting] = []
+        self._served: list[_Served] = []
+
+    @property
+    def last(self) -> Position:
+        """The position of the newest message; 0 if there is none."""
+        return Position(len(self._records))
+
+    def records(self, log: str | None = None) -> list[Record]:
+        """Everything that was ever said, or what falls under `log`."""
+        return self.behind(log, Position(0)) if log else list(self._records)
+
+    def behind(self, log: str, after: Position) -> list[Record]:
+        """What falls under `log` behind a position."""
+        return [record for record in self._records[after:] if _falls_under(log, record.subject)]
+
+    def newest(self, log: str) -> Position:
+        """The position of the newest message under `log`; 0 if there is none."""
+        if log not in self._newest:
+            found = (record.position for record in reversed(self._records) if _falls_under(log, record.subject))
+            self._newest[log] = next(found, Position(0))
+        return self._newest[log]
+
+    def first_since(self, at: Now) -> Position:
+        """The position of the first message stored at or after a time; last + 1 if there is none."""
+        stored = (index for index, stored_at in enumerate(self._stored_at) if stored_at >= at)
+        return Position(next(stored, self.last) + 1)
+
+    def inject(self, subject: str, body: bytes) -> Position:
+        """Store a message that nobody fenced: garbage, a replay, a foreign voice."""
+        return self._store([Message(subject, body)])
+
+    def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
+        """What the server does with one append, at once. Raises Fenced, StreamFull."""
+        request = messages[0].request if fence is None else None
+        known = self._known(request)
+        if known is not None:
+            return known
+        if fence is not None and self.newest(fence.log) != fence.last:
+            raise Fenced(f"{fence.log}: last position is {self.newest(fence.log)}, not {fence.last}")
+        position = self._store(messages)
+        if request is not None:
+            self._requests[request] = position
+        return position
+
+    def _known(self, request: str | None) -> Position | None:
+        known = self._requests.get(request) if request is not None else None
+        if known is not None and self._stored_at[known - 1] + same_request_s * second <= self.clock():
+            return None
+        return known
+
+    def _store(self, messages: Sequence[Message]) -> Position:
+        size = sum(len(message.body) for message in messages)
+        if self.bytes_max is not None and self._bytes + size > self.bytes_max:
+            raise StreamFull(f"the stream holds {self._bytes} bytes, at most {self.bytes_max} are allowed")
+        self._bytes += size
+        at = max(self.clock(), self._stored_at[-1]) if self._stored_at else self.clock()
+        for message in messages:
+            record = Record(Position(self.last + 1), message.subject, message.body)
+            self._records.append(record)
+            self._stored_at.append(at)
+            for log in self._newest:
+                if _falls_under(log, record.subject):
+                    self._newest[log] = record.position
+        self._wake({message.subject for message in messages})
+        return self.last
+
+    def wait(self, log: str, arrived: asyncio.Future[None]) -> None:
+        """Complete `arrived` as soon as something is stored under `log`."""
+        self._waiting.append(_Waiting(log, arrived))
+
+    def _wake(self, subjects: set[str]) -> None:
+        still: list[_Waiting] = []
+        for waiting in self._waiting:
+            if waiting.arrived.done():
+                continue
+            if any(_falls_under(waiting.log, subject) for subject in subjects):
+                waiting.arrived.set_result(None)
+            else:
+                still.append(waiting)
+        self._waiting = still
+
+    def serve(self, served: _Served) -> None:
+        """Send questions under a subject to a connection."""
+        self._served.append(served)
+
+    def unserve(self, bus: MemoryBus) -> None:
+        """Send no more questions to a connection."""
+        self._served = [served for served in self._served if served.bus is not bus]
+
+    def server_of(self, subject: str) -> _Served | None:
+        """Who answers questions under a subject: of several, the first who offered."""
+        return next((served for served in self._served if _falls_under(served.subject, subject)), None)
+
+
+class MemoryBus:
+    """One connection of one process to a `MemoryServer`; a `bus.port.Bus`."""
+
+    def __init__(self, server: MemoryServer, faults: Faults | None = None) -> None:
+        self.server, self.cluster, self.faults = server, server.cluster, faults or Faults()
+        self._closed: BusClosed | None = None
+        self._pending: dict[asyncio.Future[Any], None] = {}
+        self._answering: dict[asyncio.Task[None], None] = {}
+
+    async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
+        check_append(messages, fence)
+        self._check()
+        fate = await self.faults.append(messages)
+        self._check()
+        if fate.told_after_s is None:
+            self._send(messages, fence, fate.lands_after_s, None)
+            raise OutcomeUnknown("no answer to the append")
+        landed: asyncio.Future[Position] = self._expect()
+        self._send(messages, fence, fate.lands_after_s, landed)
+        position = await landed
+        if fate.told_after_s:
+            await self._pass(fate.told_after_s)
+        return position
+
+    def _send(
+        self,
+        messages: Sequence[Message],
+        fence: Fence | None,
+        after_s: float | None,
+        landed: asyncio.Future[Position] | None,
+    ) -> None:
+        """The request is on its way: it lands even if its author dies now."""
+
+        def land() -> None:
+            try:
+                position = self.server.append(messages, fence)
+            except (Fenced, StreamFull) as error:
+                if landed and not landed.done():
+                    landed.set_exception(error)
+            else:
+                if landed and not landed.done():
+                    landed.set_result(position)
+
+        if after_s is not None:
+            asyncio.get_running_loop().call_later(after_s, land)
+
+    async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        self._check()
+        if after > self.server.last:
+            raise StreamDiverged(f"the stream ends at position {self.server.last}, position {after} was in it")
+        while True:
+            due = self.server.behind(log, after)
+            after = self.server.last
+            while due:
+                count = await self._deliver(due)
+                yield due[:count]
+                self._check()
+                due = due[count:]
+            if after == self.server.last:
+                arrived: asyncio.Future[None] = self._expect()
+                self.server.wait(log, arrived)
+                await arrived
+
+    async def _deliver(self, due: Sequence[Record]) -> int:
+        await asyncio.sleep(0)
+        count = await self.faults.deliver(due)
+        self._check()
+        return count
+
+    async def last(self, log: str) -> Record | None:
+        await self._pass(0)
+        position = self.server.newest(log)
+        return self.server.behind(log, Position(position - 1))[0] if position else None
+
+    async def first_since(self, at: Now) -> Position:
+        await self._pass(0)
+        return self.server.first_since(at)
+
+    async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
+        await self._pass(0)
+        served = self.server.server_of(subject)
+        if served is None:
+            raise NobodyThere(f"{subject} is served by nobody")
+        answered: asyncio.Future[bytes] = self._expect()
+        try:
+            async with asyncio.timeout(timeout_s):
+                if await self.faults.ask(subject):
+                    served.bus._answer(served.answerer, question, answered)
+                return await answered
+        except TimeoutError:
+            raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
+
+    async def serve(self, subject: str, answerer: Answerer) -> None:
+        self._check()
+        self.server.serve(_Served(subject, self, answerer))
+
+    def _answer(self, answerer: Answerer, question: bytes, answered: asyncio.Future[bytes]) -> None:
+        async def answer() -> None:
+            answer = await answerer(question)
+            if not answered.done():
+                answered.set_result(answer)
+
+        task = asyncio.get_running_loop().create_task(answer())
+        self._answering[task] = None
+        task.add_done_callback(self._answer_ended)
+
+    def _answer_ended(self, task: asyncio.Task[None]) -> None:
+        self._answering.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._closed is None:
+            self._end(f"an answer failed: {error!r}", error)
+
+    async def close(self) -> None:
+        if self._closed is None:
+            self._end("closed", None)
+
+    def _end(self, why: str, cause: BaseException | None) -> None:
+        self._closed = BusClosed(why)
+        self._closed.__cause__ = cause
+        self.server.unserve(self)
+        for task in list(self._answering):
+            task.cancel()
+        for pending in list(self._pending):
+            if not pending.done():
+                pending.set_exception(self._closed)
+
+    def _check(self) -> None:
+        if self._closed is not None:
+            raise BusClosed(str(self._closed)) from self._closed.__cause__
+
+    def _expect(self) -> asyncio.Future[T]:
+        """Something this connection waits for: ends with BusClosed when the connection does."""
+        self._check()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._pending[future] = None
+        future.add_done_callback(self._forget)
+        return future
+
+    def _forget(self, future: asyncio.Future[Any]) -> None:
+        self._pending.pop(future, None)
+        if not future.cancelled():
+            future.exception()
+
+    async def _pass(self, delay_s: float) -> None:
+        """Let time pass, but not beyond the end of the connection."""
+        passed: asyncio.Future[None] = self._expect()
+        asyncio.get_running_loop().call_later(delay_s, _done, passed)
+        await passed
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
