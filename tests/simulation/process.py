@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Now, Position
-from bus.port import Answerer, BusClosed, Fence, Message, Record
+from bus.port import Answerer, Bus, BusClosed, Fence, Message, OutcomeUnknown, Record
 from components.component import Component
 from components.runtime import live
 from tests.simulation.clock import virtual_now
@@ -19,45 +19,79 @@ class Crash(Exception):
     """The process died here."""
 
 
-Step = Callable[[str], None]
-"""Told before and after everything a process waits for; raises Crash to end the process there."""
+class Weather(Protocol):
+    """What befalls one process at everything it waits for."""
+
+    async def at(self, where: str) -> None:
+        """Wait as long as this takes today; raises Crash where the process dies."""
+
+    def lost(self) -> str | None:
+        """What becomes of one append: None (nothing), 'request', 'answer' or 'late'."""
 
 
-class CrashingBus:
-    """A connection that tells `step` of everything that goes over it."""
+class Calm:
+    """Nothing ever happens."""
 
-    def __init__(self, bus: MemoryBus, step: Step) -> None:
-        self.bus, self.step, self.cluster = bus, step, bus.cluster
+    async def at(self, where: str) -> None:
+        """Go on at once."""
+
+    def lost(self) -> str | None:
+        return None
+
+
+class WeatheredBus:
+    """A connection that is exposed to the weather."""
+
+    def __init__(self, bus: MemoryBus, weather: Weather) -> None:
+        self.bus, self.weather, self.cluster = bus, weather, bus.cluster
+        self._late: set[asyncio.Task[None]] = set()
 
     async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
-        self.step("before append")
+        await self.weather.at("before append")
+        lost = self.weather.lost()
+        if lost == "request":
+            raise OutcomeUnknown("lost on the way to the server")
+        if lost == "late":
+            task = asyncio.get_running_loop().create_task(self._land(messages, fence))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            raise OutcomeUnknown("still on the way to the server")
         position = await self.bus.append(messages, fence)
-        self.step("after append")
+        if lost == "answer":
+            raise OutcomeUnknown("lost on the way back")
+        await self.weather.at("after append")
         return position
 
+    async def _land(self, messages: Sequence[Message], fence: Fence | None) -> None:
+        await asyncio.sleep(0.4)  # virtual: after the writer has tried again
+        try:
+            await self.bus.append(messages, fence)
+        except Exception as refused:
+            assert type(refused).__name__ in ("Fenced", "BusClosed"), refused
+
     async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
-        self.step("before follow")
+        await self.weather.at("before follow")
         async with aclosing(self.bus.follow(log, after=after)) as groups:
             async for records in groups:
-                self.step("before group")
+                await self.weather.at("before group")
                 yield records
-                self.step("after group")
+                await self.weather.at("after group")
 
     async def last(self, log: str) -> Record | None:
-        self.step("before last")
+        await self.weather.at("before last")
         newest = await self.bus.last(log)
-        self.step("after last")
+        await self.weather.at("after last")
         return newest
 
     async def first_since(self, at: Now) -> Position:
         return await self.bus.first_since(at)
 
     async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
-        self.step("before query")
+        await self.weather.at("before query")
         return await self.bus.query(subject, question, timeout_s=timeout_s)
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
-        self.step("before serve")
+        await self.weather.at("before serve")
         await self.bus.serve(subject, answerer)
 
     async def close(self) -> None:
@@ -66,15 +100,15 @@ class CrashingBus:
 
 async def keep_alive(
     server: MemoryServer,
-    component: Callable[[Any], Component[Any]],
-    step: Step,
+    component: Callable[[Bus], Component[Any]],
+    weather: Weather,
     *,
     restart_s: float = 0.1,
-    restarts_max: int = 100,
+    restarts_max: int = 1000,
 ) -> None:
     """Run a component for ever, each time from its log alone; `component` builds it for a connection."""
     for instance in range(restarts_max):
-        bus = CrashingBus(MemoryBus(server), step)
+        bus = WeatheredBus(MemoryBus(server), weather)
         try:
             await live(
                 component(bus),

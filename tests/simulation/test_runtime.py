@@ -12,34 +12,31 @@ from bus.subjects import Author, own_log
 from components.component import state_hash
 from components.mind import Mind
 from tests.simulation.clock import run_virtually, virtual_now
-from tests.simulation.process import Crash, Step, keep_alive
+from tests.simulation.process import Calm, Crash, Weather, keep_alive
 from tests.simulation.toys import PLAYER, WALL, Board, PointScored, player, wall
 
 RALLIES = 3
 
 
-def never(where: str) -> None:
-    """No crash."""
+class CrashAt(Calm):
+    """Dies once, at the given step; counts the steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.steps = step, 0
+
+    async def at(self, where: str) -> None:
+        self.steps += 1
+        if self.steps == self.step:
+            raise Crash(f"{self.step}: {where}")
 
 
-def crash_at(step: int, steps: list[str]) -> Step:
-    """Crash once, at the given step; counts the steps."""
-
-    def tell(where: str) -> None:
-        steps.append(where)
-        if len(steps) == step:
-            raise Crash(f"{step}: {where}")
-
-    return tell
-
-
-async def play(player_step: Step, wall_step: Step) -> tuple[MemoryServer, Board]:
+async def play(player_weather: Weather, wall_weather: Weather) -> tuple[MemoryServer, Board]:
     """Play until the last rally is painted, both sides restarted whenever they crash."""
     server, board = MemoryServer("dc", virtual_now), Board()
     async with asyncio.timeout(600):
         tasks = [
-            asyncio.create_task(keep_alive(server, lambda bus: player(RALLIES, board), player_step)),
-            asyncio.create_task(keep_alive(server, lambda bus: wall(), wall_step)),
+            asyncio.create_task(keep_alive(server, lambda bus: player(RALLIES, board), player_weather)),
+            asyncio.create_task(keep_alive(server, lambda bus: wall(), wall_weather)),
         ]
         while RALLIES not in board.painted:
             await asyncio.sleep(0.05)  # virtual
@@ -74,7 +71,7 @@ def check(server: MemoryServer, board: Board) -> None:
 
 def test_two_components_play_on_the_log() -> None:
     """Without crashes every rally is served, taken, returned, scored and painted once."""
-    server, board = run_virtually(play(never, never))
+    server, board = run_virtually(play(Calm(), Calm()))
     check(server, board)
     assert board.painted == [1, 2, 3]
 
@@ -83,12 +80,11 @@ def test_two_components_play_on_the_log() -> None:
 def test_a_crash_at_any_await_changes_nothing_that_was_said(who: str) -> None:
     """Crash at step 1, 2, 3 ... until a run has no such step: the logs are the same but for one more term."""
     for step in range(1, 500):
-        steps: list[str] = []
-        crashing = crash_at(step, steps)
-        pair = (crashing, never) if who == "player" else (never, crashing)
+        crashing = CrashAt(step)
+        pair = (crashing, Calm()) if who == "player" else (Calm(), crashing)
         server, board = run_virtually(play(*pair))
         check(server, board)
-        if len(steps) < step:
+        if crashing.steps < step:
             assert step > 20, "the crashes reached the middle of the game"
             return
     raise AssertionError("the game never ended within 500 steps")
@@ -96,7 +92,7 @@ def test_a_crash_at_any_await_changes_nothing_that_was_said(who: str) -> None:
 
 def test_a_rebuilt_mind_equals_the_one_that_lived() -> None:
     """Folding the log again gives the same state, hash for hash, whoever folds it."""
-    server, board = run_virtually(play(never, never))
+    server, board = run_virtually(play(Calm(), Calm()))
     for component in (player(RALLIES, board), wall()):
         minds = [Mind(component, "dc", lambda: 0) for _ in range(2)]  # type: ignore[arg-type,return-value]
         for mind in minds:
