@@ -181,6 +181,15 @@ class AgentRefused(Fact, frozen=True):
     message: str
 
 
+@fact("registration.noted", said="agent, to nobody")
+class RegistrationNoted(Fact, frozen=True):
+    """The agent heard what became of its registration: admitted, or refused for a reason."""
+
+    reason: Refusal | None = None
+    """None: admitted."""
+    message: str = ""
+
+
 @fact("agent.marked", said="master, to the agent")
 class AgentMarked(Fact, frozen=True):
     """The agent missed its pings and is unreachable; nothing it says counts until it registers in answer to this."""

@@ -20,6 +20,7 @@ from bus.nouns import (
     Now,
     OfferId,
     Position,
+    Refusal,
     Resources,
     RunId,
     TaskId,
@@ -212,7 +213,24 @@ class CountsRow(Noun, frozen=True):
     count: int
 
 
-# ---- asked of an agent: `log`, `tasks` -------------------------------------------------------------------------------
+# ---- asked of an agent: `log`, `tasks` (answered with TaskRow), `standing` -------------------------------------------
+
+
+class Standing(Noun, frozen=True):
+    """How an agent stands with the master, as the agent knows it."""
+
+    agent: AgentId
+    hostname: str
+    admitted: bool
+    """False: refused for `reason`, or the answer is still to come."""
+    tasks: int
+    ended: int
+    """Ended tasks whose sandboxes are kept."""
+    resources: Resources | None = None
+    """As last registered."""
+    attributes: dict[str, str] = {}
+    reason: Refusal | None = None
+    message: str = ""
 
 
 class LogQuestion(Noun, frozen=True):

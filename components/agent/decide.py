@@ -1,0 +1,263 @@
+"""What an agent makes of what it hears: it hands tasks and kills on to its executor, and statuses to the master.
+
+Rule of this room: the master alone is obeyed, the own executor alone is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
+
+from bus.events import (
+    AgentAdmitted,
+    AgentMarked,
+    AgentRefused,
+    AgentRegistered,
+    Event,
+    KillDelivered,
+    KillDirected,
+    RegistrationNoted,
+    SandboxCollected,
+    TaskDelivered,
+    TaskLaunched,
+    TaskReported,
+)
+from bus.nouns import (
+    MASTER,
+    MOVES,
+    TERMINAL,
+    HeldTask,
+    Now,
+    Position,
+    Reason,
+    Refusal,
+    Resources,
+    Source,
+    TaskId,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+    second,
+)
+from bus.subjects import Author, Kind
+from components.agent.config import AgentConfig
+from components.agent.state import AgentState, Task, held_bytes, knows, sandbox_name, slim, weigh
+from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse
+
+live_bytes_max = 400 * 1024
+"""What the live tasks may take in a registration, which is one event: 800 to 1,400 of them, by their ids."""
+held_bytes_max = 480 * 1024
+"""The same with ended tasks, answering a mark."""
+info_bytes_max = 500 * 1024
+"""A task's description: handing it on adds a few hundred bytes, and it is one event again."""
+message_length_max = 4096
+"""What an executor says of a status; longer is cut."""
+ended_message_length_max = 200
+"""The same in a registration."""
+collected_at_once_max = 500
+_MASTER = Author(Kind.MASTER, MASTER)
+_NEVER_SAID = (TaskState.STAGING, TaskState.UNREACHABLE, TaskState.UNKNOWN)
+"""States that are not an executor's to report."""
+
+
+class ResourcesDetected(Sight, frozen=True):
+    """What the machine has to share out."""
+
+    resources: Resources
+
+
+def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Iterator[Say]:
+    """What follows from one input."""
+    match told:
+        case Heard(event) if event.by == _MASTER:
+            yield from _obey(config, state, event)
+        case Heard(event) if event.by == config.executor_author:
+            yield from _believe(config, state, event)
+        case Heard(event) if event.request is not None:
+            yield refuse(event, Refusal.INVALID, f"{config.id} is an agent: nothing can be requested of it")
+        case Seen(ResourcesDetected(resources=resources)) if config.resources is None:
+            if state.registration_due or resources != state.resources:
+                yield _registration(config, state, resources)
+        case Wake():
+            yield from _wake(config, state, now)
+
+
+def wake_at(config: AgentConfig, state: AgentState) -> Now | None:
+    """When to register (at once), or to collect the oldest sandbox."""
+    if state.registration_due and config.resources is not None:
+        return state.at
+    if not state.ended:
+        return None
+    return state.at if len(state.ended) > config.ended_max else _collect_at(config, next(iter(state.ended.values())))
+
+
+def _wake(config: AgentConfig, state: AgentState, now: Now) -> Iterator[Say]:
+    if state.registration_due and config.resources is not None:
+        yield _registration(config, state, config.resources)
+    for task in _collectable(config, state, now):
+        yield Say(SandboxCollected(task=task))
+
+
+# ---- the master --------------------------------------------------------------------------------------------------
+
+
+def _obey(config: AgentConfig, state: AgentState, event: Event) -> Iterator[Say]:
+    match event.fact:
+        case TaskLaunched(task=info):
+            yield from _launch(config, state, info)
+        case KillDirected(task=task, grace_s=grace_s):
+            yield _kill(config, state, task, grace_s)
+        case AgentMarked(acted_n=acted_n):
+            # Only who has registered can be marked, so resources are known: to an agent that still looks for them,
+            # from its last term; what it finds it registers afterwards.
+            resources = config.resources or state.resources
+            if resources is not None:
+                yield _registration(config, state, resources, Mark(event.position, acted_n))
+        case AgentAdmitted():
+            yield from _note(state, RegistrationNoted())
+        case AgentRefused(reason=reason, message=message):
+            yield from _note(state, RegistrationNoted(reason=reason, message=message))
+
+
+def _note(state: AgentState, noted: RegistrationNoted) -> Iterator[Say]:
+    if state.verdict != noted:
+        yield Say(noted)
+
+
+def _launch(config: AgentConfig, state: AgentState, info: TaskInfo) -> Iterator[Say]:
+    if info.task in state.tasks:
+        return  # it runs: what the master hears of it from now on holds for both launches
+    refused = _unfit(config, state, info)
+    if refused is not None:
+        yield Say(TaskReported(status=refused), to=MASTER, trace=info.trace)
+        return
+    sandbox = f"{config.work}/sandboxes/{sandbox_name(info.task)}"
+    delivered = TaskDelivered(task=info, executor=config.executor, sandbox=sandbox)
+    yield Say(delivered, to=config.executor, trace=info.trace)
+
+
+def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus | None:
+    """Why a launched task is not handed on, if so."""
+    if knows(state, info.task):
+        return _status(info.task, TaskState.DROPPED, f"{config.id} had a task of this id before, and keeps its files")
+    size = len(msgspec.msgpack.encode(info))
+    if size > info_bytes_max:
+        why = f"its description is {size} bytes, at most {info_bytes_max} can be handed to an executor"
+        return _status(info.task, TaskState.ERROR, why, Reason.TASK_INVALID)
+    if state.weight + weigh(slim(info)) > live_bytes_max:
+        why = f"{config.id} has {len(state.tasks)} tasks, and a list with one more would not fit into its registration"
+        return _status(info.task, TaskState.DROPPED, why)
+    return None
+
+
+def _kill(config: AgentConfig, state: AgentState, task: TaskId, grace_s: float | None) -> Say:
+    """Each kill has one answer. Of an ended task it is the end again: the master passes over what it knows."""
+    if task in state.tasks:
+        return Say(KillDelivered(task=task, grace_s=grace_s), to=config.executor)
+    ended = state.ended.get(task)
+    why = f"{config.id} has collected it" if task in state.collected else f"{config.id} has no such task"
+    status = ended.status if ended else _status(task, TaskState.GONE, why)
+    return Say(TaskReported(status=status), to=MASTER)
+
+
+def _status(task: TaskId, state: TaskState, message: str, reason: Reason | None = None) -> TaskStatus:
+    return TaskStatus(task=task, state=state, source=Source.AGENT, reason=reason, message=message)
+
+
+# ---- the executor ------------------------------------------------------------------------------------------------
+
+
+def _believe(config: AgentConfig, state: AgentState, event: Event) -> Iterator[Say]:
+    if not isinstance(event.fact, TaskReported):
+        return
+    task = state.tasks.get(event.fact.status.task)
+    status = _legal(task, event.fact.status) if task is not None else None
+    if task is None or status is None:
+        return
+    yield Say(TaskReported(status=status), to=MASTER, trace=task.info.trace)
+    # What the tasks hold is all that can make a refused registration acceptable; nothing else is worth another try.
+    below = state.verdict is not None and state.verdict.reason is Refusal.BELOW_HELD
+    resources = config.resources or state.resources
+    if below and status.state in TERMINAL and resources is not None:
+        yield _registration(config, state, resources)
+
+
+def _legal(task: Task, status: TaskStatus) -> TaskStatus | None:
+    """The status to report; None if it is old, or not an executor's to say."""
+    status = msgspec.structs.replace(status, message=status.message[:message_length_max])
+    if status.state in _NEVER_SAID:
+        return None
+    if status.state in MOVES[task.status.state]:
+        return status
+    if status.state not in TERMINAL:
+        return None
+    # An end is an end, even one the table does not know from here (an error after it started): it must not be lost.
+    message = f"{status.state} after {task.status.state}: {status.message}"
+    return msgspec.structs.replace(status, state=TaskState.FAILED, message=message)
+
+
+# ---- registrations -----------------------------------------------------------------------------------------------
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The agent.marked that a registration answers."""
+
+    position: Position
+    acted_n: int
+
+
+def _registration(config: AgentConfig, state: AgentState, resources: Resources, mark: Mark | None = None) -> Say:
+    ended = _unacted(state, mark.acted_n) if mark else []
+    fact = AgentRegistered(
+        hostname=config.hostname,
+        resources=resources,
+        attributes=dict(config.attributes),
+        tasks=(*(_held(task, 0) for task in state.tasks.values()), *ended),
+        answers=mark.position if mark else None,
+    )
+    return Say(fact, to=MASTER)
+
+
+def _unacted(state: AgentState, acted_n: int) -> list[HeldTask]:
+    """The ended tasks whose final report the master has not acted on, in the order they ended.
+
+    As many of the newest as fit: of the others the master learns that they are gone.
+    """
+    held: list[HeldTask] = []
+    room = held_bytes_max - state.weight
+    for task in reversed(state.ended.values()):
+        entry = _held(task, ended_message_length_max)
+        room -= held_bytes(entry)
+        if task.reported_n <= acted_n or room < 0:
+            break
+        held.append(entry)
+    return held[::-1]
+
+
+def _held(task: Task, message_length: int) -> HeldTask:
+    status = msgspec.structs.replace(task.status, message=task.status.message[:message_length])
+    return HeldTask(info=task.info, status=status)
+
+
+# ---- sandboxes ---------------------------------------------------------------------------------------------------
+
+
+def _collectable(config: AgentConfig, state: AgentState, now: Now) -> list[TaskId]:
+    """Ended tasks whose time is over, and the oldest of too many.
+
+    What is forgotten here cannot be told again in answer to a mark. That is no loss: an end the master has not acted
+    on belongs to a task in the master's books, launched before the mark. Those are no more than an agent takes at
+    once (`live_bytes_max`, about `ended_max`), and the newest `ended_max` stay; a gc delay of days outlasts any mark.
+    """
+    too_many = len(state.ended) - config.ended_max
+    return [
+        name
+        for index, (name, task) in enumerate(islice(state.ended.items(), collected_at_once_max))
+        if index < too_many or _collect_at(config, task) <= now
+    ]
+
+
+def _collect_at(config: AgentConfig, task: Task) -> Now:
+    return Now(task.since + round(config.sandbox_gc_s * second))

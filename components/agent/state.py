@@ -1,0 +1,182 @@
+"""What an agent remembers: the tasks it has, those that ended, and how it stands with the master.
+
+Rule of this room: only `fold` touches; it knows no configuration, so any process that can read an agent's log can
+rebuild its state.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import msgspec
+
+from bus.events import (
+    AgentRegistered,
+    AgentStarted,
+    Event,
+    RegistrationNoted,
+    SandboxCollected,
+    TaskDelivered,
+    TaskReported,
+)
+from bus.nouns import (
+    MOVES,
+    TERMINAL,
+    Command,
+    HeldTask,
+    Now,
+    Reason,
+    Resources,
+    Source,
+    TaskId,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+)
+from components.component import State
+
+collected_max = 1000
+"""Ids of collected tasks that are remembered, to tell "collected" from "never had"."""
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """A task of this agent: who it is, and the last that was reported of it."""
+
+    info: TaskInfo
+    """As `slim` leaves it. (Mesos' `Task`, by which an agent registers, carries no command either)"""
+    status: TaskStatus
+    since: Now
+    launched_at: Now
+    weight: int
+    """The most bytes it can take in a registration while it lives."""
+    reported_n: int = 0
+    """The number in the agent's log of the event that reported this status; 0: none has."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AgentState(State):
+    """Everything an agent remembers."""
+
+    registration_due: bool = False
+    """A term began and its registration is not yet said."""
+    resources: Resources | None = None
+    """As last registered."""
+    verdict: RegistrationNoted | None = None
+    """What the master made of the last registration; None: the answer is still to come."""
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    """The live ones, oldest first."""
+    ended: dict[TaskId, Task] = field(default_factory=dict)
+    """Those whose sandboxes are kept, in the order they ended."""
+    collected: dict[TaskId, Now] = field(default_factory=dict)
+    """The latest whose sandboxes were given up, oldest first."""
+    weight: int = 0
+    """The sum of the live tasks' weights."""
+
+
+def start() -> AgentState:
+    """The state before the first event."""
+    return AgentState()
+
+
+def fold(state: AgentState, event: Event) -> None:
+    """Fold one event of the agent's own log."""
+    match event.fact:
+        case AgentStarted():
+            state.registration_due = True
+        case AgentRegistered(resources=resources):
+            state.registration_due, state.resources, state.verdict = False, resources, None
+        case RegistrationNoted() as noted:
+            state.verdict = noted
+        case TaskDelivered(task=info):
+            _deliver(state, event, info)
+        case TaskReported(status=status):
+            _report(state, event, status)
+        case SandboxCollected(task=task):
+            _collect(state, event, task)
+
+
+def _deliver(state: AgentState, event: Event, info: TaskInfo) -> None:
+    assert not knows(state, info.task), f"{info.task} is delivered twice, #{event.n}"
+    status = TaskStatus(task=info.task, state=TaskState.STAGING, source=Source.MASTER)
+    kept = slim(info)
+    task = Task(info=kept, status=status, since=event.at, launched_at=event.at, weight=weigh(kept))
+    state.tasks[info.task] = task
+    state.weight += task.weight
+
+
+def _report(state: AgentState, event: Event, status: TaskStatus) -> None:
+    task = state.tasks.get(status.task)
+    if task is None:
+        return  # the answer to a launch that was turned away, or to a kill of a task that had ended: nothing changes
+    assert status.state in MOVES[task.status.state], f"{status.task}: {task.status.state} -> {status.state}, #{event.n}"
+    task.status, task.since, task.reported_n = status, event.at, event.n
+    if status.state in TERMINAL:
+        state.ended[status.task] = state.tasks.pop(status.task)
+        state.weight -= task.weight
+
+
+def _collect(state: AgentState, event: Event, task: TaskId) -> None:
+    assert task in state.ended, f"{task} is collected but has not ended, #{event.n}"
+    del state.ended[task]
+    while len(state.collected) >= collected_max:
+        del state.collected[next(iter(state.collected))]
+    state.collected[task] = event.at
+
+
+def knows(state: AgentState, task: TaskId) -> bool:
+    """Whether this agent has the task, had it, or remembers that it collected it."""
+    return task in state.tasks or task in state.ended or task in state.collected
+
+
+def slim(info: TaskInfo) -> TaskInfo:
+    """What an agent keeps of a task that is handed on: the rest its executor has, and the master."""
+    return msgspec.structs.replace(info, command=Command(), labels={}, hostname="", ports=())
+
+
+def weigh(info: TaskInfo) -> int:
+    """The most bytes a live task takes in a registration: with the longest status there is, the message aside."""
+    longest = TaskStatus(
+        task=info.task,
+        state=max(TaskState, key=len),
+        source=max(Source, key=len),
+        reason=max(Reason, key=len),
+        exit_status=255,
+        signal=255,
+    )
+    return held_bytes(HeldTask(info=info, status=longest))
+
+
+def held_bytes(held: HeldTask) -> int:
+    """The bytes a task takes in a registration."""
+    return len(msgspec.msgpack.encode(held))
+
+
+def sandbox_name(task: TaskId) -> str:
+    """The directory name of a task's sandbox: the id itself if it is plain, else its hash.
+
+    Ids come from outside. No two share a name, and none leads out of the directory: a plain name begins with a letter
+    or digit and holds no slash, a hash begins with `_`.
+    """
+    if _PLAIN.fullmatch(task):
+        return task
+    return "_" + sha256(task.encode()).hexdigest()
+
+
+def check(state: AgentState) -> None:
+    """Each task is in one place, in the state that belongs there, and the weights add up."""
+    assert state.weight == sum(task.weight for task in state.tasks.values()), f"weight {state.weight}"
+    before = Now(0)
+    for name, task in state.ended.items():
+        assert task.status.state in TERMINAL, f"{name} is {task.status.state} and ended"
+        assert name not in state.tasks, f"{name} lives and ended"
+        assert before <= task.since, f"{name} ended before the one before it"
+        assert 0 < task.reported_n <= state.n, f"{name} was reported as event {task.reported_n} of {state.n}"
+        before = task.since
+    for name, task in state.tasks.items():
+        assert task.status.state not in TERMINAL, f"{name} is {task.status.state} and lives"
+        assert name not in state.collected, f"{name} lives and is collected"
+    assert len(state.collected) <= collected_max
