@@ -1,0 +1,28 @@
+"""What can be set about Marathon.
+
+Rule of this room: every default is the original's and says where it is from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bus.nouns import FrameworkId
+
+_MARATHON = FrameworkId("marathon")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarathonConfig:
+    """One Marathon."""
+
+    id: FrameworkId = _MARATHON
+    role: str = "*"
+    failover_timeout_s: float = 604_800.0
+    """(Marathon: failover_timeout)"""
+    decline_s: float = 120.0
+    """(Marathon: decline_offer_duration)"""
+    launch_timeout_s: float = 300.0
+    """After which a launch nobody has reported is asked for. (Marathon: task_launch_confirm_timeout)"""
+    launches_max: int = 100
+    """Launches on one offer. (DC/OS: max_instances_per_offer)"""

@@ -1,0 +1,101 @@
+"""How Marathon decides: hear, bring the apps to what they are to be, ask for offers if something waits for them.
+
+Rule of this room: only the master's word counts for offers and tasks, only clients are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import takewhile
+
+from bus.events import (
+    Event,
+    FrameworkAdmitted,
+    FrameworkDisconnected,
+    FrameworkRegistered,
+    FrameworkRevived,
+    OfferMade,
+    TaskReconciled,
+    TaskUpdated,
+)
+from bus.nouns import MASTER, Now, second
+from bus.subjects import Author, Kind
+from components.component import Heard, Input, Say, Wake
+from components.marathon.config import MarathonConfig
+from components.marathon.levels import level
+from components.marathon.offers import answer_offers
+from components.marathon.requests import hear_request
+from components.marathon.state import MarathonState
+from components.marathon.updates import hear_update
+
+_MASTER = Author(Kind.MASTER, MASTER)
+reconciled_max = 1000
+"""Tasks asked for in one event."""
+
+
+def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) -> Iterator[Say]:
+    """What Marathon says to one input."""
+    if state.to_register:
+        yield _register(config)
+    if isinstance(told, Heard):
+        yield from _hear(config, state, told.event, now)
+    elif isinstance(told, Wake):
+        yield from _ask_for_unconfirmed(config, state, now)
+    yield from level(state)
+    yield from _revive(config, state, now)
+
+
+def _hear(config: MarathonConfig, state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
+    if event.by == _MASTER:
+        yield from _hear_master(config, state, event, now)
+    elif event.by.kind is Kind.CLIENT:
+        yield from hear_request(state, event, now)
+
+
+def _hear_master(config: MarathonConfig, state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
+    match event.fact:
+        case FrameworkAdmitted():
+            yield Say(TaskReconciled(), to=MASTER)
+        case FrameworkDisconnected() if state.admitted:  # else we have just registered anyway
+            yield _register(config)
+        case OfferMade() as fact if state.admitted:  # else it is from before we registered, and void
+            yield from answer_offers(config, state, fact, now)
+        case TaskUpdated() as fact:
+            yield from hear_update(state, fact, now)
+
+
+def _register(config: MarathonConfig) -> Say:
+    fact = FrameworkRegistered(name=config.id, role=config.role, failover_timeout_s=config.failover_timeout_s)
+    return Say(fact, to=MASTER)
+
+
+def _ask_for_unconfirmed(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[Say]:
+    """Ask the master for launches that nobody reports."""
+    if not state.admitted:
+        return
+    before = now - round(config.launch_timeout_s * second)
+    late = takewhile(lambda task: state.unconfirmed[task] <= before, state.unconfirmed)
+    tasks = tuple(task for task, _ in zip(late, range(reconciled_max), strict=False))
+    if tasks:
+        yield Say(TaskReconciled(tasks=tasks), to=MASTER)
+
+
+def _revive(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[Say]:
+    """Want offers again if something waits for one, or waited long enough after a failure."""
+    held_back = state.hungry and (state.suppressed or state.filtered)
+    due = bool(state.delays) and state.delays[0][0] <= now
+    if state.admitted and (held_back or due):
+        yield Say(FrameworkRevived(framework=config.id), to=MASTER)
+
+
+def wake_at(config: MarathonConfig, state: MarathonState) -> Now | None:
+    """When the next delay is over or the next launch is late; at once while anything is due."""
+    if state.to_register or state.uneven:
+        return Now(0)
+    if not state.admitted:
+        return None
+    dues = [state.delays[0][0]] if state.delays else []
+    for asked_at in state.unconfirmed.values():
+        dues.append(Now(asked_at + round(config.launch_timeout_s * second)))
+        break
+    return min(dues, default=None)

@@ -1,0 +1,253 @@
+"""How Marathon's own events change what it remembers.
+
+Rule of this room: nothing else writes state. What must not happen is asserted: it would be a bug or a damaged log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+from msgspec.structs import replace
+
+from bus.events import (
+    AppRemoved,
+    AppSpecified,
+    AppUpdated,
+    Event,
+    FrameworkRegistered,
+    FrameworkRevived,
+    FrameworkSuppressed,
+    InstanceDismissed,
+    InstanceScheduled,
+    LeaderElected,
+    OfferAccepted,
+    OfferDeclined,
+    TaskReconciled,
+)
+from bus.nouns import MOVES, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
+from components.marathon.state import (
+    ENDED,
+    LOST,
+    UPGRADING,
+    USER_REQUEST,
+    App,
+    Backoff,
+    Launched,
+    MarathonState,
+    Verdict,
+    Waiting,
+    is_failure,
+    last_any_port,
+)
+
+
+def fold(state: MarathonState, event: Event) -> None:
+    """Fold one event of Marathon's log."""
+    match event.fact:
+        case LeaderElected():
+            state.to_register, state.admitted = True, False
+        case FrameworkRegistered():
+            state.to_register, state.admitted = False, False
+        case TaskReconciled() as fact:
+            _reconciled(state, fact, event.at)
+        case FrameworkSuppressed():
+            state.suppressed = True
+        case FrameworkRevived():
+            _revived(state, event.at)
+        case OfferDeclined() as fact:
+            _answered(state, fact.refuse_s, fact.unfit, event.at)
+        case OfferAccepted() as fact:
+            _accepted(state, fact, event.at)
+        case AppSpecified() as fact:
+            _specified(state, fact, event)
+        case AppRemoved() as fact:
+            _removed(state, fact, event)
+        case InstanceScheduled() as fact:
+            _scheduled(state, fact, event)
+        case InstanceDismissed() as fact:
+            _dismissed(state, fact, event)
+        case AppUpdated() as fact:
+            _updated(state, fact, event)
+
+
+# ---- the master and its offers ----------------------------------------------------------------------------------
+
+
+def _reconciled(state: MarathonState, fact: TaskReconciled, at: Now) -> None:
+    for task in fact.tasks:
+        del state.unconfirmed[task]
+        state.unconfirmed[task] = at
+    if not fact.tasks:
+        # what the master kept of suppression and filters from before is not ours to know: both may hold offers back
+        state.admitted, state.suppressed, state.filtered = True, False, True
+        state.hungry = any(app.waiting for app in state.apps.values())
+
+
+def _revived(state: MarathonState, at: Now) -> None:
+    state.suppressed = state.filtered = state.hungry = False
+    while state.delays and state.delays[0][0] <= at:
+        _, app_id = state.delays.pop(0)
+        app = state.apps[app_id]
+        app.delayed = app.backoff.until = None
+
+
+def _answered(state: MarathonState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now) -> None:
+    state.hungry = False
+    state.filtered = state.filtered or refuse_s > 0
+    for one in unfit:
+        if one.app in state.apps and state.apps[one.app].waiting:
+            verdicts = state.apps[one.app].verdicts
+            before = verdicts.get(one.agent)
+            others = before.unfit if before and before.at == at and before.unfit[0].offer == one.offer else ()
+            verdicts[one.agent] = Verdict(at, (*others, one))
+
+
+def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
+    for task in fact.launch:
+        _launched(state, task, at)
+    _answered(state, fact.refuse_s, fact.unfit, at)
+
+
+def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
+    app_id = state.owners[task.task]
+    app = state.apps[app_id]
+    waited = app.waiting.pop(task.task)
+    app.launched[task.task] = Launched(
+        app_version=waited.app_version,
+        since=at,
+        agent=task.agent,
+        hostname=task.hostname,
+        ports=task.ports,
+        replaces=waited.replaces,
+        trace=task.trace,
+    )
+    app.verdicts.pop(task.agent, None)
+    state.unconfirmed[task.task] = at
+    state.last_ports[task.agent] = last_any_port(app.spec, task.ports, state.last_ports.get(task.agent, 0))
+    _settle(state, app_id, app)
+
+
+# ---- what apps are to be ----------------------------------------------------------------------------------------
+
+
+def _specified(state: MarathonState, fact: AppSpecified, event: Event) -> None:
+    app = state.apps.get(fact.app.id)
+    if app is None:
+        app = state.apps[fact.app.id] = App(
+            spec=fact.app, version=fact.app_version, client=event.to, trace=event.trace, asked=event.cause
+        )
+    elif app.version != fact.app_version:
+        _outdate(app)
+    app.spec, app.version, app.removed = fact.app, fact.app_version, False
+    app.client, app.trace, app.asked = event.to, event.trace, event.cause
+    _settle(state, fact.app.id, app)
+
+
+def _outdate(app: App) -> None:
+    app.outdated = dict.fromkeys((*app.waiting, *app.launched))
+    app.backoff = Backoff()
+    app.verdicts.clear()
+    if app.removed:
+        app.last_failure = None
+
+
+def _removed(state: MarathonState, fact: AppRemoved, event: Event) -> None:
+    app = state.apps[fact.app]
+    app.spec, app.removed = replace(app.spec, instances=0), True
+    app.client, app.trace, app.asked = event.to, event.trace, event.cause
+    _settle(state, fact.app, app)
+
+
+# ---- instances --------------------------------------------------------------------------------------------------
+
+
+def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> None:
+    app = state.apps[fact.app]
+    assert fact.task not in state.owners, f"{fact.task} is scheduled twice"
+    assert app.missing > 0, f"{fact.task}: {fact.app} needs no more than {app.spec.instances} instances"
+    app.waiting[fact.task] = Waiting(
+        app_version=fact.app_version, since=event.at, order=event.n, replaces=fact.replaces
+    )
+    state.owners[fact.task] = fact.app
+    if fact.replaces is not None:
+        app.vacant.pop(fact.replaces, None)
+    state.hungry = state.hungry or app.ready(event.at)
+    _settle(state, fact.app, app)
+
+
+def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> None:
+    app, task = state.apps[fact.app], fact.task
+    app.outdated.pop(task, None)
+    if task in app.launched:
+        app.dying[task] = _leave(app, task)
+        if fact.reason in (UPGRADING, USER_REQUEST):
+            app.vacant[task] = event.cause
+    elif task in app.waiting:
+        del app.waiting[task], state.owners[task]
+    _settle(state, fact.app, app)
+
+
+def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
+    app, status = state.apps[fact.app], fact.status
+    state.unconfirmed.pop(status.task, None)
+    if status.state in ENDED:
+        _ended(state, app, status, event)
+    else:
+        _moved(app, status, event.at)
+    if fact.delay_until is not None:
+        app.backoff = Backoff(delay_us=fact.delay_until - event.at, failed_at=event.at, until=fact.delay_until)
+    _settle(state, fact.app, app)
+
+
+def _moved(app: App, status: TaskStatus, at: Now) -> None:
+    instance = app.launched.get(status.task) or app.dying[status.task]
+    assert status.state in MOVES[instance.state], f"{status.task}: {instance.state} -> {status.state}"
+    if status.task in app.launched:
+        app.running += (status.state is TaskState.RUNNING) - (instance.state is TaskState.RUNNING)
+    instance.state, instance.since = status.state, at
+
+
+def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:
+    task = status.task
+    del state.owners[task]
+    if task in app.dying:
+        del app.dying[task]
+        return
+    _leave(app, task)
+    app.outdated.pop(task, None)
+    app.vacant[task] = event.cause
+    if is_failure(status) or status.state in LOST:
+        app.last_failure = status
+
+
+def _leave(app: App, task: TaskId) -> Launched:
+    instance = app.launched.pop(task)
+    app.running -= instance.state is TaskState.RUNNING
+    return instance
+
+
+# ---- what follows from any change of an app ---------------------------------------------------------------------
+
+
+def _settle(state: MarathonState, app_id: AppId, app: App) -> None:
+    if app.even:
+        state.uneven.pop(app_id, None)
+        app.vacant.clear()
+    else:
+        state.uneven[app_id] = None
+    if not app.waiting:
+        app.verdicts.clear()
+    _place_delay(state, app_id, app)
+    if app.removed and not (app.waiting or app.launched or app.dying):
+        del state.apps[app_id]
+
+
+def _place_delay(state: MarathonState, app_id: AppId, app: App) -> None:
+    until = app.backoff.until if app.waiting else None
+    if until == app.delayed:
+        return
+    if app.delayed is not None:
+        del state.delays[bisect_left(state.delays, (app.delayed, app_id))]
+    if until is not None:
+        insort(state.delays, (until, app_id))
+    app.delayed = until

@@ -1,0 +1,192 @@
+"""What Marathon remembers: apps, and of each the instances that wait, run, or are on their way out.
+
+    instance.scheduled ─► waiting ─ offer.accepted ─► launched ─ instance.dismissed ─► dying ─ app.updated ─► forgotten
+                             └─ instance.dismissed ─► forgotten    └─ app.updated, ended ─► forgotten, and vacant
+
+Rule of this room: what is here is bounded by what is wanted; an ended instance leaves no more than its app's last
+failure. An app that is not as specified is *uneven*, and whoever decides next makes it even.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bus.documents import AppSpec
+from bus.nouns import (
+    TERMINAL,
+    AgentId,
+    AppId,
+    Now,
+    Position,
+    Reason,
+    TaskId,
+    TaskState,
+    TaskStatus,
+    TraceId,
+    Unfit,
+)
+from components.component import State
+
+LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
+ENDED = TERMINAL | LOST
+"""States in which an instance counts no more. (Marathon: unreachableStrategy 0/0 expunges at once)"""
+
+OVER_CAPACITY, UPGRADING, DELETING, USER_REQUEST = "OverCapacity", "Upgrading", "DeletingApp", "UserRequest"
+"""Why instances are dismissed. (Marathon: `GoalChangeReason.scala`)"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Waiting:
+    """An instance that waits for an offer."""
+
+    app_version: str
+    since: Now
+    order: int
+    """Who is served first: the number of the event that scheduled it."""
+    replaces: TaskId | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Launched:
+    """An instance that was asked for on an agent."""
+
+    app_version: str
+    since: Now
+    """When it got its state."""
+    agent: AgentId
+    hostname: str
+    ports: tuple[int, ...]
+    replaces: TaskId | None
+    trace: TraceId | None
+    state: TaskState = TaskState.STAGING
+
+
+@dataclass(slots=True, kw_only=True)
+class Backoff:
+    """How long an app's next launch waits after failures, of its present version."""
+
+    delay_us: int = 0
+    failed_at: Now | None = None
+    until: Now | None = None
+    """Until then nothing is launched; none once the master was told that offers are wanted again."""
+
+
+class Verdict(NamedTuple):
+    """Why an app did not fit on an agent, the last time it was tried."""
+
+    at: Now
+    unfit: tuple[Unfit, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class App:
+    """A service to keep running."""
+
+    spec: AppSpec
+    version: str
+    client: str
+    """Who changed it last and hears of its instances."""
+    trace: TraceId | None
+    asked: Position | None
+    """Where the last change was asked for."""
+    removed: bool = False
+    """Wanted no more; it is forgotten with its last instance."""
+    waiting: dict[TaskId, Waiting] = field(default_factory=dict)
+    """Oldest first."""
+    launched: dict[TaskId, Launched] = field(default_factory=dict)
+    """Oldest first."""
+    outdated: dict[TaskId, None] = field(default_factory=dict)
+    """Of the waiting and launched, those of another version: to be dismissed."""
+    dying: dict[TaskId, Launched] = field(default_factory=dict)
+    """Dismissed, to be killed, not yet ended."""
+    vacant: dict[TaskId, Position | None] = field(default_factory=dict)
+    """Instances that went and are not replaced yet, with the position of what made each go."""
+    running: int = 0
+    """Of the launched, those that run."""
+    verdicts: dict[AgentId, Verdict] = field(default_factory=dict)
+    """While instances wait: why not on this agent."""
+    backoff: Backoff = field(default_factory=Backoff)
+    delayed: Now | None = None
+    """Its entry in `MarathonState.delays`."""
+    last_failure: TaskStatus | None = None
+
+    @property
+    def missing(self) -> int:
+        """How many instances are to be scheduled; negative: how many are too many."""
+        return self.spec.instances - (len(self.waiting) + len(self.launched) - len(self.outdated))
+
+    @property
+    def even(self) -> bool:
+        """Whether exactly the wanted instances wait or are launched."""
+        return not self.outdated and self.missing == 0
+
+    def ready(self, now: Now) -> bool:
+        """Whether something waits that may be launched now."""
+        held_back = self.outdated or (self.backoff.until is not None and now < self.backoff.until)
+        return bool(self.waiting) and not held_back
+
+
+@dataclass(slots=True, kw_only=True)
+class MarathonState(State):
+    """Everything Marathon knows."""
+
+    apps: dict[AppId, App] = field(default_factory=dict)
+    owners: dict[TaskId, AppId] = field(default_factory=dict)
+    """The app of every instance that is not forgotten."""
+    uneven: dict[AppId, None] = field(default_factory=dict)
+    """Apps whose instances are not what is wanted: due now, in this order."""
+    delays: list[tuple[Now, AppId]] = field(default_factory=list)
+    """Ascending: when apps with waiting instances may launch again."""
+    unconfirmed: dict[TaskId, Now] = field(default_factory=dict)
+    """Launches nobody has reported yet, and when they were asked for; ascending."""
+    last_ports: dict[AgentId, int] = field(default_factory=dict)
+    """The last any-port given out on each agent."""
+    to_register: bool = False
+    admitted: bool = False
+    suppressed: bool = False
+    filtered: bool = False
+    """Whether resources may be held back from us because we declined them."""
+    hungry: bool = False
+    """Whether an instance waits that was scheduled after the last offers were answered."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no offer is of any use."""
+        return not self.uneven and not any(app.waiting for app in self.apps.values())
+
+
+def is_failure(status: TaskStatus) -> bool:
+    """Whether an end makes the app wait before its next launch. (Marathon: backoff grows on all ends but KILLED)
+
+    An offer that had just been taken back and a lost agent say nothing about the app.
+    """
+    failures = (TaskState.FINISHED, TaskState.FAILED, TaskState.ERROR, TaskState.DROPPED, TaskState.GONE)
+    return status.state in failures and status.reason is not Reason.INVALID_OFFERS
+
+
+def last_any_port(spec: AppSpec, ports: tuple[int, ...], before: int) -> int:
+    """The last of a task's ports that was chosen for it; `before` if it asked for each by number."""
+    asked = {port.port for port in spec.wanted_ports}
+    return next((port for port in reversed(ports) if port not in asked), before)
+
+
+def check(state: MarathonState) -> None:
+    """What must hold between decisions: as many instances as wanted, or the rest is due; no instance without an app."""
+    for app_id, app in state.apps.items():
+        _check_app(state, app_id, app)
+    known = sum(len(app.waiting) + len(app.launched) + len(app.dying) for app in state.apps.values())
+    assert len(state.owners) == known, f"{len(state.owners)} instances have an app, {known} are in one"
+    assert len(state.delays) == sum(app.delayed is not None for app in state.apps.values()), state.delays
+    assert not (state.to_register and state.admitted), "admitted without being registered"
+
+
+def _check_app(state: MarathonState, app_id: AppId, app: App) -> None:
+    counts = (
+        f"{app_id} {app.version}: {app.spec.instances} wanted, {len(app.waiting)} wait, {len(app.launched)} launched,"
+        f" {len(app.outdated)} of them outdated, {app.running} running, {len(app.dying)} dying"
+    )
+    assert app.even or app_id in state.uneven, f"{counts}; no rest is due"
+    assert 0 <= app.running <= len(app.launched), counts
+    assert app.waiting or not app.verdicts, f"{counts}; nothing waits, yet verdicts are kept"
+    assert not app.removed or app.waiting or app.launched or app.dying, f"{counts}; removed, yet not forgotten"

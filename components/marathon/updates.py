@@ -1,0 +1,61 @@
+"""What the master says of tasks: each real change goes to the client, once.
+
+Rule of this room: a status that is no move from what is known is old or said again, and yields nothing. A live task
+that is not ours any more is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bus.events import AppUpdated, KillRequested, TaskUpdated
+from bus.nouns import MASTER, MOVES, AppId, Now, TaskId, TaskState, TaskStatus
+from components.component import Say
+from components.marathon.backoff import next_delay_us
+from components.marathon.state import App, Launched, MarathonState, is_failure
+
+_ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
+
+
+def hear_update(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[Say]:
+    """What follows from a task's status."""
+    task, state_now = fact.status.task, fact.status.state
+    app_id = state.owners.get(task)
+    if app_id is None:
+        if state_now in _ALIVE:  # it was unreachable and replaced, and is back. (Marathon: expunge)
+            yield Say(KillRequested(task=task), to=MASTER)
+        return
+    app = state.apps[app_id]
+    instance = app.launched.get(task) or app.dying.get(task)
+    if instance is not None and (state_now in MOVES[instance.state] or state_now is TaskState.UNKNOWN):
+        yield _updated(app_id, app, instance, fact, now)
+
+
+def _updated(app_id: AppId, app: App, instance: Launched, fact: TaskUpdated, now: Now) -> Say:
+    updated = AppUpdated(
+        app=app_id,
+        status=fact.status,
+        agent=fact.agent or instance.agent,
+        instances=app.spec.instances,
+        running=_running(app, instance, fact.status),
+        delay_until=_delay_until(app, fact.status, now),
+    )
+    return Say(updated, to=app.client, trace=instance.trace)
+
+
+def _running(app: App, instance: Launched, status: TaskStatus) -> int:
+    if status.task in app.dying:
+        return app.running
+    return app.running - (instance.state is TaskState.RUNNING) + (status.state is TaskState.RUNNING)
+
+
+def _delay_until(app: App, status: TaskStatus, now: Now) -> Now | None:
+    """When the app may launch again, if this is its failure: a wanted instance of its present version ended."""
+    if not is_failure(status) or not _counts(app, status.task):
+        return None
+    delay_us = next_delay_us(app.spec, app.backoff, now)
+    return Now(now + delay_us) if delay_us else None
+
+
+def _counts(app: App, task: TaskId) -> bool:
+    return task in app.launched and task not in app.outdated
