@@ -1,0 +1,1 @@
+"""The mouth: parses, asks, prints. Nothing else in the house prints."""

@@ -1,0 +1,41 @@
+"""Apps and jobs as people hand them over: a file, or `-` for standard input.
+
+Rule of this room: a wrong document is refused here, before anything is said on the bus, with the path of the field.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TypeVar
+
+from bus.documents import APP_ID, AppSpec, DocumentError, JobSpec, parse_document
+from bus.nouns import AppId
+from cli.output import Failure
+
+D = TypeVar("D", AppSpec, JobSpec)
+document_bytes_max = 400 * 1024
+"""A document travels in one event of at most 512 KiB."""
+
+
+def read_document(file: IO[bytes], shape: type[D]) -> D:
+    """The document in a file. Raises Failure that names the field."""
+    text = file.read(document_bytes_max + 1)
+    if len(text) > document_bytes_max:
+        raise Failure(f"{file.name}: longer than {document_bytes_max} bytes", next_="let the command fetch its input")
+    try:
+        return parse_document(text, shape)
+    except DocumentError as error:
+        raise Failure(f"{file.name}: {error}", next_="correct the file; nothing was changed") from None
+
+
+def app_id(text: str) -> AppId:
+    """An app's id as people type it: the first slash may be left out. Raises Failure."""
+    full = text if text.startswith("/") else f"/{text}"
+    if not APP_ID.fullmatch(full):
+        raise Failure(f"{text!r} is not an app id: expected /a/b, parts of [a-z0-9.-]", next_="busbar app list")
+    return AppId(full)
+
+
+def command_line(cmd: str | None, args: tuple[str, ...] | None) -> str:
+    """What is executed, short enough for a table. (DC/OS: 30 characters)"""
+    line = " ".join((cmd if cmd is not None else " ".join(args or ())).split())
+    return line if len(line) <= 30 else line[:27] + "..."

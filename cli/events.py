@@ -1,0 +1,164 @@
+"""`busbar events`: the stream itself, live, by position, and told again.
+
+Rule of this room: one reader from the start position shows history and what comes; there is no seam to miss one in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import click
+
+from bus.nouns import Now, Position, second
+from bus.port import Record
+from bus.subjects import Kind, SubjectError, everything, pattern
+from cli.output import Failure, Fields, date, pretty, wrong_usage
+from cli.replay import POSITION, replay
+from cli.session import Session, on_cluster, wall_clock
+from cli.story import Told, each, fields_of, tell
+from eventstore.mentions import mentions_of
+
+lines_default = 20
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@click.group()
+def events() -> None:
+    """Read what was said: every step of everything is an event.
+
+    \b
+    Example:
+        busbar events tail -f
+        busbar events show 812
+    """
+
+
+class Ago(click.ParamType[int]):
+    """A length of time before now, e.g. `10m`."""
+
+    name = "ago"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Microseconds."""
+        found = re.fullmatch(r"(\d{1,9})([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a length of time: expected a number and s, m, h or d, e.g. 10m", param, ctx)
+        return int(found[1]) * _UNITS_S[found[2]] * second
+
+
+@events.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is said from now on.")
+@click.option("-n", "--lines", type=click.IntRange(0, 100_000), help="Begin with the last so many events (20).")
+@click.option("--since", type=Ago(), metavar="AGO", help="Begin so long ago, e.g. 30s, 10m, 2h, 1d.")
+@click.option("--from", "from_", type=POSITION, metavar="N", help="Begin with event N.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only authors of this kind.")
+@click.option("--id", "name", help="Only the author of this id.")
+@click.option("--noun", help="Only events about this noun, e.g. task.")
+@click.option("--participle", help="Only events with this participle, e.g. launched.")
+@click.option("--to", help="Only events addressed to this id.")
+@click.option("--task", "task_id", help="Only events that mention a task whose id begins so.")
+@on_cluster
+async def tail(session: Session, follow: bool, task_id: str | None, **given: Any) -> None:
+    """Print events as they are said, one a line.
+
+    \b
+    Example:
+        busbar events tail -f --since 10m --noun task
+    """
+    filter_ = _filter(session, given)
+    newest = await session.bus.last(filter_)
+    end = newest.position if newest else Position(0)
+    after, lines = await _start(
+        session, given, end, sparse=task_id is not None or filter_ != everything(session.cluster)
+    )
+    if not follow and end <= after:
+        return
+    async with aclosing(session.bus.follow(filter_, after=after)) as groups:
+        async for told in _shown(groups, task_id, end, lines, follow):
+            session.out.line(told.content, told.text)
+
+
+def _filter(session: Session, given: dict[str, Any]) -> str:
+    tokens = {name: given[name] for name in ("kind", "name", "noun", "participle", "to")}
+    if not any(tokens.values()):
+        return everything(session.cluster)
+    try:
+        return pattern(session.cluster, **tokens)
+    except SubjectError as error:
+        raise wrong_usage(str(error)) from None
+
+
+async def _start(
+    session: Session, given: dict[str, Any], end: Position, *, sparse: bool
+) -> tuple[Position, int | None]:
+    """Behind which position to read, and how many of the events up to the end to show (None: all)."""
+    chosen = [name for name in ("lines", "since", "from_") if given[name] is not None]
+    if len(chosen) > 1:
+        raise wrong_usage("--lines, --since and --from exclude each other")
+    if given["from_"] is not None:
+        return Position(given["from_"] - 1), None
+    if given["since"] is not None:
+        return Position(await session.bus.first_since(Now(wall_clock() - given["since"])) - 1), None
+    lines = lines_default if given["lines"] is None else given["lines"]
+    return Position(0 if sparse else max(0, end - lines)), lines
+
+
+async def _shown(
+    groups: AsyncGenerator[Sequence[Record], None], task_id: str | None, end: Position, lines: int | None, follow: bool
+) -> AsyncIterator[Told]:
+    """What is to be shown of a stream: of what was said until `end` the last `lines` (None: all), then everything."""
+    history: deque[Told] = deque(maxlen=lines)
+    async for record in each(groups):
+        told = tell(record)
+        if task_id is None or _mentions(told, task_id):
+            if lines is None or record.position > end:
+                yield told
+            else:
+                history.append(told)
+        if record.position >= end:
+            while history:
+                yield history.popleft()
+            if not follow:
+                return
+
+
+def _mentions(told: Told, task_id: str) -> bool:
+    mentions = mentions_of(told.event) if told.event else []
+    return any(noun == "task" and task.startswith(task_id) for noun, task in mentions)
+
+
+@events.command()
+@click.argument("position", type=POSITION)
+@on_cluster
+async def show(session: Session, position: int) -> None:
+    """Show everything one event carries.
+
+    \b
+    Example:
+        busbar events show 812
+    """
+    newest = await session.bus.last(everything(session.cluster))
+    end = newest.position if newest else 0
+    if position > end:
+        raise Failure(f"there is no event {position} yet; the last one is {end}", next_="busbar events tail")
+    async with aclosing(session.bus.follow(everything(session.cluster), after=Position(position - 1))) as groups:
+        told = tell(await anext(each(groups)))
+    session.out.show(told.content, *_parts(told))
+
+
+def _parts(told: Told) -> list[Fields | str]:
+    if told.event is None:
+        return [told.text]
+    carried = fields_of(told.event)
+    data = carried.pop("data")
+    shown = [
+        (name, "" if value is None else str(value)) for name, value in (carried | {"at": date(told.event.at)}).items()
+    ]
+    return [told.text, "", Fields(shown), "", pretty(data)]
+
+
+events.add_command(replay)

@@ -1,0 +1,190 @@
+"""How a person's wish becomes an event, and how its answer finds the way back.
+
+    locate the scheduler ─► publish the request ─► the event with my `request` ─► events with my `trace`
+
+Rule of this room: the inbox is read from a position taken before the request is published, so no answer is missed;
+every wait is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from uuid import uuid4
+
+import click
+
+from bus import codec
+from bus.codec import Foreign, Unreadable
+from bus.events import Event, EventUnreadable, Fact, RequestRefused, SchedulerLocated
+from bus.nouns import FrameworkId, Position, Refusal, RequestId, TraceId
+from bus.port import Message, OutcomeUnknown, Record
+from bus.queries import FrameworkRow, Summary
+from bus.subjects import Author, inbox
+from cli.output import Failure
+from cli.session import THE_MASTER, NotThere, Session, wall_clock
+
+C = TypeVar("C", bound=Callable[..., object])
+
+answer_s = 10.0
+"""How long a scheduler may take to answer a request."""
+again_s = 0.25
+"""Between two tries to publish the same request."""
+
+
+def wait_options(default_s: float) -> Callable[[C], C]:
+    """Give a command `--timeout` and `--no-wait`."""
+
+    def add(command: C) -> C:
+        command = click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(min=0.1, max=86_400),
+            default=default_s,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for it to be done.",
+        )(command)
+        return click.option("--no-wait", is_flag=True, help="Return once the request is answered.")(command)
+
+    return add
+
+
+class Inbox:
+    """What is said to me, from a position on, one event at a time."""
+
+    def __init__(self, following: AsyncGenerator[Sequence[Record], None]) -> None:
+        self._following = following
+        self._waiting: deque[Record] = deque()
+        self._next: asyncio.Task[Sequence[Record]] | None = None
+
+    async def next(self, within_s: float) -> Event | None:
+        """The next event that can be read; None if none came in time."""
+        deadline = time.monotonic() + within_s
+        while self._waiting or await self._more(deadline - time.monotonic()):
+            record = self._waiting.popleft()
+            try:
+                return codec.decode(record.subject, record.body, record.position)
+            except Foreign:
+                continue  # garbage in my inbox is no answer; the owners of logs alarm it
+            except Unreadable as unreadable:
+                return unreadable.event
+        return None
+
+    async def _more(self, within_s: float) -> bool:
+        if self._next is None:
+            self._next = asyncio.ensure_future(anext(self._following))
+        done, _ = await asyncio.wait({self._next}, timeout=max(0.0, within_s))
+        if not done:
+            return False
+        self._waiting.extend(self._next.result())
+        self._next = None
+        return True
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait({self._next})
+        await self._following.aclose()
+
+
+class Conversation:
+    """One command's talk with one scheduler: all its events share a trace."""
+
+    def __init__(self, session: Session, scheduler: Author, inbox_: Inbox) -> None:
+        self.session, self.scheduler, self._inbox = session, scheduler, inbox_
+        self.trace = TraceId(uuid4().hex)
+
+    async def ask(self, fact: Fact, *, hints: Mapping[Refusal, str] | None = None) -> Event:
+        """Publish a request; its answer. Raises Failure if it is refused or not answered."""
+        request = RequestId(uuid4().hex)
+        position = await self._say(fact, request)
+        deadline = time.monotonic() + answer_s
+        while event := await self._inbox.next(deadline - time.monotonic()):
+            if event.request == request:
+                return _accepted(event, hints or {})
+        unanswered = f"{self.scheduler.id} did not answer within {answer_s:g} s; the request stands as event {position}"
+        raise Failure(unanswered, next_=f"busbar events tail --from {position} -f")
+
+    async def news(self, within_s: float) -> Event | None:
+        """The next event of this trace that is addressed to me; None if none came in time."""
+        deadline = time.monotonic() + within_s
+        while event := await self._inbox.next(deadline - time.monotonic()):
+            if event.trace == self.trace:
+                return event
+        return None
+
+    async def locate(self) -> None:
+        """Learn from the master how to reach the scheduler, and say so: step 1."""
+        through = await _who_knows(self.session, self.scheduler)
+        located = SchedulerLocated(framework=FrameworkId(self.scheduler.id), through=str(through))
+        await self._say(located, RequestId(uuid4().hex))
+
+    async def _say(self, fact: Fact, request: RequestId) -> Position:
+        event = Event(
+            by=self.session.me,
+            to=self.scheduler.id,
+            fact=fact,
+            at=wall_clock(),
+            actor=self.session.actor,
+            trace=self.trace,
+            request=request,
+        )
+        return await _append(self.session, event)
+
+
+async def _append(session: Session, event: Event) -> Position:
+    """Publish a client's event, again under the same request id while the outcome is unknown."""
+    message = Message(codec.subject(session.cluster, event), codec.encode(event), event.request)
+    deadline = time.monotonic() + answer_s
+    while True:
+        try:
+            return await session.bus.append([message], None)
+        except OutcomeUnknown:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(again_s)
+
+
+async def _who_knows(session: Session, scheduler: Author) -> Author:
+    """The component that tells how to reach a scheduler: the master, or the scheduler itself while no master is there.
+
+    Raises Failure if neither knows it.
+    """
+    try:
+        frameworks = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
+    except NotThere:
+        await session.ask(scheduler, "summary", Summary)
+        return scheduler
+    if any(row.framework == scheduler.id for row in frameworks):
+        return THE_MASTER
+    raise Failure(f"{scheduler.id} is not registered with the master", next_="busbar framework list")
+
+
+def _accepted(event: Event, hints: Mapping[Refusal, str]) -> Event:
+    match event.fact:
+        case RequestRefused(reason=reason, message=message):
+            raise Failure(f"{reason}: {message}", next_=hints.get(reason, ""))
+        case EventUnreadable(message=message):
+            raise Failure(f"{event.by.id} cannot read the request: {message}", next_="install the same release")
+        case _:
+            return event
+
+
+@asynccontextmanager
+async def conversation(session: Session, scheduler: Author) -> AsyncIterator[Conversation]:
+    """A talk with a scheduler that has been located; what it says to me from now on is heard."""
+    mine = inbox(session.cluster, session.me.id)
+    newest = await session.bus.last(mine)
+    following = session.bus.follow(mine, after=newest.position if newest else Position(0))
+    talk = Conversation(session, scheduler, Inbox(following))
+    try:
+        await talk.locate()
+        yield talk
+    finally:
+        await talk._inbox.close()
