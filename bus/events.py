@@ -170,6 +170,10 @@ class AgentAdmitted(Fact, frozen=True):
     hostname: str
     resources: Resources
     attributes: dict[str, str] = {}
+    acted_n: int = 0
+    """The number of the registration in the agent's log."""
+    later: tuple[TaskStatus, ...] = ()
+    """What the registration changes about tasks, where one decision cannot hold it all: said in the next ones."""
 
 
 @fact("agent.refused", said="master, to the agent")
@@ -268,6 +272,8 @@ class OfferMade(Fact, frozen=True):
     role: str
     offers: tuple[Offer, ...]
     expires_at: Now
+    more: AgentId | None = None
+    """The allocation was too large for one decision: it goes on with this agent in the next."""
 
 
 @fact("offer.rescinded", said="master, to the framework")
@@ -277,6 +283,8 @@ class OfferRescinded(Fact, frozen=True):
     framework: FrameworkId
     offers: tuple[OfferId, ...]
     reason: Rescinded
+    filter_until: Now | None = None
+    """After a timeout: the same or less on these agents is not offered again to the framework before this."""
 
 
 @fact("offer.declined", said="framework, to the master")
@@ -290,7 +298,7 @@ class OfferDeclined(Fact, frozen=True):
     """Why, for each app or job that waits. Empty: nothing is pending."""
 
 
-@fact("offer.accepted", said="framework, to the master")
+@fact("offer.accepted", said="framework, to the master; then the master, to nobody, what is left of it")
 class OfferAccepted(Fact, frozen=True):
     """The framework asks for tasks to be launched on offers of one agent; what is left over is declined."""
 
@@ -299,6 +307,8 @@ class OfferAccepted(Fact, frozen=True):
     refuse_s: float = 5.0
     unfit: tuple[Unfit, ...] = ()
     """Why what still waits does not fit on what is left over."""
+    framework: FrameworkId | None = None
+    """Whose, where the master says it: `launch` is what it will decide next."""
 
 
 @fact("offer.recovered", said="master, to nobody")
@@ -350,13 +360,17 @@ class TaskUpdated(Fact, frozen=True):
     status: TaskStatus
     agent: AgentId | None = None
     unreachable_since: Now | None = None
+    acted_n: int = 0
+    """The number of the report in the agent's log, where one led to this."""
 
 
-@fact("task.reconciled", said="framework, to the master")
+@fact("task.reconciled", said="framework, to the master; then the master, to nobody, what is left of it")
 class TaskReconciled(Fact, frozen=True):
     """The framework asks for the status of tasks; of all its tasks if it names none. (Mesos: RECONCILE)"""
 
     tasks: tuple[TaskId, ...] = ()
+    framework: FrameworkId | None = None
+    """Whose, where the master says it."""
 
 
 @fact("kill.requested", said="client, to the framework; framework, to the master")
