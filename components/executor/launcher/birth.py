@@ -1,0 +1,165 @@
+"""How a task's main process comes to be: fork, wait for the word, execute.
+
+Rule of this room: between fork and exec the child touches only itself, and leaves through `os._exit` or a signal.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+from collections.abc import Sequence
+from typing import NoReturn
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+_SIGNALS = signal.valid_signals()
+
+
+class Order:
+    """What is to be executed, where and as whom."""
+
+    __slots__ = ("argv", "env", "sandbox", "task", "user")
+
+    def __init__(self, task: str, sandbox: str, argv: Sequence[str], env: dict[str, str], user: str | None) -> None:
+        self.task, self.sandbox, self.argv, self.env, self.user = task, sandbox, list(argv), env, user
+
+
+class Newborn:
+    """A forked child that waits for the word before it executes its command."""
+
+    __slots__ = ("_word", "error", "pid")
+
+    def __init__(self, pid: int, word: int, error: int) -> None:
+        self.pid, self._word, self.error = pid, word, error
+
+    def go(self) -> None:
+        """Let it execute."""
+        os.write(self._word, b"!")
+        os.close(self._word)
+
+    def abandon(self) -> None:
+        """Let it die without having executed anything."""
+        os.close(self._word)
+        self.disown()
+
+    def disown(self) -> None:
+        """Ask no more what became of it."""
+        os.close(self.error)
+
+    def outcome(self) -> str | None:
+        """Once `error` is readable: why nothing was executed, None if the command was. Closes it."""
+        message = os.read(self.error, 4096)
+        self.disown()
+        return message.decode("utf-8", "replace") or None
+
+
+class _Person:
+    """As whom a command is executed."""
+
+    __slots__ = ("entry", "groups", "switch")
+
+    def __init__(self, name: str | None) -> None:
+        self.entry = _entry(name)
+        self.switch = name is not None and self.entry is not None and self.entry.pw_uid != os.geteuid()
+        if self.switch and os.geteuid() != 0:
+            raise PermissionError(f"cannot run as user {name!r}: the executor does not run as root")
+        self.groups = os.getgrouplist(self.entry.pw_name, self.entry.pw_gid) if self.switch and self.entry else []
+
+    @property
+    def env(self) -> dict[str, str]:
+        if self.entry is None:
+            return {"HOME": "/"}
+        return {"HOME": self.entry.pw_dir, "USER": self.entry.pw_name, "LOGNAME": self.entry.pw_name}
+
+    def become(self) -> None:
+        if self.switch and self.entry:
+            os.setgroups(self.groups)
+            os.setgid(self.entry.pw_gid)
+            os.setuid(self.entry.pw_uid)
+
+    def own(self, target: int | str) -> None:
+        if self.switch and self.entry:
+            os.chown(target, self.entry.pw_uid, self.entry.pw_gid)
+
+
+def _entry(name: str | None) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(os.geteuid()) if name is None else pwd.getpwnam(name)
+    except KeyError:
+        if name is None:
+            return None
+        raise LookupError(f"user {name!r} does not exist on this host") from None
+
+
+def fork(order: Order) -> Newborn:
+    """A child that will execute the order when told to. Raises OSError or LookupError."""
+    person = _Person(order.user)
+    env = person.env | order.env
+    person.own(order.sandbox)
+    opened: list[int] = []
+    try:
+        _open_files(order.sandbox, person, opened)
+        opened += os.pipe()
+        opened += os.pipe()
+        stdin, stdout, stderr, wait, word, error, report = opened
+        pid = _fork_quietly()
+        if pid == 0:
+            _live(order, env, person, (stdin, stdout, stderr), wait, report)
+        opened = [stdin, stdout, stderr, wait, report]
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return Newborn(pid, word, error)
+
+
+def _open_files(sandbox: str, person: _Person, opened: list[int]) -> None:
+    opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    for name in ("stdout", "stderr"):
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        opened.append(os.open(f"{sandbox}/{name}", flags, 0o644))
+        person.own(opened[-1])
+
+
+def _fork_quietly() -> int:
+    """Fork with signals blocked: none may run the launcher's handlers in the child, which lets them in when ready."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return pid
+
+
+def _live(
+    order: Order, env: dict[str, str], person: _Person, files: tuple[int, int, int], wait: int, report: int
+) -> NoReturn:
+    try:
+        os.setsid()
+        _forget_descriptors(files, wait, report)
+        _forget_signals()
+        if not os.read(wait, 1):
+            os.kill(os.getpid(), signal.SIGKILL)  # the launcher is gone or changed its mind: this is no exit status
+        os.umask(0o022)
+        person.become()
+        os.chdir(order.sandbox)
+        os.execvpe(order.argv[0], order.argv, env)
+    except BaseException as problem:
+        os.write(report, str(problem).encode("utf-8", "backslashreplace")[:4096] or b"the command was not executed")
+    os._exit(127)
+
+
+def _forget_descriptors(files: tuple[int, int, int], wait: int, report: int) -> None:
+    """Keep the three files and the two pipes, close the rest: the lock and other children's pipes above all."""
+    for target, fd in zip((STDIN, STDOUT, STDERR), files, strict=True):
+        os.dup2(fd, target)
+    low, high = sorted((wait, report))
+    os.closerange(STDERR + 1, low)
+    os.closerange(low + 1, high)
+    os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _forget_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in _SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,203 @@
+"""The launcher process: one for each work directory, attached to by one executor at a time.
+
+    {"do": "attach", "epoch": 3}                                 {"say": "attached", "pid": 71, "tasks": ["web.1"]}
+    {"do": "launch", "task", "sandbox", "argv", "env", "user"}   {"say": "started", "task", "pid"}
+    {"do": "watch", "task", "sandbox"}                           {"say": "failed", "task", "message"}
+    {"do": "kill", "task", "sandbox", "grace_s"}                 {"say": "ended", "task", "status"}
+    {"do": "ping"}                                               {"say": "pong"}
+    {"do": "shutdown", "grace_s"}                                {"say": "refused", "message"}
+
+Rule of this room: an executor of an older term is refused. It exits when told to, or when nobody is attached and
+nothing runs for a while.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from .birth import Order
+from .links import Links
+from .loop import Loop
+from .table import Table, log
+from .wire import Connection, Message
+
+LOCK, SOCKET, LINKS = "launcher.lock", "launcher.sock", "tasks"
+HELD = 75
+"""Exit status if another launcher has the work directory. (sysexits.h: EX_TEMPFAIL)"""
+connections_max = 16
+shutdown_grace_s = 3.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Launcher:
+    """The tasks of one work directory, and who asks for them."""
+
+    def __init__(self, work: int, listening: socket.socket, idle_s: float) -> None:
+        self.work, self.listening, self.idle_s = work, listening, idle_s
+        self.loop = Loop()
+        self.table = Table(self.loop, Links(f"/proc/self/fd/{work}/{LINKS}"), self._tell)
+        self.connections: list[Connection] = []
+        self.attached: Connection | None = None
+        self.epoch = 0
+        self.ending = False
+        self.idle_since = time.monotonic()
+
+    def run(self) -> None:
+        """Serve until told to end, or idle for long."""
+        came = _signals()
+        self.loop.watch(came, lambda _mask: self._signalled(os.read(came, 4096)))
+        self.listening.setblocking(False)
+        self.loop.watch(self.listening.fileno(), lambda _mask: self._accept())
+        self.table.adopt_all()
+        self._tick()
+        while not self._over():
+            self.loop.turn()
+
+    def _over(self) -> bool:
+        if (self.connections and not self.ending) or self.table.tasks or self.table.unwritten:
+            self.idle_since = time.monotonic()
+        return not self.table.tasks and (self.ending or time.monotonic() - self.idle_since >= self.idle_s)
+
+    def _tick(self) -> None:
+        """Look now and then whether anybody can still reach us; if the work directory is gone, nobody can."""
+        if os.fstat(self.work).st_nlink == 0:
+            log("the work directory is gone")
+            self._shutdown(0.0)
+        self.loop.alarm("tick", time.monotonic() + self.idle_s / 2, self._tick)
+
+    def _signalled(self, numbers: bytes) -> None:
+        if signal.SIGTERM in numbers:
+            self._shutdown(shutdown_grace_s)
+        self.table.reap()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self.listening.accept()
+        except BlockingIOError:
+            return
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in (0, os.geteuid()) or len(self.connections) >= connections_max:
+            sock.close()
+        else:
+            self.connections.append(Connection(self.loop, sock, self._hear, self._hung_up))
+
+    def _hung_up(self, connection: Connection) -> None:
+        self.connections.remove(connection)
+        if self.attached is connection:
+            self.attached = None
+
+    def _tell(self, message: Message) -> None:
+        if self.attached is not None:
+            self.attached.say(message)
+
+    def _hear(self, connection: Connection, message: Message) -> None:
+        match message:
+            case {"do": "ping"}:
+                connection.say({"say": "pong"})
+            case {"do": "attach", "epoch": int(epoch)}:
+                self._attach(connection, epoch)
+            case {"do": "shutdown", "grace_s": int() | float() as grace_s}:
+                self._shutdown(grace_s)
+            case {"do": "launch" | "watch" | "kill"} if connection is self.attached and not self.ending:
+                self._order(message)
+            case _:
+                connection.say({"say": "refused", "message": f"not now, or not understood: {message.get('do')}"})
+
+    def _attach(self, connection: Connection, epoch: int) -> None:
+        if epoch < self.epoch:
+            connection.say({"say": "refused", "message": f"this launcher serves term {self.epoch}, not {epoch}"})
+            return
+        if self.attached is not None and self.attached is not connection:
+            self.attached.close()
+        self.attached, self.epoch = connection, epoch
+        connection.say({"say": "attached", "pid": os.getpid(), "tasks": sorted(self.table.tasks)})
+
+    def _order(self, message: Message) -> None:
+        match message:
+            case {"do": "launch", "task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
+                user = message.get("user")
+                self.table.launch(Order(task, sandbox, argv, env, None if user is None else str(user)))
+            case {"do": "watch", "task": str(task), "sandbox": str(sandbox)}:
+                self.table.watch(task, sandbox)
+            case {"do": "kill", "task": str(task), "sandbox": str(sandbox), "grace_s": int() | float() as grace_s}:
+                self.table.kill(task, sandbox, grace_s)
+
+    def _shutdown(self, grace_s: float) -> None:
+        """Kill everything, then end."""
+        self.ending = True
+        for task in list(self.table.tasks.values()):
+            self.table.kill(task.id, task.sandbox.path, grace_s)
+
+
+def _signals() -> int:
+    """A file descriptor that becomes readable with the numbers of the signals that came."""
+    came, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return came
+
+
+def _lock(work: int) -> int:
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=work)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(HELD)
+    return lock
+
+
+def _listen(work: int) -> socket.socket:
+    """A socket in the work directory, whose path may be longer than the 107 bytes an address can hold."""
+    _unlink(work)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o077)
+    listening.bind(f"/proc/self/fd/{work}/{SOCKET}")
+    os.umask(mask)
+    listening.listen(connections_max)
+    return listening
+
+
+def _unlink(work: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(SOCKET, dir_fd=work)
+
+
+def _detach(path: str) -> None:
+    """Go on as nobody's child, in the background; who started us sees a clean exit once the socket listens."""
+    sys.stderr.flush()
+    if os.fork():
+        os._exit(0)
+    with open(os.devnull, "r+b") as null, open(f"{path}/launcher.log", "ab") as said:
+        os.dup2(null.fileno(), 0)
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+
+
+def main(path: str, idle_s: float) -> NoReturn:
+    """Be the launcher of a work directory, unless there is one."""
+    os.umask(0o022)
+    os.chdir("/")
+    work = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = _lock(work)
+    listening = _listen(work)
+    _detach(path)
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError("this kernel has no child subreapers")
+    Launcher(work, listening, idle_s).run()
+    _unlink(work)
+    sys.exit(0)

@@ -1,0 +1,310 @@
+"""The tasks a launcher answers for, from fork to the last of their processes.
+
+    launching ─► running ─► sweeping ─► told and forgotten
+
+Rule of this room: the disk knows before anybody is told. A task is told `ended` when its status is recorded and no
+process of it is left.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from . import birth, pidfd, tree
+from .birth import Newborn, Order
+from .family import LAUNCHING, RUNNING, SWEEPING, Family, Task
+from .links import Links
+from .loop import Loop
+from .sandbox import Launch, Sandbox, boot_id
+
+launch_timeout_s = 10.0
+"""How long a child may take from fork to its command."""
+sweep_timeout_s = 5.0
+"""How long an ended task's leftovers are pursued before it is told as ended all the same."""
+reap_timeout_s = 10.0
+"""How long somebody else may take to reap an adopted task's main process."""
+retry_s = 0.02
+strike_again_s = 1.0
+write_again_s = 5.0
+unwritten_max = 1000
+
+Message = dict[str, object]
+
+
+def log(text: str) -> None:
+    """A line for the operator."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
+    sys.stderr.flush()
+
+
+class Table:
+    """All tasks that are not told as ended yet."""
+
+    def __init__(self, loop: Loop, links: Links, tell: Callable[[Message], None]) -> None:
+        self.loop, self.links, self.tell = loop, links, tell
+        self.boot = boot_id()
+        self.tasks: dict[str, Task] = {}
+        self.family = Family(self.tasks)
+        self.unwritten: dict[str, tuple[Sandbox, int]] = {}
+        """Statuses that could not be recorded on a full or broken disk, oldest first; tried again and again."""
+
+    # ---- what is asked of it
+
+    def launch(self, order: Order) -> None:
+        """Start a task, unless it was started before: then answer for what became of it."""
+        sandbox = Sandbox(order.sandbox)
+        if self._known(order.task):
+            return
+        try:
+            claim = self._claim(order.task, sandbox)
+        except OSError as error:
+            self._tell_failed(order.task, str(error))
+        else:
+            if claim is not None:
+                self._begin(order, sandbox, claim)
+
+    def watch(self, task: str, path: str) -> None:
+        """Answer for a task that was started before."""
+        if not self._known(task) and not self._adopt(task, Sandbox(path)):
+            self._tell_ended(task, None)
+
+    def kill(self, task: str, path: str, grace_s: float) -> None:
+        """SIGTERM to the whole task, SIGKILL after the grace; said again it can only shorten the grace."""
+        if task not in self.tasks and not self._known(task) and not self._adopt(task, Sandbox(path)):
+            self._bury(task, Sandbox(path))
+        if task in self.tasks:
+            self._kill(self.tasks[task], grace_s)
+
+    def adopt_all(self) -> None:
+        """Answer for what a launcher before this one started and did not see to the end."""
+        for pid, path in self.links:
+            launch = Sandbox(path).launch()
+            if launch is not None and launch.pid == pid:
+                self._adopt(launch.task, Sandbox(path))
+            if launch is None or launch.task not in self.tasks:
+                self.links.remove(pid, path)
+
+    def reap(self) -> None:
+        """Collect every child that ended: main processes, and orphans that were left to us."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for task in [task for task in self.tasks.values() if task.pid == pid and not task.adopted]:
+                self._end(task, status)
+
+    # ---- beginnings
+
+    def _claim(self, task: str, sandbox: Sandbox) -> int | None:
+        """The right to execute a task, once; none if it was launched before, which is answered for."""
+        sandbox.prepare()
+        try:
+            return sandbox.claim()
+        except FileExistsError:
+            if self._adopt(task, sandbox):
+                return None
+            sandbox.unclaim()  # whoever claimed it died before anything was executed
+            return sandbox.claim()
+
+    def _begin(self, order: Order, sandbox: Sandbox, claim: int) -> None:
+        try:
+            newborn = birth.fork(order)
+        except (OSError, LookupError, ValueError) as error:
+            os.close(claim)
+            self._fail(order.task, sandbox, str(error))
+            return
+        child = tree.look(newborn.pid, zombies=True)
+        assert child is not None, "an unreaped child is in /proc"
+        launch = Launch(order.task, newborn.pid, child.start, self.boot)
+        try:
+            sandbox.record(claim, launch)
+            self.links.add(launch.pid, sandbox.path)
+        except OSError as error:
+            newborn.abandon()
+            self._tell_failed(order.task, str(error))
+            return
+        task = self.tasks[order.task] = Task(launch, sandbox, newborn)
+        self.loop.watch(newborn.error, lambda _mask: self._born(task))
+        self.loop.alarm((task.id, "launch"), time.monotonic() + launch_timeout_s, lambda: self._late(task))
+        newborn.go()
+
+    def _born(self, task: Task) -> None:
+        """The child executed its command, or says why not."""
+        message = self._newborn(task).outcome()
+        if message is None:
+            task.phase = RUNNING
+            self.tell({"say": "started", "task": task.id, "pid": task.pid})
+        else:
+            self._forget(task)
+            self._fail(task.id, task.sandbox, message)
+
+    def _newborn(self, task: Task) -> Newborn:
+        assert task.newborn is not None, f"{task.id} was born before"
+        self.loop.unwatch(task.newborn.error)
+        self.loop.cancel((task.id, "launch"))
+        newborn, task.newborn = task.newborn, None
+        return newborn
+
+    def _late(self, task: Task) -> None:
+        self.family.strike(task)
+        self._newborn(task).disown()
+        self._forget(task)
+        self._fail(task.id, task.sandbox, f"the command was not executed within {launch_timeout_s:g} s")
+
+    def _known(self, task: str) -> bool:
+        """Whether we answer for a task already; then what can be said of it is said again."""
+        if task in self.unwritten and task not in self.tasks:
+            self._tell_ended(task, self.unwritten[task][1])
+        elif task not in self.tasks:
+            return False
+        elif self.tasks[task].phase == RUNNING:
+            self.tell({"say": "started", "task": task, "pid": self.tasks[task].pid})
+        return True
+
+    def _adopt(self, task: str, sandbox: Sandbox) -> bool:
+        """Answer for what became of a task launched before us; false if nothing was ever executed."""
+        try:
+            failure, launch, status = sandbox.failure, sandbox.launch(), sandbox.status
+        except OSError as error:
+            failure, launch, status = str(error), None, None
+        if failure is not None:
+            self._tell_failed(task, failure)
+        elif launch is None:
+            return False
+        elif launch.task != task:
+            self._tell_failed(task, f"{sandbox.path} is the sandbox of {launch.task}")
+        elif status is not None and not self.links.has(launch.pid, sandbox.path):
+            self._tell_ended(task, status)
+        else:
+            self._take_over(launch, sandbox, status)
+        return True
+
+    def _take_over(self, launch: Launch, sandbox: Sandbox, status: int | None) -> None:
+        task = self.tasks[launch.task] = Task(launch, sandbox, None)
+        task.pidfd = self._open(launch) if status is None else None
+        if task.pidfd is None:
+            self._sweep_from_now(task, status)
+            return
+        self.links.add(launch.pid, sandbox.path)
+        self.loop.watch(task.pidfd, lambda _mask: self._gone(task))
+        self.tell({"say": "started", "task": task.id, "pid": task.pid})
+
+    def _open(self, launch: Launch) -> int | None:
+        """A pidfd of exactly the process that was launched, if it is not reaped yet."""
+        try:
+            fd = os.pidfd_open(launch.pid)
+        except OSError:
+            return None  # ESRCH; EINVAL for a pid that is another process's thread now
+        process = tree.look(launch.pid, zombies=True)
+        if process is not None and process.start == launch.start and launch.boot == self.boot:
+            return fd
+        os.close(fd)
+        return None
+
+    def _bury(self, task: str, sandbox: Sandbox) -> None:
+        """See to it that a task that never began never will."""
+        try:
+            sandbox.prepare()
+        except OSError as error:
+            log(f"{task}: {error}")
+        self._fail(task, sandbox, "killed before it was launched")
+
+    def _fail(self, task: str, sandbox: Sandbox, message: str) -> None:
+        try:
+            sandbox.fail(message)
+        except OSError as error:
+            log(f"{task}: {message}; which cannot be recorded: {error}")
+        self._tell_failed(task, message)
+
+    # ---- ends
+
+    def _kill(self, task: Task, grace_s: float) -> None:
+        at = time.monotonic() + max(0.0, grace_s)
+        if task.phase == SWEEPING or (task.kill_at is not None and task.kill_at <= at):
+            return
+        if task.kill_at is None and grace_s > 0:
+            self.family.terminate(task)
+        task.kill_at = at
+        self.loop.alarm((task.id, "kill"), at, lambda: self._strike(task))
+
+    def _strike(self, task: Task) -> None:
+        """SIGKILL, again and again until the main process is gone; the rest is swept then."""
+        self.family.strike(task)
+        self.loop.alarm((task.id, "kill"), time.monotonic() + strike_again_s, lambda: self._strike(task))
+
+    def _gone(self, task: Task) -> None:
+        """An adopted main process ended; its status is to be had once its parent has reaped it."""
+        assert task.pidfd is not None, f"{task.id} is not adopted"
+        self.loop.unwatch(task.pidfd)
+        task.until = task.until or time.monotonic() + reap_timeout_s
+        there, status = tree.look(task.pid, zombies=True), pidfd.wait_status(task.pidfd)
+        if status is None and there and there.start == task.start and time.monotonic() < task.until:
+            self.loop.alarm((task.id, "reap"), time.monotonic() + retry_s, lambda: self._gone(task))
+        else:
+            self._end(task, status)
+
+    def _end(self, task: Task, status: int | None) -> None:
+        """The main process ended: record how, then see that nothing of the task stays."""
+        if task.phase == LAUNCHING:
+            self._born(task)
+        if self.tasks.get(task.id) is not task:
+            return  # it ended because its command was never executed
+        if status is not None:
+            self._record(task.id, task.sandbox, status)
+        self._sweep_from_now(task, status)
+
+    def _record(self, task: str, sandbox: Sandbox, status: int) -> None:
+        try:
+            sandbox.end(status)
+        except OSError as error:
+            log(f"{task}: wait status {status} cannot be recorded: {error}")
+            if not isinstance(error, FileNotFoundError):  # else the sandbox was deleted: nobody will ask for it
+                self._keep(task, sandbox, status)
+
+    def _keep(self, task: str, sandbox: Sandbox, status: int) -> None:
+        self.unwritten[task] = (sandbox, status)
+        if len(self.unwritten) > unwritten_max:
+            del self.unwritten[next(iter(self.unwritten))]
+        self.loop.alarm("unwritten", time.monotonic() + write_again_s, self._record_again)
+
+    def _record_again(self) -> None:
+        waiting = list(self.unwritten.items())
+        self.unwritten.clear()
+        for task, (sandbox, status) in waiting:
+            self._record(task, sandbox, status)
+
+    def _sweep_from_now(self, task: Task, status: int | None) -> None:
+        task.phase, task.status, task.until = SWEEPING, status, time.monotonic() + sweep_timeout_s
+        self.loop.cancel((task.id, "kill"))
+        self._sweep(task)
+
+    def _sweep(self, task: Task) -> None:
+        left = self.family.strike(task)
+        if left and time.monotonic() < task.until:
+            self.loop.alarm((task.id, "sweep"), time.monotonic() + retry_s, lambda: self._sweep(task))
+            return
+        if left:
+            log(f"{task.id}: left behind {[process.pid for process in self.family.processes(task)]}")
+        self._forget(task)
+        self._tell_ended(task.id, task.status)
+
+    def _forget(self, task: Task) -> None:
+        for key in ("kill", "launch", "sweep", "reap"):
+            self.loop.cancel((task.id, key))
+        if task.pidfd is not None:
+            self.loop.unwatch(task.pidfd)
+            os.close(task.pidfd)
+        self.links.remove(task.pid, task.sandbox.path)
+        del self.tasks[task.id]
+
+    def _tell_failed(self, task: str, message: str) -> None:
+        self.tell({"say": "failed", "task": task, "message": message})
+
+    def _tell_ended(self, task: str, status: int | None) -> None:
+        self.tell({"say": "ended", "task": task, "status": status})
