@@ -37,8 +37,8 @@ class QueryRefused(Exception):
     """The one who was asked cannot answer this question; the text says why."""
 
 
-class _Answer(msgspec.Struct):
-    ok: msgspec.Raw | None = None
+class _Answer(msgspec.Struct, omit_defaults=True):
+    ok: msgspec.Raw = msgspec.Raw()  # not `Raw | None`: msgspec then decodes only None
     refused: str | None = None
 
 
@@ -60,7 +60,7 @@ def answer_refused(why: str) -> bytes:
 def unpack(answer: bytes, shape: type[R]) -> R:
     """The content of an answer. Raises QueryRefused, or msgspec.ValidationError if it has another shape."""
     envelope = msgspec.msgpack.decode(answer, type=_Answer)
-    if envelope.ok is None:
+    if envelope.refused is not None or not envelope.ok:
         raise QueryRefused(envelope.refused or "no reason given")
     return msgspec.msgpack.decode(envelope.ok, type=shape)
 
