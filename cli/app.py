@@ -10,7 +10,7 @@ from bus.documents import AppSpec
 from bus.events import AppRequested, AppSpecified, Fact, RemovalRequested, RestartRequested, ScaleRequested
 from bus.nouns import AppId, Refusal
 from bus.queries import AppRow, ExplainQuestion, Explanation, InstanceRow
-from cli.document import app_id, command_line, read_document
+from cli.document import app_id, called, command_line, read_document
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
 from cli.progress import app_row, say_status, wait_app, wait_gone
 from cli.request import conversation, wait_options
@@ -51,7 +51,7 @@ async def add(session: Session, file: IO[bytes], timeout_s: float, no_wait: bool
         busbar app add examples/web.json
     """
     spec = read_document(file, AppSpec)
-    hints = {Refusal.ALREADY_EXISTS: f"busbar app update {file.name}"}
+    hints = {Refusal.ALREADY_EXISTS: f"busbar app update {called(file)}"}
     await _deploy(session, spec.id, AppRequested(app=spec), hints, timeout_s, no_wait)
 
 
@@ -67,7 +67,7 @@ async def update(session: Session, file: IO[bytes], timeout_s: float, no_wait: b
         busbar app update examples/web.json
     """
     spec = read_document(file, AppSpec)
-    hints = {Refusal.NOT_FOUND: f"busbar app add {file.name}"}
+    hints = {Refusal.NOT_FOUND: f"busbar app add {called(file)}"}
     await _deploy(session, spec.id, AppRequested(app=spec, update=True), hints, timeout_s, no_wait)
 
 

@@ -16,15 +16,23 @@ document_bytes_max = 400 * 1024
 """A document travels in one event of at most 512 KiB."""
 
 
+def called(file: IO[bytes]) -> str:
+    """What a person called a file: `-` is standard input."""
+    name = getattr(file, "name", "<stdin>")
+    return "-" if name == "<stdin>" else str(name)
+
+
 def read_document(file: IO[bytes], shape: type[D]) -> D:
     """The document in a file. Raises Failure that names the field."""
     text = file.read(document_bytes_max + 1)
     if len(text) > document_bytes_max:
-        raise Failure(f"{file.name}: longer than {document_bytes_max} bytes", next_="let the command fetch its input")
+        raise Failure(
+            f"{called(file)}: longer than {document_bytes_max} bytes", next_="let the command fetch its input"
+        )
     try:
         return parse_document(text, shape)
     except DocumentError as error:
-        raise Failure(f"{file.name}: {error}", next_="correct the file; nothing was changed") from None
+        raise Failure(f"{called(file)}: {error}", next_="correct the file; nothing was changed") from None
 
 
 def app_id(text: str) -> AppId:

@@ -10,7 +10,7 @@ from bus.documents import JobSpec
 from bus.events import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from bus.nouns import JobId, Refusal
 from bus.queries import JobRow, RunRow, RunsQuestion
-from cli.document import command_line, read_document
+from cli.document import called, command_line, read_document
 from cli.output import Failure, Fields, Part, Table, date, pretty, span
 from cli.progress import ENDED, say_status, wait_run
 from cli.request import conversation, wait_options
@@ -42,7 +42,7 @@ async def add(session: Session, file: IO[bytes]) -> None:
     Example:
         busbar job add examples/wordcount.json
     """
-    hints = {Refusal.ALREADY_EXISTS: f"busbar job update {file.name}"}
+    hints = {Refusal.ALREADY_EXISTS: f"busbar job update {called(file)}"}
     await _specify(session, JobRequested(job=read_document(file, JobSpec)), hints)
 
 
@@ -56,7 +56,7 @@ async def update(session: Session, file: IO[bytes]) -> None:
     Example:
         busbar job update examples/tick.json
     """
-    hints = {Refusal.NOT_FOUND: f"busbar job add {file.name}"}
+    hints = {Refusal.NOT_FOUND: f"busbar job add {called(file)}"}
     await _specify(session, JobRequested(job=read_document(file, JobSpec), update=True), hints)
 
 

@@ -26,7 +26,7 @@ from bus import queries
 from bus.nouns import MASTER, AgentId, Now
 from bus.port import Bus, BusClosed, BusUnreachable, NoAnswer, NobodyThere, OutcomeUnknown, StreamDiverged, StreamFull
 from bus.subjects import CLUSTER, Author, Kind, SubjectError, ask, check_id
-from cli.output import Failure, NoCluster, Output
+from cli.output import Failure, NoCluster, Output, wrong_usage
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,8 +51,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a client needs to speak on a cluster's bus; `up` writes it into its data directory, mode 0600."""
 
     url: str
-    user: str | None = None
-    password: str | None = None
+    user: str = ""
+    password: str = ""
     cluster: str = CLUSTER
 
 
