@@ -1,0 +1,361 @@
+"""One client connection of nats-py, with its traps closed.
+
+Rule of this room: nothing waits for ever, nothing is kept back while the link is down, nothing is lost without a word.
+(nats-py 2.16: a request outlives its connection until its timeout, a server error closes the client for good, a
+callback that raises ends its read loop, closing waits for bytes the server never takes.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from nats.aio.client import Client
+from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError
+
+from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere
+
+reconnect_pause_s = 0.25
+ping_interval_s = 5
+pings_unanswered_max = 2
+handshake_s = 2
+"""For one try to connect."""
+watch_pause_s = 2.0
+watch_answer_s = 4.0
+watch_misses_max = 3
+"""Echoes missed in a row before the socket is torn down."""
+farewell_s = 2.0
+"""For closing in good order."""
+inbox_pending_bytes_max = 128 * 1024 * 1024
+"""Of one subscription, before messages are dropped; whoever needs them all must notice."""
+
+
+piece_bytes_max = 512 * 1024
+"""Of an answer: a longer one travels in pieces."""
+_PIECE = "Busbar-Piece"
+
+
+class Send(NamedTuple):
+    """One message to be published."""
+
+    subject: str
+    body: bytes
+    headers: dict[str, str] | None = None
+
+
+class Parcel(NamedTuple):
+    """One message that came."""
+
+    subject: str
+    reply: str
+    body: bytes
+    headers: dict[str, str]
+
+
+Hear = Callable[[Parcel], Awaitable[None]]
+
+
+class _Awaited:
+    """An answer that is on its way, perhaps in pieces."""
+
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
+        self._from = ""
+        self._pieces: list[bytes] = []
+
+    def take(self, parcel: Parcel) -> None:
+        """A piece came, or all of it; pieces of a second answer, or behind a lost one, are left aside."""
+        if self.answered.done():
+            return
+        if _PIECE not in parcel.headers:
+            self.answered.set_result(parcel)
+            return
+        answer, number, count = parcel.headers[_PIECE].split(" ")
+        if int(number) == 1 and not self._pieces:
+            self._from = answer
+        if answer == self._from and int(number) == len(self._pieces) + 1:
+            self._pieces.append(parcel.body)
+            if number == count:
+                self.answered.set_result(parcel._replace(body=b"".join(self._pieces)))
+
+
+class Connection:
+    """A client that reconnects for ever, and says so when it is closed for good."""
+
+    def __init__(self, url: str, on_lost: Callable[[str], None] | None) -> None:
+        self.url, self.on_lost = url, on_lost
+        self.links = 0
+        """How many times a link to the server was made."""
+        self.watchers: dict[asyncio.Event, None] = {}
+        """Set whenever the link comes, goes, or ends for good."""
+        self._client = Client()
+        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._up = False
+        self._why = ""
+        self._closed: BusClosed | None = None
+        self._waiting: dict[str, _Awaited] = {}
+        self._watch_task: asyncio.Task[None] | None = None
+
+    # ---- opening and closing --------------------------------------------------------------------------------------
+
+    async def open(self, *, user: str | None, password: str | None, name: str, connect_s: float) -> None:
+        """Connect. Raises BusUnreachable."""
+        _check_url(self.url)
+        try:
+            async with asyncio.timeout(connect_s):
+                while not await self._try_to_open(user, password, name):
+                    await asyncio.sleep(reconnect_pause_s)
+        except TimeoutError:
+            self._abort()
+            raise BusUnreachable(
+                f"no NATS server answers at {self.url} within {connect_s:g} s ({self._why or 'silence'}): "
+                "check the address, and that the server runs"
+            ) from None
+        self._client.options["allow_reconnect"] = True  # off until here: a first refusal must end the attempt
+        self._up, self.links = True, 1
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._replied, pending_bytes_limit=inbox_pending_bytes_max)
+        self._watch_task = asyncio.create_task(self._watch())
+
+    async def _try_to_open(self, user: str | None, password: str | None, name: str) -> bool:
+        self._client = Client()
+        try:
+            await self._client.connect(
+                self.url,
+                user=user,
+                password=password,
+                name=name,
+                allow_reconnect=False,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=reconnect_pause_s,
+                connect_timeout=handshake_s,
+                ping_interval=ping_interval_s,
+                max_outstanding_pings=pings_unanswered_max,
+                pending_size=-1,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+                closed_cb=self._on_closed,
+            )
+        except (Error, OSError, TimeoutError) as error:
+            self._abort()
+            if "authorization" in str(error).lower():
+                raise BusUnreachable(f"{self.url} refused the credentials: check user and password") from None
+            self._why = str(error) or type(error).__name__
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Leave in good order, or without if the server does not listen."""
+        self.end("closed", None)
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+        try:
+            async with asyncio.timeout(farewell_s):
+                await self._client.close()
+        except TimeoutError:
+            self._abort()
+
+    def end(self, why: str, cause: BaseException | None) -> None:
+        """From now on every call, also those that wait, raises BusClosed."""
+        if self._closed is not None:
+            return
+        self._closed = BusClosed(why)
+        self._closed.__cause__ = cause
+        self._fail_waiting(self._closed)
+        self._tell_watchers()
+
+    def check(self) -> None:
+        """Raises BusClosed if the connection is closed for good."""
+        if self._closed is not None:
+            raise BusClosed(str(self._closed)) from self._closed.__cause__
+
+    # ---- what nats-py tells: these must never raise ---------------------------------------------------------------
+
+    async def _on_error(self, error: Exception) -> None:
+        self._why = str(error) or type(error).__name__
+
+    async def _on_disconnected(self) -> None:
+        if not self._up:
+            return
+        self._up = False
+        self._fail_waiting(NoAnswer(f"the connection to {self.url} was lost"))
+        self._tell_watchers()
+        if self._closed is None:
+            self._tell_owner(f"the connection to {self.url} was lost: {self._why or 'closed by the server'}")
+
+    async def _on_reconnected(self) -> None:
+        self._up = True
+        self._why = ""
+        self.links += 1
+        self._tell_watchers()
+
+    async def _on_closed(self) -> None:
+        if self.links and self._closed is None:
+            why = f"the connection to {self.url} is closed for good: {self._client.last_error or self._why}"
+            self.end(why, self._client.last_error)
+            self._tell_owner(why)
+
+    def _tell_owner(self, text: str) -> None:
+        if self.on_lost is None:
+            return
+        try:
+            self.on_lost(text)
+        except Exception as error:  # nats-py would stop reading, with the connection up
+            self.end(f"on_lost failed: {error!r}", error)
+
+    def _tell_watchers(self) -> None:
+        for event in self.watchers:
+            event.set()
+
+    def _fail_waiting(self, error: Exception) -> None:
+        for awaited in self._waiting.values():
+            if not awaited.answered.done():
+                awaited.answered.set_exception(error)
+
+    # ---- sending and asking ---------------------------------------------------------------------------------------
+
+    async def send(self, *sends: Send, reply: str = "") -> None:
+        """Publish; the last one with the reply subject. Raises NoAnswer if the link is down, BusClosed."""
+        self.check()
+        try:
+            for send in sends:
+                to = reply if send is sends[-1] else ""
+                await self._client.publish(send.subject, send.body, to, send.headers)
+        except OutboundBufferLimitError:
+            raise NoAnswer(f"no connection to {self.url}") from None
+        except ConnectionClosedError:
+            self.end(f"the connection to {self.url} is closed for good", None)
+            self.check()
+
+    async def ask(self, *sends: Send, timeout_s: float) -> Parcel:
+        """Publish and wait for the answer to the last message. Raises NobodyThere, NoAnswer, BusClosed."""
+        subject = sends[-1].subject
+        with self._reply() as (reply, answered):
+            await self.send(*sends, reply=reply)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    parcel = await answered
+            except TimeoutError:
+                raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
+        if parcel.headers.get("Status") == "503":
+            raise NobodyThere(f"{subject} is served by nobody")
+        return parcel
+
+    @contextmanager
+    def _reply(self) -> Iterator[tuple[str, asyncio.Future[Parcel]]]:
+        token, awaited = secrets.token_hex(8), _Awaited()
+        self._waiting[token] = awaited
+        try:
+            yield f"{self._inbox}.{token}", awaited.answered
+        finally:
+            del self._waiting[token]
+            if not awaited.answered.cancel() and not awaited.answered.cancelled():
+                awaited.answered.exception()  # seen, or of no interest any more
+
+    async def _replied(self, message: Any) -> None:
+        awaited = self._waiting.get(message.subject.rpartition(".")[2])
+        if awaited is not None:
+            awaited.take(_parcel(message))
+
+    async def answer(self, reply: str, body: bytes) -> None:
+        """Send an answer to one who asked. Raises NoAnswer, BusClosed."""
+        if len(body) <= piece_bytes_max:
+            await self.send(Send(reply, body))
+            return
+        pieces = [body[start : start + piece_bytes_max] for start in range(0, len(body), piece_bytes_max)]
+        name = secrets.token_hex(8)
+        for number, piece in enumerate(pieces, 1):
+            await self.send(Send(reply, piece, {_PIECE: f"{name} {number} {len(pieces)}"}))
+
+    async def echo(self, *, timeout_s: float) -> None:
+        """Return once the server has taken everything sent before. Raises NoAnswer, BusClosed."""
+        with self._reply() as (reply, answered):
+            await self.send(Send(reply, b""))
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await answered
+            except TimeoutError:
+                raise NoAnswer(f"{self.url}: no echo within {timeout_s:g} s") from None
+
+    # ---- hearing --------------------------------------------------------------------------------------------------
+
+    def new_inbox(self) -> str:
+        """A subject of this connection's own."""
+        return f"{self._inbox}_{secrets.token_hex(8)}"
+
+    async def subscribe(self, subject: str, hear: Hear) -> Callable[[], Awaitable[None]]:
+        """Hear what is published under a subject, also after reconnects; returns what ends it."""
+        self.check()
+
+        async def heard(message: Any) -> None:
+            await hear(_parcel(message))
+
+        subscription = await self._client.subscribe(subject, cb=heard, pending_bytes_limit=inbox_pending_bytes_max)
+
+        async def unsubscribe() -> None:
+            with suppress(Error):  # the connection is closed, and the subscription with it
+                await subscription.unsubscribe()
+
+        return unsubscribe
+
+    async def connected(self) -> None:
+        """Wait until there is a link. Raises BusClosed."""
+        changed = asyncio.Event()
+        self.watchers[changed] = None
+        try:
+            while True:
+                self.check()
+                if self._up and self._client.is_connected:
+                    return
+                changed.clear()
+                with suppress(TimeoutError):  # nats-py has left the state, and tells in a moment
+                    async with asyncio.timeout(reconnect_pause_s):
+                        await changed.wait()
+        finally:
+            del self.watchers[changed]
+
+    # ---- the watch ------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Tear the socket down if the link is said to be up and echoes nothing: then nats-py notices, too."""
+        misses = 0
+        while self._closed is None:
+            await asyncio.sleep(watch_pause_s)
+            try:
+                await self.echo(timeout_s=watch_answer_s)
+            except NoAnswer:
+                misses = misses + 1 if self._up else 0
+            except BusClosed:
+                return
+            else:
+                misses = 0
+            if misses >= watch_misses_max:
+                misses = 0
+                self._abort()
+
+    def _abort(self) -> None:
+        # nats-py waits in close() until the peer has taken every byte, which a dead peer never does
+        link = self._client._transport
+        writer = link._io_writer if link is not None else None
+        if writer is not None:
+            writer.transport.abort()
+
+
+def _parcel(message: Any) -> Parcel:
+    return Parcel(message.subject, message.reply, message.data, message.headers or {})
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("nats", "tls") and parts.hostname and parts.port
+    except ValueError:
+        fits = False
+    if not fits:
+        raise BusUnreachable(f"{url!r} is not the address of a bus: expected nats://HOST:PORT")
+    if "@" in parts.netloc:
+        raise BusUnreachable("credentials do not belong into the address of the bus: it is logged")

@@ -1,0 +1,176 @@
+"""How a reader follows a log: a consumer that the server pushes, checked message by message.
+
+Rule of this room: every message is counted as it is taken; one that is missing makes a new consumer behind the last
+one taken. (nats-py's ordered consumer counts before it queues, and so loses what its queue drops)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from bus.connection import Parcel, Send
+from bus.nouns import Position
+from bus.port import BusClosed, NoAnswer, Record, StreamDiverged
+from bus.stream import Stream
+from bus.subjects import everything
+
+heartbeat_s = 1
+silence_s = 3.0
+"""Without even a heartbeat: the consumer is gone."""
+buffer_bytes_max = 64 * 1024 * 1024
+"""Of messages that wait for a slow reader. The server sends at most 32 MiB before a flow control message is answered,
+and it is answered when what came before it is taken; what exceeds the bound is dropped and asked for again."""
+_message_overhead_bytes = 512
+_consumer_idle_s = 30
+
+
+def sequences(reply: str) -> tuple[int, int] | None:
+    """Stream and consumer sequence from the reply subject of a pushed message.
+
+    `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`; from version 2 on with two
+    more tokens in front of the stream. (ADR-15)
+    """
+    tokens = reply.split(".")
+    if len(tokens) < 9 or tokens[:2] != ["$JS", "ACK"]:
+        return None
+    first = 5 if len(tokens) == 9 else 7
+    return int(tokens[first]), int(tokens[first + 1])
+
+
+class Push:
+    """What the server pushes to one reader, in the order of arrival, until it is taken."""
+
+    def __init__(self, stream: Stream, log: str, after: Position) -> None:
+        self._stream, self._log, self._position = stream, log, after
+        self._whole = log == everything(stream.cluster)
+        self._link, self._links = stream.link, 0
+        self._name = secrets.token_hex(8)
+        self._taken = 0
+        self._broken = False
+        self._buffer: deque[Parcel] = deque()
+        self._buffer_bytes = 0
+        self._flow: list[str] = []
+        self._changed = asyncio.Event()
+        self._unsubscribe: Callable[[], Awaitable[None]] | None = None
+
+    async def start(self) -> None:
+        """Make the consumer. Raises NoAnswer, StreamDiverged, StreamUnfit, BusClosed."""
+        await self._link.connected()
+        self._links = self._link.links
+        end = await self._stream.end()
+        if end < self._position:
+            raise StreamDiverged(f"the stream ends at position {end}, position {self._position} was in it")
+        inbox = self._link.new_inbox()
+        self._link.watchers[self._changed] = None
+        self._unsubscribe = await self._link.subscribe(inbox, self._hear)
+        where = f"{self._stream.name}.{self._name}.{self._log}"
+        await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request(inbox))
+
+    def _request(self, inbox: str) -> dict[str, object]:
+        config = {
+            "name": self._name,
+            "deliver_subject": inbox,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self._position + 1,
+            "filter_subject": self._log,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "flow_control": True,
+            "idle_heartbeat": heartbeat_s * 1_000_000_000,
+            "inactive_threshold": _consumer_idle_s * 1_000_000_000,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        return {"stream_name": self._stream.name, "config": config, "action": "create"}
+
+    async def stop(self) -> None:
+        """End the consumer, without waiting for the server to say so."""
+        self._link.watchers.pop(self._changed, None)
+        if self._unsubscribe is None:
+            return
+        await self._unsubscribe()
+        try:
+            await self._link.send(Send(f"$JS.API.CONSUMER.DELETE.{self._stream.name}.{self._name}", b""))
+        except (NoAnswer, BusClosed):
+            return  # no link: the server removes an idle consumer by itself
+
+    async def _hear(self, parcel: Parcel) -> None:
+        size = len(parcel.body) + _message_overhead_bytes
+        if self._buffer_bytes + size > buffer_bytes_max:
+            return  # the next one that is taken, or the next heartbeat, shows that it is missing
+        if _is_heartbeat(parcel) and self._buffer and _is_heartbeat(self._buffer[-1]):
+            self._buffer_bytes -= len(self._buffer.pop().body) + _message_overhead_bytes
+        self._buffer.append(parcel)
+        self._buffer_bytes += size
+        self._changed.set()
+
+    async def next(self) -> Sequence[Record] | None:
+        """Everything that came since the last call; None if a new consumer must be made. Raises StreamDiverged."""
+        while True:
+            self._link.check()
+            try:
+                await self._answer_flow()
+            except NoAnswer:
+                return None
+            records = self._take()
+            if records:
+                return records
+            if self._flow:
+                continue
+            if self._broken or self._links != self._link.links or not await self._wait():
+                return None
+
+    async def _wait(self) -> bool:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(silence_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _answer_flow(self) -> None:
+        """What came before these is taken: the server may send more."""
+        while self._flow:
+            await self._link.send(Send(self._flow.pop(), b""))
+
+    def _take(self) -> list[Record]:
+        records: list[Record] = []
+        while self._buffer and not self._broken:
+            parcel = self._buffer.popleft()
+            self._buffer_bytes -= len(parcel.body) + _message_overhead_bytes
+            if "Status" in parcel.headers and not parcel.body:
+                self._control(parcel)
+                continue
+            found = sequences(parcel.reply)
+            if found is not None:
+                self._count(records, parcel, *found)
+        return records
+
+    def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
+        if consumer_seq != self._taken + 1:
+            self._broken = True
+            return
+        if stream_seq <= self._position or (self._whole and stream_seq != self._position + 1):
+            raise StreamDiverged(f"{self._log}: position {stream_seq} follows position {self._position}")
+        self._taken, self._position = consumer_seq, Position(stream_seq)
+        records.append(Record(self._position, parcel.subject, parcel.body))
+
+    def _control(self, parcel: Parcel) -> None:
+        if _is_heartbeat(parcel):
+            if int(parcel.headers["Nats-Last-Consumer"]) != self._taken:
+                self._broken = True
+            stalled = parcel.headers.get("Nats-Consumer-Stalled")
+            if stalled:
+                self._flow.append(stalled)
+        elif parcel.headers["Status"] == "100" and parcel.reply:
+            self._flow.append(parcel.reply)
+        else:
+            self._broken = True
+
+
+def _is_heartbeat(parcel: Parcel) -> bool:
+    return not parcel.body and "Nats-Last-Consumer" in parcel.headers

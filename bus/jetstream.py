@@ -1,0 +1,205 @@
+"""The bus on NATS JetStream: one stream per cluster, fenced atomic batches, raw push consumers.
+
+Rule of this room: what the server did not say plainly is unknown. (ADR-50; nats-server `jetstream_batching.go`)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from bus.connection import Connection, Parcel, Send
+from bus.following import Push
+from bus.nouns import Now, Position
+from bus.port import (
+    Answerer,
+    Fence,
+    Fenced,
+    Message,
+    NoAnswer,
+    NobodyThere,
+    OutcomeUnknown,
+    Record,
+    StreamFull,
+    check_append,
+    message_bytes_max,
+)
+from bus.stream import Stream, retry_pause_s
+
+append_s = 5.0
+"""How long the answer to an append is awaited."""
+answers_at_once_max = 32
+"""Questions under one subject that are being answered."""
+echo_s = 5.0
+_REFUSED_BY_FENCE = (10071, 10164)
+_FULL = (10077, 10047, 10023)
+"""Store failed (its bounds, its disk), insufficient storage, insufficient resources."""
+_INBOXES = ("_INBOX", "_R_.")
+"""Where answers go. Another reply subject would launder an answer into somebody's log."""
+
+
+class Statistics(NamedTuple):
+    """Counters of one connection."""
+
+    links: int
+    """Links to the server made, the first included."""
+    consumers: int
+    """Consumers made: one for each follower, and one more for each gap, silence and new link."""
+
+
+async def connect(
+    url: str,
+    *,
+    cluster: str,
+    user: str | None,
+    password: str | None,
+    name: str = "busbar",
+    on_lost: Callable[[str], None] | None = None,
+    connect_s: float = 10.0,
+) -> JetStreamBus:
+    """A connection to a cluster's bus; its stream is made if there is none.
+
+    `on_lost` is told in words whenever the link is lost, and when the connection is closed for good.
+    Raises BusUnreachable, StreamUnfit.
+    """
+    link = Connection(url, on_lost)
+    await link.open(user=user, password=password, name=name, connect_s=connect_s)
+    stream = Stream(link, cluster)
+    try:
+        await stream.ensure(connect_s)
+    except BaseException:
+        await link.close()
+        raise
+    return JetStreamBus(link, stream)
+
+
+class JetStreamBus:
+    """One connection of one process to a NATS server; a `bus.port.Bus`."""
+
+    def __init__(self, link: Connection, stream: Stream) -> None:
+        self.cluster = stream.cluster
+        self._link, self._stream = link, stream
+        self._consumers = 0
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def statistics(self) -> Statistics:
+        """How the connection fared so far."""
+        return Statistics(self._link.links, self._consumers)
+
+    # ---- append ---------------------------------------------------------------------------------------------------
+
+    async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
+        check_append(messages, fence)
+        try:
+            answer = await self._link.ask(*_sends(messages, fence), timeout_s=append_s)
+        except (NoAnswer, NobodyThere) as error:
+            raise OutcomeUnknown(str(error)) from None
+        return _landed(answer.body)
+
+    # ---- read -----------------------------------------------------------------------------------------------------
+
+    async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        while True:
+            push = Push(self._stream, log, after)
+            try:
+                self._consumers += 1
+                await push.start()
+                while (records := await push.next()) is not None:
+                    yield records
+                    after = records[-1].position
+            except NoAnswer:
+                await asyncio.sleep(retry_pause_s)
+            finally:
+                await push.stop()
+
+    async def last(self, log: str) -> Record | None:
+        return await self._stream.newest(log)
+
+    async def first_since(self, at: Now) -> Position:
+        return await self._stream.first_since(at)
+
+    # ---- questions ------------------------------------------------------------------------------------------------
+
+    async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
+        if len(question) > message_bytes_max:
+            raise ValueError(f"a question of {len(question)} bytes, at most {message_bytes_max} are allowed")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._link.connected()
+                return (await self._link.ask(Send(subject, question), timeout_s=timeout_s)).body
+        except TimeoutError:
+            raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
+
+    async def serve(self, subject: str, answerer: Answerer) -> None:
+        turns = asyncio.Semaphore(answers_at_once_max)
+
+        async def asked(parcel: Parcel) -> None:
+            await turns.acquire()
+            task = asyncio.create_task(self._answer(answerer, parcel))
+            self._answering.add(task)
+            task.add_done_callback(lambda _: turns.release())
+            task.add_done_callback(self._answer_ended)
+
+        await self._link.subscribe(subject, asked)
+        while True:
+            await self._link.connected()
+            with suppress(NoAnswer):
+                return await self._link.echo(timeout_s=echo_s)
+
+    async def _answer(self, answerer: Answerer, parcel: Parcel) -> None:
+        answer = await answerer(parcel.body)
+        if not parcel.reply.startswith(_INBOXES):
+            return
+        with suppress(NoAnswer):  # no link, and nobody who waits at its other end
+            await self._link.answer(parcel.reply, answer)
+
+    def _answer_ended(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._link.end(f"an answer failed: {error!r}", error)
+            closing = asyncio.get_running_loop().create_task(self.close())
+            self._answering.add(closing)
+            closing.add_done_callback(self._answering.discard)
+
+    async def close(self) -> None:
+        for task in self._answering - {asyncio.current_task()}:
+            task.cancel()
+        await self._link.close()
+
+
+def _sends(messages: Sequence[Message], fence: Fence | None) -> list[Send]:
+    """One message as a plain publish, more as one atomic batch; the fence is on the first."""
+    headers: list[dict[str, str]] = [{} for _ in messages]
+    if fence is not None:
+        headers[0]["Nats-Expected-Last-Subject-Sequence"] = str(fence.last)
+        headers[0]["Nats-Expected-Last-Subject-Sequence-Subject"] = fence.log
+    elif messages[0].request is not None:
+        headers[0]["Nats-Msg-Id"] = messages[0].request
+    if len(messages) > 1:
+        batch = secrets.token_hex(8)
+        for index, header in enumerate(headers):
+            header["Nats-Batch-Id"], header["Nats-Batch-Sequence"] = batch, str(index + 1)
+        headers[-1]["Nats-Batch-Commit"] = "1"
+    return [Send(message.subject, message.body, header) for message, header in zip(messages, headers, strict=True)]
+
+
+def _landed(answer: bytes) -> Position:
+    """What the server's answer to an append says."""
+    try:
+        found: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        raise OutcomeUnknown(f"the answer to an append is not JSON: {answer[:100]!r}") from None
+    error = found.get("error")
+    if error is None:
+        return Position(found["seq"])
+    text, code = error.get("description", ""), error.get("err_code", 0)
+    if code in _REFUSED_BY_FENCE:
+        raise Fenced(text)
+    if code in _FULL:
+        raise StreamFull(f"{text} ({code})")
+    raise OutcomeUnknown(f"the server says: {text} ({code})")

@@ -1,0 +1,166 @@
+"""The two places a bus can live: in memory, and on a real nats-server behind a proxy that makes trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import nats
+
+from bus.jetstream import JetStreamBus, connect
+from bus.memory import LOST, UNTOLD, Fate, Faults, MemoryBus, MemoryServer, late
+from bus.nouns import Now, Position
+from bus.port import Bus, Message, Record
+from bus.server import Credentials, EmbeddedServer
+from tests.contract.proxy import Proxy, Trouble
+
+CLUSTER = "dc"
+
+
+class Place(Protocol):
+    """Somewhere to run a bus, and the ways to disturb it that every binding must survive."""
+
+    async def connect(self) -> Bus:
+        """A connection without trouble."""
+
+    async def troubled(self, trouble: Trouble) -> Bus:
+        """A connection whose first append meets this trouble."""
+
+    async def inject(self, subject: str, body: bytes) -> None:
+        """Store a message that is nobody's event."""
+
+    async def limit(self, bytes_max: int) -> None:
+        """From now on the stream takes no more than this."""
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class _MemoryTrouble(Faults):
+    """The same trouble, in memory."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.fates = {
+            Trouble.REQUEST_LOST: LOST,
+            Trouble.ANSWER_LOST: UNTOLD,
+            Trouble.LATE_BEFORE_RETRY: late(0.05),
+            Trouble.LATE_AFTER_RETRY: late(0.5),
+        }
+        self.next: Fate | None = self.fates[trouble]
+
+    async def append(self, messages: Sequence[Message]) -> Fate:
+        fate, self.next = self.next or Fate(), None
+        return fate
+
+
+class MemoryPlace:
+    """The bus in memory."""
+
+    def __init__(self) -> None:
+        self.server = MemoryServer(CLUSTER, lambda: Now(time.time_ns() // 1000))
+        self.buses: list[MemoryBus] = []
+
+    async def connect(self) -> Bus:
+        self.buses.append(MemoryBus(self.server))
+        return self.buses[-1]
+
+    async def troubled(self, trouble: Trouble) -> Bus:
+        self.buses.append(MemoryBus(self.server, _MemoryTrouble(trouble)))
+        return self.buses[-1]
+
+    async def inject(self, subject: str, body: bytes) -> None:
+        self.server.inject(subject, body)
+
+    async def limit(self, bytes_max: int) -> None:
+        self.server.bytes_max = bytes_max
+
+    async def close(self) -> None:
+        for bus in self.buses:
+            await bus.close()
+
+
+class JetStreamPlace:
+    """A nats-server of our own, and a proxy in front of it."""
+
+    def __init__(self, data: Path) -> None:
+        self.server = EmbeddedServer(data, cluster=CLUSTER)
+        self.proxies: list[Proxy] = []
+        self.buses: list[JetStreamBus] = []
+
+    @property
+    def credentials(self) -> Credentials:
+        assert self.server.credentials is not None, "not started"
+        return self.server.credentials
+
+    async def open(self) -> None:
+        await self.server.start()
+
+    async def connect(self, url: str | None = None) -> JetStreamBus:
+        mine = self.credentials
+        bus = await connect(url or mine.url, cluster=CLUSTER, user=mine.user, password=mine.password, name="test")
+        self.buses.append(bus)
+        return bus
+
+    async def proxy(self, trouble: Trouble | None = None) -> Proxy:
+        proxy = Proxy(self.credentials.port, trouble)
+        await proxy.open()
+        self.proxies.append(proxy)
+        return proxy
+
+    async def troubled(self, trouble: Trouble) -> Bus:
+        return await self.connect((await self.proxy(trouble)).url)
+
+    async def api(self, what: str, body: bytes = b"") -> bytes:
+        """What an administrator asks the server, past the binding."""
+        return await self._ask(f"$JS.API.{what}", body)
+
+    async def inject(self, subject: str, body: bytes) -> None:
+        await self._ask(subject, body)
+
+    async def _ask(self, subject: str, body: bytes) -> bytes:
+        client = await nats.connect(
+            self.credentials.url, user=self.credentials.user, password=self.credentials.password
+        )
+        try:
+            answer: bytes = (await client.request(subject, body, timeout=5)).data
+        finally:
+            await client.close()
+        return answer
+
+    async def limit(self, bytes_max: int) -> None:
+        info = json.loads(await self.api("STREAM.INFO.LOG-DC"))
+        config = info["config"] | {"max_bytes": bytes_max}
+        answer = json.loads(await self.api("STREAM.UPDATE.LOG-DC", json.dumps(config).encode()))
+        assert "error" not in answer, answer
+
+    async def close(self) -> None:
+        for bus in self.buses:
+            await bus.close()
+        for proxy in self.proxies:
+            await proxy.close()
+        await self.server.stop()
+
+
+async def read(bus: Bus, log: str, count: int, *, after: int = 0) -> list[Record]:
+    """The next `count` messages of a log; fails if a group brings more."""
+    found: list[Record] = []
+    following = bus.follow(log, after=Position(after))
+    try:
+        while len(found) < count:
+            found += await anext(following)
+    finally:
+        await following.aclose()
+    assert len(found) == count, f"{len(found)} messages where {count} were expected"
+    return found
+
+
+async def until(condition: object, *, within_s: float = 30) -> None:
+    """Wait for something to come true."""
+    assert callable(condition)
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
