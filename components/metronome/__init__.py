@@ -1,0 +1,1 @@
+"""Metronome: runs jobs that end, now or on a schedule."""
