@@ -1,6 +1,6 @@
 """The launcher process: one for each work directory, attached to by one executor at a time.
 
-    {"do": "attach", "epoch": 3}                                 {"say": "attached", "pid": 71, "tasks": ["web.1"]}
+    {"do": "attach", "epoch": 3}                                 {"say": "attached", "pid", "tasks"}
     {"do": "launch", "task", "sandbox", "argv", "env", "user"}   {"say": "started", "task", "pid"}
     {"do": "watch", "task", "sandbox"}                           {"say": "failed", "task", "message"}
     {"do": "kill", "task", "sandbox", "grace_s"}                 {"say": "ended", "task", "status"}
@@ -107,10 +107,11 @@ class Launcher:
                 self._attach(connection, epoch)
             case {"do": "shutdown", "grace_s": int() | float() as grace_s}:
                 self._shutdown(grace_s)
-            case {"do": "launch" | "watch" | "kill"} if connection is self.attached and not self.ending:
-                self._order(message)
+            case {"do": "launch" | "watch" | "kill"} if connection is self.attached:
+                if not self.ending:  # else it will be told to the next launcher
+                    self._order(message)
             case _:
-                connection.say({"say": "refused", "message": f"not now, or not understood: {message.get('do')}"})
+                connection.say({"say": "refused", "message": f"not attached, or not understood: {message.get('do')}"})
 
     def _attach(self, connection: Connection, epoch: int) -> None:
         if epoch < self.epoch:
@@ -119,7 +120,8 @@ class Launcher:
         if self.attached is not None and self.attached is not connection:
             self.attached.close()
         self.attached, self.epoch = connection, epoch
-        connection.say({"say": "attached", "pid": os.getpid(), "tasks": sorted(self.table.tasks)})
+        tasks = {task.id: task.sandbox.path for task in self.table.tasks.values()}
+        connection.say({"say": "attached", "pid": os.getpid(), "tasks": tasks})
 
     def _order(self, message: Message) -> None:
         match message:

@@ -1,0 +1,33 @@
+"""The executor: hosts many tasks on one agent, tells what becomes of each.
+
+Rule of this room: the mind says STARTING before the hands start anything; the launcher keeps what neither may lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from bus.events import ExecutorStarted
+from components.component import Component, Hands
+from components.executor.config import ExecutorConfig
+from components.executor.decide import decide
+from components.executor.state import ExecutorState, check, fold, wake_at
+
+__all__ = ["ExecutorConfig", "ExecutorState", "component"]
+
+
+def component(
+    config: ExecutorConfig, hands: Callable[[], Hands[ExecutorState]] | None = None
+) -> Component[ExecutorState]:
+    """An executor; with `partial(ExecutorHands, config)` as hands it works on real processes."""
+    return Component(
+        author=config.author,
+        term=ExecutorStarted,
+        start=ExecutorState,
+        fold=fold,
+        decide=partial(decide, config),
+        wake_at=wake_at,
+        check=check,
+        hands=hands,
+    )

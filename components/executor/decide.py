@@ -1,0 +1,171 @@
+"""What an executor makes of deliveries, kills, time and what its hands see.
+
+    STARTING ─► RUNNING ─► KILLING ─► FINISHED | FAILED | KILLED
+
+Rule of this room: STARTING is said before anything is started, so whoever reads the log knows what may be running.
+(Mesos: `src/launcher/executor.cpp`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from signal import Signals
+
+from bus.events import Event, KillDelivered, TaskDelivered, TaskReported
+from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
+from bus.port import batch_events_max
+from components.component import Heard, Input, Say, Seen, Wake, refuse
+from components.executor.config import ExecutorConfig
+from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
+from components.executor.state import ExecutorState, Task, after
+
+LOST = "exit status unknown"
+SIGNALS = {signal.value: signal.name for signal in Signals}
+
+
+def decide(config: ExecutorConfig, state: ExecutorState, told: Input, now: Now) -> Iterator[Say]:
+    """The executor's mind."""
+    match told:
+        case Heard(event):
+            yield from _hear(config, state, event, now)
+        case Seen(TaskStarted() | TaskEnded() | LaunchFailed() as sight) if sight.task in state.tasks:
+            yield from _see(state.tasks[sight.task], sight, config)
+        case Wake():
+            yield from _overdue(config, state, now)
+        case _:
+            pass  # an old sight of a task that has ended
+
+
+def _hear(config: ExecutorConfig, state: ExecutorState, event: Event, now: Now) -> Iterator[Say]:
+    match event.fact:
+        case TaskDelivered() | KillDelivered() if event.by != config.listens_to:
+            yield refuse(event, Refusal.INVALID, f"{config.id} takes tasks and kills from {config.listens_to} only")
+        case TaskDelivered() as delivered if delivered.executor != config.id:
+            yield refuse(event, Refusal.INVALID, f"delivered to {config.id}, but for {delivered.executor}")
+        case TaskDelivered() as delivered:
+            yield from _deliver(config, state, delivered)
+        case KillDelivered(task=name, grace_s=grace_s):
+            yield from _kill(config, state, name, grace_s, now)
+        case _:
+            pass  # refusals and complaints: nothing an executor says needs an answer
+
+
+def _deliver(config: ExecutorConfig, state: ExecutorState, delivered: TaskDelivered) -> Iterator[Say]:
+    """A new task is started; one we know is told about again, in case the agent forgot."""
+    name = delivered.task.task
+    if name in state.tasks:
+        task = state.tasks[name]
+        yield _say(config, task, TaskReported(status=task.status, kill_at=task.kill_at))
+    elif name in state.ended:
+        yield Say(TaskReported(status=state.ended[name]), to=config.agent, trace=delivered.task.trace)
+    else:
+        status = TaskStatus(task=name, state=TaskState.STARTING, source=Source.EXECUTOR)
+        yield Say(TaskReported(status=status, delivered=delivered), to=config.agent, trace=delivered.task.trace)
+
+
+def _kill(config: ExecutorConfig, state: ExecutorState, name: TaskId, grace_s: float | None, now: Now) -> Iterator[Say]:
+    """A live task gets its grace, which another kill can only shorten; one never delivered is dead from now on."""
+    task = state.tasks.get(name)
+    if task is None:
+        if name not in state.ended:
+            yield Say(TaskReported(status=_never(name, "killed before it was delivered")), to=config.agent)
+        return
+    kill_at = after(now, task.delivered.task.kill_grace_s if grace_s is None else grace_s)
+    if task.kill_at is None:
+        status = TaskStatus(task=name, state=TaskState.KILLING, source=Source.EXECUTOR)
+        yield _say(config, task, TaskReported(status=status, kill_at=kill_at))
+    elif kill_at < task.kill_at:
+        # a new deadline is no new status: it is for our own log, the agent need not hear it
+        yield _say(config, task, TaskReported(status=task.status, kill_at=kill_at), to=NOBODY)
+
+
+def _overdue(config: ExecutorConfig, state: ExecutorState, now: Now) -> Iterator[Say]:
+    """Tasks that had their max_completion_s are killed without grace; a batch at a time."""
+    names = [name for at, name in islice(state.due, batch_events_max) if at <= now]
+    for name in names:
+        status = TaskStatus(
+            task=name,
+            state=TaskState.KILLING,
+            source=Source.EXECUTOR,
+            reason=Reason.MAX_COMPLETION_TIME_REACHED,
+        )
+        yield _say(config, state.tasks[name], TaskReported(status=status, kill_at=now))
+
+
+def _see(task: Task, sight: TaskStarted | TaskEnded | LaunchFailed, config: ExecutorConfig) -> Iterator[Say]:
+    match sight:
+        case TaskStarted(pid=pid):
+            if task.status.state is TaskState.STARTING:
+                status = TaskStatus(
+                    task=sight.task, state=TaskState.RUNNING, source=Source.EXECUTOR, message=f"pid {pid}"
+                )
+                yield _say(config, task, TaskReported(status=status))
+        case TaskEnded(wait_status=wait_status):
+            yield _say(config, task, TaskReported(status=_ended(task, wait_status)))
+        case LaunchFailed(message=message):
+            yield _say(config, task, TaskReported(status=_failed(task, message)))
+
+
+def _ended(task: Task, wait_status: int | None) -> TaskStatus:
+    """How a task ended. Killed is killed, whatever the exit code; out of time is failed, unless it ended well."""
+    name, killing = task.status.task, task.status.state is TaskState.KILLING
+    exit_status, signal, message = _told(wait_status)
+    state, reason = TaskState.FINISHED if exit_status == 0 else TaskState.FAILED, None
+    if killing and task.status.reason is None:
+        state = TaskState.KILLED
+    elif killing and state is TaskState.FAILED:
+        reason, message = (
+            task.status.reason,
+            f"{message}; max_completion_s was {task.delivered.task.max_completion_s:g}",
+        )
+    elif wait_status is None:
+        reason = Reason.EXECUTOR_TERMINATED
+    return TaskStatus(
+        task=name,
+        state=state,
+        source=Source.EXECUTOR,
+        reason=reason,
+        message=message,
+        exit_status=exit_status,
+        signal=signal,
+    )
+
+
+def _told(wait_status: int | None) -> tuple[int | None, int | None, str]:
+    """Exit code, signal number and words of a raw wait status. (wait(2))"""
+    if wait_status is None:
+        return None, None, LOST
+    number = wait_status & 0x7F
+    if number == 0:
+        code = wait_status >> 8 & 0xFF
+        return code, None, f"Command exited with status {code}"
+    return None, number, f"Command terminated with signal {SIGNALS.get(number, number)}"
+
+
+def _failed(task: Task, message: str) -> TaskStatus:
+    """A task that never was."""
+    if task.status.state is TaskState.KILLING and task.status.reason is None:
+        return _never(task.status.task, message)
+    return TaskStatus(
+        task=task.status.task,
+        state=TaskState.FAILED,
+        source=Source.EXECUTOR,
+        reason=Reason.CONTAINER_LAUNCH_FAILED,
+        message=message,
+    )
+
+
+def _never(name: TaskId, message: str) -> TaskStatus:
+    return TaskStatus(
+        task=name,
+        state=TaskState.KILLED,
+        source=Source.EXECUTOR,
+        reason=Reason.TASK_KILLED_DURING_LAUNCH,
+        message=message,
+    )
+
+
+def _say(config: ExecutorConfig, task: Task, reported: TaskReported, *, to: str | None = None) -> Say:
+    """A report on a task, in the task's trace, to the agent unless said otherwise."""
+    return Say(reported, to=config.agent if to is None else to, trace=task.delivered.task.trace)

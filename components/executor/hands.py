@@ -1,0 +1,159 @@
+"""What an executor does in the world: it attaches to its launcher, and tells it to launch and to kill.
+
+Rule of this room: what is wanted is known here as it is in the log, so a broken connection is only a pause: the next
+one is told everything again, and a launcher takes a thing told twice as told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from bus.events import Event, TaskDelivered, TaskReported
+from bus.nouns import TERMINAL, Now, TaskId, TaskState, second
+from components.component import Ask, See
+from components.executor.attach import LauncherLost, Link, LinkBroken, attached
+from components.executor.config import ExecutorConfig
+from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
+from components.executor.state import ExecutorState
+
+log = structlog.get_logger()
+
+silence_s = 10.0
+"""How long a launcher may say nothing before it is asked whether it lives, and then before it is given up."""
+steady_s = 5.0
+"""A connection that held this long was a good one."""
+broken_max = 10
+"""Connections in a row that broke at once before this process gives up."""
+broken_pause_s = 0.1
+
+Message = Mapping[str, object]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Wanted:
+    """A live task, as far as the launcher must know."""
+
+    delivered: TaskDelivered
+    started: bool
+    kill_at: Now | None
+
+
+class ExecutorHands:
+    """The hands of one executor process."""
+
+    def __init__(self, config: ExecutorConfig, clock: Callable[[], Now] | None = None) -> None:
+        self.asks: Mapping[str, Ask] = {}
+        self._config = config
+        self._clock = clock or (lambda: Now(time.time_ns() // 1000))
+        self._wanted: dict[TaskId, _Wanted] = {}
+        self._link: Link | None = None
+
+    async def run(self, state: ExecutorState, see: See) -> None:
+        """Keep attached to the launcher, and see what it says, until cancelled. Raises LauncherLost."""
+        epoch = state.epoch
+        for name, task in state.tasks.items():
+            started = task.status.state is not TaskState.STARTING
+            self._wanted[name] = _Wanted(delivered=task.delivered, started=started, kill_at=task.kill_at)
+        broken = 0
+        while broken < broken_max:
+            began = time.monotonic()
+            try:
+                async with attached(self._config, epoch) as (link, running):
+                    self._catch_up(link, running)
+                    await self._listen(link, see)
+            except LinkBroken as error:
+                self._link = None
+                broken = broken + 1 if time.monotonic() - began < steady_s else 0
+                log.warning("launcher gone, attaching again", by=str(self._config.author), why=str(error))
+                await asyncio.sleep(broken * broken_pause_s)
+        raise LauncherLost(f"{broken_max} connections to the launcher in {self._config.work} broke at once")
+
+    def act(self, event: Event) -> None:
+        """Launch what is said to be starting, kill what is said to be being killed."""
+        if not isinstance(event.fact, TaskReported):
+            return
+        name, state = event.fact.status.task, event.fact.status.state
+        if event.fact.delivered is not None:
+            self._wanted[name] = _Wanted(delivered=event.fact.delivered, started=False, kill_at=None)
+            self._tell(name)
+        elif state in TERMINAL:
+            self._wanted.pop(name, None)
+        elif event.fact.kill_at is not None and name in self._wanted:
+            self._wanted[name].kill_at = event.fact.kill_at
+            self._tell(name)
+
+    def _catch_up(self, link: Link, running: Mapping[TaskId, str]) -> None:
+        """Make the launcher know what is wanted, and end what nobody wants."""
+        self._link = link
+        for name in sorted(running - self._wanted.keys()):
+            log.warning("the launcher runs a task that is not in the log", task=name)
+            link.say({"do": "kill", "task": name, "sandbox": running[name], "grace_s": 0})
+        for name in self._wanted:
+            self._tell(name)
+
+    def _tell(self, name: TaskId) -> None:
+        if self._link is None:
+            return  # everything wanted is told on attaching
+        wanted = self._wanted[name]
+        where = {"task": name, "sandbox": wanted.delivered.sandbox}
+        if wanted.kill_at is not None:
+            grace_s = max(0, wanted.kill_at - self._clock()) / second
+            self._link.say({"do": "kill", "grace_s": grace_s, **where})
+        elif wanted.started:
+            self._link.say({"do": "watch", **where})
+        else:
+            self._link.say({"do": "launch", **where, **order(wanted.delivered)})
+
+    async def _listen(self, link: Link, see: See) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(silence_s):
+                    message = await link.hear()
+            except TimeoutError:
+                message = await self._ask_whether_alive(link)
+            await self._see(message, see)
+
+    async def _ask_whether_alive(self, link: Link) -> Message:
+        link.say({"do": "ping"})
+        try:
+            async with asyncio.timeout(silence_s):
+                return await link.hear()
+        except TimeoutError:
+            raise LauncherLost(f"the launcher in {self._config.work} does not answer") from None
+
+    async def _see(self, message: Message, see: See) -> None:
+        match message:
+            case {"say": "started", "task": str(task), "pid": int(pid)}:
+                if task in self._wanted:
+                    self._wanted[TaskId(task)].started = True
+                await see(TaskStarted(task=TaskId(task), pid=pid))
+            case {"say": "failed", "task": str(task), "message": str(text)}:
+                await see(LaunchFailed(task=TaskId(task), message=text))
+            case {"say": "ended", "task": str(task), "status": int() | None as status}:
+                await see(TaskEnded(task=TaskId(task), wait_status=status))
+            case {"say": "pong"}:
+                pass
+            case _:
+                raise LinkBroken(f"the launcher says {message}")
+
+
+def order(delivered: TaskDelivered) -> dict[str, object]:
+    """What a delivered task executes, with the whole of its environment. (Mesos: `slave.cpp`, `executor.cpp`)"""
+    info, command = delivered.task, delivered.task.command
+    mesos = {
+        "MESOS_TASK_ID": info.task,
+        "MESOS_SANDBOX": delivered.sandbox,
+        "MESOS_DIRECTORY": delivered.sandbox,
+        "MESOS_FRAMEWORK_ID": info.framework,
+        "MESOS_EXECUTOR_ID": delivered.executor,
+        "MESOS_SLAVE_ID": info.agent,
+        "MESOS_AGENT_ID": info.agent,
+    }
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    argv = ["/bin/sh", "-c", command.shell] if command.shell is not None else list(command.argv)
+    return {"argv": argv, "env": {"PATH": path, **command.env, **mesos}, "user": command.user}

@@ -1,0 +1,129 @@
+"""What an executor remembers of its tasks.
+
+Rule of this room: a change of the executor's mind is written here and nowhere else. A live task is remembered with all
+that was delivered, because the hands of the next process must be able to find or launch it.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass, field
+
+from bus.events import Event, TaskDelivered, TaskReported
+from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskId, TaskState, TaskStatus, second
+from components.component import State
+
+ended_max = 1000
+"""Ended tasks whose last status is remembered."""
+
+
+span_max_s = 10 * 366 * 24 * 3600.0
+"""The longest grace or completion time that is counted."""
+
+
+def after(now: Now, span_s: float) -> Now:
+    """A moment a number of seconds later; a negative number counts as none."""
+    return Now(now + round(min(max(0.0, span_s), span_max_s) * second))
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """A task that has not ended."""
+
+    delivered: TaskDelivered
+    status: TaskStatus
+    due_at: Now | None = None
+    """When it has had its max_completion_s; none once it is being killed."""
+    kill_at: Now | None = None
+    """When SIGKILL follows SIGTERM; none unless it is being killed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecutorState(State):
+    """An executor's tasks: the live ones, and how the latest ended."""
+
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    ended: dict[TaskId, TaskStatus] = field(default_factory=dict)
+    """Oldest first."""
+    due: list[tuple[Now, TaskId]] = field(default_factory=list)
+    """Every task's `due_at`, ascending."""
+
+
+def fold(state: ExecutorState, event: Event) -> None:
+    """Remember what was reported; everything else the executor says changes nothing."""
+    if isinstance(event.fact, TaskReported):
+        _remember(state, event.fact, event.at)
+
+
+def _remember(state: ExecutorState, reported: TaskReported, at: Now) -> None:
+    status = reported.status
+    if status.task in state.ended:
+        assert state.ended[status.task] == status, (
+            f"{status.task}: ended twice, {state.ended[status.task]} and {status}"
+        )
+    elif reported.delivered is not None:
+        _begin(state, reported.delivered, status, at)
+    elif status.task not in state.tasks:
+        _end(state, status)  # killed before it was delivered
+    else:
+        _move(state, state.tasks[status.task], reported)
+
+
+def _begin(state: ExecutorState, delivered: TaskDelivered, status: TaskStatus, at: Now) -> None:
+    task = Task(delivered=delivered, status=status)
+    assert status.state is TaskState.STARTING, f"{status.task}: begins as {status.state}"
+    assert status.task not in state.tasks, f"{status.task}: begins again"
+    state.tasks[status.task] = task
+    if delivered.task.max_completion_s is not None:
+        task.due_at = after(at, delivered.task.max_completion_s)
+        insort(state.due, (task.due_at, status.task))
+
+
+def _move(state: ExecutorState, task: Task, reported: TaskReported) -> None:
+    status = reported.status
+    before, after = task.status.state, status.state
+    assert after == before or after in MOVES[before], f"{status.task}: {before} -> {after}"
+    task.status = status
+    if after in TERMINAL:
+        _undue(state, task)
+        del state.tasks[status.task]
+        _end(state, status)
+    elif after is TaskState.KILLING:
+        _undue(state, task)
+        task.kill_at = reported.kill_at
+
+
+def _undue(state: ExecutorState, task: Task) -> None:
+    if task.due_at is not None:
+        state.due.remove((task.due_at, task.status.task))
+        task.due_at = None
+
+
+def _end(state: ExecutorState, status: TaskStatus) -> None:
+    assert status.state in TERMINAL, f"{status.task}: {status.state} of a task that was never delivered"
+    state.ended[status.task] = status
+    if len(state.ended) > ended_max:
+        del state.ended[next(iter(state.ended))]
+
+
+def wake_at(state: ExecutorState) -> Now | None:
+    """When the next task has had its time."""
+    return state.due[0][0] if state.due else None
+
+
+def check(state: ExecutorState) -> None:
+    """No task is both live and ended, every deadline is a live task's, what is being killed has a deadline."""
+    assert len(state.ended) <= ended_max, f"{len(state.ended)} ended tasks"
+    assert not state.tasks.keys() & state.ended.keys(), f"live and ended: {state.tasks.keys() & state.ended.keys()}"
+    dues = sorted((task.due_at, name) for name, task in state.tasks.items() if task.due_at is not None)
+    assert state.due == dues, f"due {state.due}, of the tasks {dues}"
+    for name, task in state.tasks.items():
+        _check_task(name, task)
+
+
+def _check_task(name: TaskId, task: Task) -> None:
+    state, reason = task.status.state, task.status.reason
+    assert task.status.task == name == task.delivered.task.task, f"{name}: remembers {task.status.task}"
+    assert state in (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING), f"{name}: live and {state}"
+    assert (task.kill_at is not None) == (state is TaskState.KILLING), f"{name}: {state}, SIGKILL at {task.kill_at}"
+    assert reason in (None, Reason.MAX_COMPLETION_TIME_REACHED), f"{name}: live and {reason}"
