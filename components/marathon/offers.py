@@ -15,7 +15,7 @@ from bus.events import FrameworkSuppressed, OfferAccepted, OfferDeclined, OfferM
 from bus.nouns import MASTER, Now, Offer, OfferId, TaskId, TaskInfo, Unfit
 from components.component import Say
 from components.marathon.config import MarathonConfig
-from components.marathon.state import App, MarathonState, last_any_port
+from components.marathon.state import App, MarathonState, Waiting, last_any_port
 from components.marathon.tasks import task_bytes, task_info
 from components.matching import Shortfall, fit, take
 
@@ -94,29 +94,13 @@ class _Placed(NamedTuple):
     """Whether more might fit, were there no limit."""
 
 
-class _Turn:
-    """An app in the line for an offer, with its instance that waits longest."""
+class _Turn(NamedTuple):
+    """Of an app in the line for an offer, the instance that waits longest, and those behind it."""
 
-    def __init__(self, app: App) -> None:
-        self.app, self.queue = app, iter(app.waiting.items())
-        self.needed = app.spec.resources
-        self.ports = tuple(port.port for port in app.spec.wanted_ports)
-        self.next = next(self.queue, None)
-
-    @property
-    def task(self) -> TaskId:
-        assert self.next is not None
-        return self.next[0]
-
-    def advance(self) -> bool:
-        """Step to the next waiting instance; False if there is none."""
-        self.next = next(self.queue, None)
-        return self.next is not None
-
-    def __lt__(self, other: _Turn) -> bool:
-        assert self.next is not None
-        assert other.next is not None
-        return self.next[1].order < other.next[1].order
+    order: int
+    task: TaskId
+    app: App
+    behind: Iterator[tuple[TaskId, Waiting]]
 
 
 class _Plan:
@@ -134,38 +118,49 @@ class _Plan:
     def full(self) -> bool:
         return len(self.launch) >= self.config.launches_max or self.size >= accept_bytes_max
 
-    def lacks(self, turn: _Turn) -> list[Shortfall]:
-        return fit(self.free, turn.needed, turn.ports, required=turn.app.spec.require_ports)
+    def lacks(self, app: App) -> list[Shortfall]:
+        return fit(self.free, app.spec.resources, _numbers(app), required=app.spec.require_ports)
 
-    def add(self, turn: _Turn) -> None:
+    def add(self, app: App, task: TaskId) -> None:
         """One more task on the offer."""
-        spec, version, trace = turn.app.spec, turn.app.version, turn.app.trace
-        taken = take(self.free, turn.needed, turn.ports, required=spec.require_ports, after=self.last_port)
-        task = task_info(spec, version, trace, turn.task, self.config.id, self.offer, taken)
-        self.launch.append(task)
-        self.size += task_bytes(task)
+        spec = app.spec
+        taken = take(self.free, spec.resources, _numbers(app), required=spec.require_ports, after=self.last_port)
+        info = task_info(spec, app.version, app.trace, task, self.config.id, self.offer, taken)
+        self.launch.append(info)
+        self.size += task_bytes(info)
         self.free -= taken.resources
         self.last_port = last_any_port(spec, taken.ports, self.last_port)
 
-    def reject(self, turn: _Turn, short: Sequence[Shortfall]) -> None:
+    def reject(self, app: App, short: Sequence[Shortfall]) -> None:
         """Write down why an app does not fit."""
-        agent, offer, app = self.offer.agent, self.offer.offer, turn.app.spec.id
-        self.unfit += [Unfit(agent=agent, offer=offer, app=app, **one._asdict()) for one in short]
+        agent, offer = self.offer.agent, self.offer.offer
+        self.unfit += [Unfit(agent=agent, offer=offer, app=app.spec.id, **one._asdict()) for one in short]
 
 
 def _place(
     config: MarathonConfig, state: MarathonState, ready: Sequence[App], offer: Offer, *, reasons: bool
 ) -> _Placed:
     plan = _Plan(config, state, offer)
-    line = [_Turn(app) for app in ready if app.waiting]
+    line = [turn for app in ready if (turn := _turn(app, iter(app.waiting.items())))]
     heapify(line)
     while line and not plan.full:
         turn = heappop(line)
-        short = plan.lacks(turn)
+        short = plan.lacks(turn.app)
         if not short:
-            plan.add(turn)
-            if turn.advance():
-                heappush(line, turn)
+            plan.add(turn.app, turn.task)
+            following = _turn(turn.app, turn.behind)
+            if following:
+                heappush(line, following)
         elif reasons and len(plan.unfit) < unfits_max:
-            plan.reject(turn, short)
+            plan.reject(turn.app, short)
     return _Placed(tuple(plan.launch), tuple(plan.unfit), plan.size, cut=bool(line))
+
+
+def _turn(app: App, queue: Iterator[tuple[TaskId, Waiting]]) -> _Turn | None:
+    for task, waiting in queue:
+        return _Turn(waiting.order, task, app, queue)
+    return None
+
+
+def _numbers(app: App) -> tuple[int, ...]:
+    return tuple(port.port for port in app.spec.wanted_ports)

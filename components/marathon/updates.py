@@ -1,7 +1,7 @@
 """What the master says of tasks: each real change goes to the client, once.
 
-Rule of this room: a status that is no move from what is known is old or said again, and yields nothing. A live task
-that is not ours any more is killed.
+Rule of this room: a live status that is no move from what is known is old or said again, and yields nothing; an end
+always counts. A live task that is not ours any more is killed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bus.events import AppUpdated, KillRequested, TaskUpdated
 from bus.nouns import MASTER, MOVES, AppId, Now, TaskId, TaskState, TaskStatus
 from components.component import Say
 from components.marathon.backoff import next_delay_us
-from components.marathon.state import App, Launched, MarathonState, is_failure
+from components.marathon.state import ENDED, App, Launched, MarathonState, is_failure
 
 _ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
 
@@ -27,7 +27,7 @@ def hear_update(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[S
         return
     app = state.apps[app_id]
     instance = app.launched.get(task) or app.dying.get(task)
-    if instance is not None and (state_now in MOVES[instance.state] or state_now is TaskState.UNKNOWN):
+    if instance is not None and (state_now in ENDED or state_now in MOVES[instance.state]):
         yield _updated(app_id, app, instance, fact, now)
 
 
