@@ -172,8 +172,8 @@ class AgentAdmitted(Fact, frozen=True):
     attributes: dict[str, str] = {}
     acted_n: int = 0
     """The number of the registration in the agent's log."""
-    later: tuple[TaskStatus, ...] = ()
-    """What the registration changes about tasks, where one decision cannot hold it all: said in the next ones."""
+    changes: tuple[TaskStatus, ...] = ()
+    """What the registration changes about the agent's tasks: each becomes a `task.updated`."""
 
 
 @fact("agent.refused", said="master, to the agent")
