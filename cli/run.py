@@ -1,0 +1,178 @@
+"""`busbar run`: one component as its own process, on any host, against any NATS.
+
+Rule of this room: options in, one frozen config out; the config refuses what is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from bus.nouns import AgentId, ExecutorId, FrameworkId, parse_resources
+from bus.subjects import check_id
+from cli.output import wrong_usage
+from cli.wiring import Place, place_options, run_component
+
+C = TypeVar("C")
+
+
+@click.group()
+def run() -> None:
+    """Run one component in the foreground; SIGTERM stops it, a restart resumes it.
+
+    \b
+    Example:
+        busbar run marathon --bus nats://10.0.0.1:4222 --credentials busbar.json
+    """
+
+
+def checked(make: Callable[..., C], **settings: object) -> C:
+    """A component's config, or the usage error that says which setting is wrong."""
+    try:
+        return make(**settings)
+    except ValueError as error:
+        raise wrong_usage(str(error)) from None
+
+
+@run.command()
+@click.option("--allocation-interval-s", type=float, default=1.0, show_default=True, help="Between batch allocations.")
+@click.option("--offer-timeout-s", type=float, default=120.0, show_default=True, help="Until an offer is rescinded.")
+@click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
+@click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
+@click.option("--weight", "weights", multiple=True, metavar="ROLE=NUMBER", help="Share of a role; 1 unless given.")
+@place_options
+def master(place: Place, weights: tuple[str, ...], **settings: float) -> None:
+    """Run a master: it offers the agents' resources to the schedulers.
+
+    \b
+    Example:
+        busbar run master --credentials busbar.json --store master.db
+    """
+    from components.master import MasterConfig, component
+    from components.master.hands import MasterHands
+
+    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings)
+    run_component(place, lambda bus: component(config, partial(MasterHands, config, bus)), "master.main")
+
+
+def _weight(text: str) -> tuple[str, float]:
+    role, _, number = text.partition("=")
+    try:
+        return role, float(number)
+    except ValueError:
+        raise wrong_usage(f"--weight {text!r}: expected ROLE=NUMBER") from None
+
+
+@run.command()
+@click.option("--id", "id_", required=True, metavar="ID", help="Name of the agent: [a-z0-9-], unique in the cluster.")
+@click.option("--hostname", metavar="NAME", help="Under which tasks on this agent are reached; the node's name.")
+@click.option("--work", default=".", metavar="DIR", help="Where sandboxes and the executor's files are kept.")
+@click.option("--resources", metavar="TEXT", help="cpus:4;mem:8192;disk:1024;ports:[31000-32000]; else what there is.")
+@click.option("--attributes", default="", metavar="TEXT", help="rack:r1;zone:z1")
+@click.option(
+    "--sandbox-gc-s", type=float, default=604_800.0, show_default=True, help="Until an ended task's files go."
+)
+@place_options
+def agent(
+    place: Place,
+    id_: str,
+    hostname: str | None,
+    work: str,
+    resources: str | None,
+    attributes: str,
+    sandbox_gc_s: float,
+) -> None:
+    """Run an agent: it has resources and runs tasks through an executor, which it starts.
+
+    \b
+    Example:
+        busbar run agent --id a1 --credentials busbar.json --work /var/lib/busbar --resources 'cpus:4;mem:8192'
+    """
+    from components.agent import AgentConfig, component, parse_attributes
+    from components.agent.hands import AgentHands
+
+    config = checked(
+        AgentConfig,
+        id=AgentId(id_),
+        hostname=hostname or place.node,
+        work=str(Path(work).absolute()),
+        executor_argv=executor_argv(place, id_, Path(work).absolute()),
+        resources=checked(parse_resources, text=resources) if resources is not None else None,
+        attributes=checked(parse_attributes, text=attributes),
+        sandbox_gc_s=sandbox_gc_s,
+    )
+    run_component(place, lambda bus: component(config, partial(AgentHands, config, bus)), f"agent.{id_}")
+
+
+def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
+    """How an agent starts its executor. Credentials travel by file: a command line is for everybody to read."""
+    argv = [sys.executable, "-m", "cli.main", "run", "executor", "--agent", agent_id, "--work", str(work / "executor")]
+    if place.bus is not None:
+        argv += ["--bus", place.bus]
+    if place.credentials_file is not None:
+        argv += ["--credentials", str(Path(place.credentials_file).absolute())]
+    if place.pid_file is not None:
+        argv += ["--pid-file", str(Path(place.pid_file).absolute().with_suffix(".executor.json"))]
+    if place.store is not None:
+        argv += ["--store", str(Path(place.store).absolute().with_suffix(".executor.db"))]
+    return (*argv, "--node", place.node)
+
+
+@run.command()
+@click.option("--agent", "agent_id", required=True, metavar="ID", help="The agent whose tasks it runs.")
+@click.option("--id", "id_", default="", metavar="ID", help="Name of the executor; <agent>-cmd unless given.")
+@click.option("--work", required=True, metavar="DIR", help="Where its launcher's socket, lock and log are kept.")
+@place_options
+def executor(place: Place, agent_id: str, id_: str, work: str) -> None:
+    """Run an executor: it hosts the tasks of one agent. Agents start theirs themselves.
+
+    \b
+    Example:
+        busbar run executor --agent a1 --credentials busbar.json --work /var/lib/busbar/executor
+    """
+    from components.executor import ExecutorConfig, component
+    from components.executor.hands import ExecutorHands
+
+    settings = {"agent": AgentId(agent_id), "id": ExecutorId(id_), "work": str(Path(work).absolute())}
+    config = checked(ExecutorConfig, **settings)
+    run_component(place, lambda _bus: component(config, partial(ExecutorHands, config)), f"executor.{config.id}")
+
+
+@run.command()
+@click.option("--id", "id_", default="marathon", show_default=True, metavar="ID", help="Name of the scheduler.")
+@click.option("--role", default="*", show_default=True, help="Whose share of the cluster its apps use.")
+@click.option("--decline-s", type=float, default=120.0, show_default=True, help="How long a declined offer stays away.")
+@place_options
+def marathon(place: Place, id_: str, **settings: object) -> None:
+    """Run Marathon: it keeps services running.
+
+    \b
+    Example:
+        busbar run marathon --credentials busbar.json --store marathon.db
+    """
+    from components.marathon import MarathonConfig, component
+
+    config = checked(MarathonConfig, id=FrameworkId(check_id(id_)), **settings)
+    run_component(place, lambda _bus: component(config), f"framework.{id_}")
+
+
+@run.command()
+@click.option("--id", "id_", default="metronome", show_default=True, metavar="ID", help="Name of the scheduler.")
+@click.option("--role", default="*", show_default=True, help="Whose share of the cluster its jobs use.")
+@place_options
+def metronome(place: Place, id_: str, **settings: object) -> None:
+    """Run Metronome: it runs jobs, now or on a schedule.
+
+    \b
+    Example:
+        busbar run metronome --credentials busbar.json --store metronome.db
+    """
+    from components.metronome import MetronomeConfig, component
+
+    config = checked(MetronomeConfig, id=FrameworkId(check_id(id_)), **settings)
+    run_component(place, lambda _bus: component(config), f"framework.{id_}")

@@ -1,0 +1,142 @@
+"""One component as a process: its bus, its store, its signals, its end.
+
+Rule of this room: a component that cannot go on says why in one line of its log and ends with exit code 1; whoever
+started it starts it again, and it rebuilds from its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import click
+import structlog
+
+from bus.jetstream import connect
+from bus.port import Bus, BusClosed, BusUnreachable, Fenced, OutcomeUnknown, StreamDiverged, StreamFull, StreamUnfit
+from cli.output import Failure, wrong_usage
+from cli.processes import identify, record
+from cli.session import Credentials, Where, find
+from components import logs
+from components.component import Component, State
+from components.mind import LogUnreadable
+from components.runtime import live
+from eventstore.errors import StoreDiverged, StoreFailed, StoreGap, StoreLocked, StoreRefused
+
+S = TypeVar("S", bound=State)
+log = structlog.get_logger()
+
+EXPECTED = (
+    BusClosed,
+    BusUnreachable,
+    Fenced,
+    LogUnreadable,
+    OutcomeUnknown,
+    StoreDiverged,
+    StoreFailed,
+    StoreGap,
+    StoreLocked,
+    StoreRefused,
+    StreamDiverged,
+    StreamFull,
+    StreamUnfit,
+)
+"""What can end a component without it being a mistake of ours: one line tells it, no traceback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one component's process runs, and what it may use."""
+
+    bus: str | None
+    credentials_file: str | None
+    node: str
+    store: str | None
+    pid_file: str | None
+
+    def credentials(self) -> Credentials:
+        """What opens the bus. Raises click.ClickException."""
+        return find(Where(self.bus, self.credentials_file))
+
+
+def place_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options every component's process has; it takes a Place first."""
+
+    @click.option("--bus", envvar="BUSBAR_BUS", metavar="URL", help="Address of the bus: nats://HOST:PORT.")
+    @click.option(
+        "--credentials",
+        envvar="BUSBAR_CREDENTIALS",
+        metavar="FILE",
+        help="JSON file with url, user, password and cluster.",
+    )
+    @click.option("--node", default=socket.gethostname, metavar="NAME", help="Name of this machine; its host name.")
+    @click.option("--store", metavar="FILE", help="Where the component keeps its copy of the log; without it, nowhere.")
+    @click.option("--pid-file", metavar="FILE", help="Write down in FILE which process this is.")
+    @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", help="Least grave line to log (info).")
+    @click.option("--log-json/--log-text", default=None, help="Form of the log; JSON unless stderr is a terminal.")
+    @wraps(command)
+    def run(
+        bus: str | None,
+        credentials: str | None,
+        node: str,
+        store: str | None,
+        pid_file: str | None,
+        log_level: str,
+        log_json: bool | None,
+        **given: Any,
+    ) -> None:
+        logs.configure(log_json, log_level)
+        if bus is None and credentials is None:
+            raise wrong_usage("expected --bus URL or --credentials FILE")
+        place = Place(bus=bus, credentials_file=credentials, node=node, store=store, pid_file=pid_file)
+        place.credentials()
+        command(place, **given)
+
+    return run
+
+
+def run_component(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> None:
+    """Run a component until SIGTERM or SIGINT. Raises Failure if it cannot go on."""
+    _note(place, name)
+    try:
+        asyncio.run(_run(place, wire, name))
+    except EXPECTED as error:
+        log.error("cannot go on", by=name, why=f"{type(error).__name__}: {error}")
+        raise Failure(f"{name}: {error}") from None
+    except Exception as error:
+        log.exception("crashed", by=name)
+        raise Failure(f"{name} crashed: {error!r}; it rebuilds from its log when started again") from None
+
+
+def _note(place: Place, name: str) -> None:
+    if place.pid_file is not None:
+        process = identify(name, name.partition(".")[0], os.getpid())
+        assert process is not None, "this process runs"
+        record(Path(place.pid_file), process)
+
+
+async def _run(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    known = place.credentials()
+    bus = await connect(
+        known.url, cluster=known.cluster, user=known.user, password=known.password, name=name, on_lost=_lost
+    )
+    try:
+        await live(wire(bus), bus, node=place.node, instance=uuid4().hex[:12], store=place.store, stop=stop)
+    finally:
+        await bus.close()
+    log.info("stopped", by=name)
+
+
+def _lost(what: str) -> None:
+    log.warning("bus", what=what)
