@@ -536,6 +536,8 @@ class JobSpecified(Fact, frozen=True):
     job: JobSpec
     changed: str
     """What the request was: created or updated."""
+    next_at: Now | None = None
+    """When its schedule fires next; said, not computed by readers, because time zones change."""
 
 
 @fact("job.removed", said="metronome, to the client")
@@ -553,16 +555,24 @@ class RunCreated(Fact, frozen=True):
     run: RunId
     schedule: str | None = None
     nominal: Now | None = None
+    next_at: Now | None = None
+    """When the schedule fires next, if it was the schedule."""
 
 
 @fact("schedule.skipped", said="metronome, to nobody")
 class ScheduleSkipped(Fact, frozen=True):
-    """A firing did not lead to a run."""
+    """A firing did not lead to a run, or all of several in a row."""
 
     job: JobId
     schedule: str
     nominal: Now
+    """Of the first."""
     reason: str
+    count: int = 1
+    until: Now | None = None
+    """Nominal time of the last, if there are several."""
+    next_at: Now | None = None
+    """When the schedule fires next."""
 
 
 @fact("attempt.scheduled", said="metronome, to nobody")
@@ -594,3 +604,5 @@ class RunUpdated(Fact, frozen=True):
     status: TaskStatus | None = None
     agent: AgentId | None = None
     message: str = ""
+    delay_until: Now | None = None
+    """The next attempt is not scheduled before this, after a failure."""

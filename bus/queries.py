@@ -325,9 +325,12 @@ class RunRow(Noun, frozen=True):
 
 
 class RunsQuestion(Noun, frozen=True):
-    """Which runs: of one job or of all, finished ones too."""
+    """Which runs: of one job or of all, finished ones too; of those, the latest."""
 
     job: JobId | None = None
+    run: RunId | None = None
+    """Only this one."""
+    limit: int = 1000
 
 
 class JobRow(Noun, frozen=True):
@@ -340,6 +343,23 @@ class JobRow(Noun, frozen=True):
     next_run_at: Now | None = None
     last_success_at: Now | None = None
     last_failure_at: Now | None = None
+
+
+class JobExplainQuestion(Noun, frozen=True):
+    """Why do this job's runs wait?"""
+
+    job: JobId
+
+
+class JobExplanation(Noun, frozen=True):
+    """Why a job's waiting runs wait: the latest answer for each node."""
+
+    job: JobId
+    waiting: int
+    needed: Resources
+    checks: tuple[Check, ...]
+    delay_until: Now | None = None
+    note: str = ""
 
 
 def fields(row: object) -> Any:
