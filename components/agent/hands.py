@@ -1,0 +1,153 @@
+"""What an agent does in the world: it looks what the machine has, keeps an executor, reads and deletes sandboxes.
+
+Rule of this room: tasks are the executor's. The agent's process can end at any moment and none of them notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from bus.events import Event, RegistrationNoted, SandboxCollected, TaskDelivered, TaskReported
+from bus.nouns import TERMINAL, Resources, TaskId
+from bus.port import Bus
+from bus.queries import LogPiece, LogQuestion, QueryRefused
+from components.agent.config import AgentConfig
+from components.agent.decide import ResourcesDetected
+from components.agent.processes import WarmExecutor
+from components.agent.sandbox import Sandboxes
+from components.agent.state import AgentState, collected_max
+from components.component import Ask, See
+
+log = structlog.get_logger()
+
+DEFAULT_CPU_MILLI, DEFAULT_MEM_MB, DEFAULT_DISK_MB = 1000, 1024, 10 * 1024
+"""Where the machine does not tell. (Mesos: `constants.hpp` DEFAULT_CPUS, DEFAULT_MEM, DEFAULT_DISK)"""
+DEFAULT_PORTS = ((31000, 32000),)
+_GB = 1024  # in MB
+LOGS = ("stdout", "stderr")
+
+
+def detect_resources(work: str) -> Resources:
+    """What this machine can share out. (Mesos: `containerizer.cpp` Containerizer::resources)
+
+    1 GB of memory and 5 GB of the work directory's file system stay with the machine, or half if there is little.
+    """
+    return Resources(
+        cpu_milli=len(os.sched_getaffinity(0)) * 1000 or DEFAULT_CPU_MILLI,
+        mem_mb=shared(_mem_mb(), at_least_mb=2 * _GB, kept_mb=_GB) or DEFAULT_MEM_MB,
+        disk_mb=shared(_disk_mb(work), at_least_mb=10 * _GB, kept_mb=5 * _GB) or DEFAULT_DISK_MB,
+        ports=DEFAULT_PORTS,
+    )
+
+
+def shared(total_mb: int, *, at_least_mb: int, kept_mb: int) -> int:
+    """What remains of an amount when some is kept back: half if there is less than `at_least_mb`."""
+    return total_mb - kept_mb if total_mb >= at_least_mb else total_mb // 2
+
+
+def _mem_mb() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    except (OSError, ValueError) as error:
+        log.warning("size of memory cannot be detected", why=str(error), assumed_mb=DEFAULT_MEM_MB)
+        return 0
+
+
+def _disk_mb(work: str) -> int:
+    try:
+        disk = os.statvfs(work)
+        return disk.f_blocks * disk.f_frsize // 2**20
+    except OSError as error:
+        log.warning("size of disk cannot be detected", work=work, why=str(error), assumed_mb=DEFAULT_DISK_MB)
+        return 0
+
+
+class AgentHands:
+    """The hands of one agent in one term."""
+
+    def __init__(self, config: AgentConfig, bus: Bus) -> None:
+        self.config = config
+        self.executor, self.sandboxes = WarmExecutor(config, bus), Sandboxes(config.work)
+        self.asks: Mapping[str, Ask] = {"log": self.read_log}
+        self._ended: dict[TaskId, bool] = {}
+        """The tasks whose sandboxes are kept, and whether they ended."""
+        self._collected: dict[TaskId, None] = {}
+        """As in the state: the latest, oldest first."""
+        self._doomed: list[TaskId] = []
+        """Whose sandboxes are to be deleted."""
+        self._dooming = asyncio.Event()
+
+    async def run(self, state: AgentState, see: See) -> None:
+        """Do what an agent does until cancelled."""
+        self._recall(state)
+        self.sandboxes.prepare()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.executor.keep())
+                group.create_task(self._sweep())
+                if self.config.resources is None:
+                    await see(ResourcesDetected(resources=detect_resources(self.config.work)))
+        finally:
+            self.sandboxes.stopped = True
+
+    def _recall(self, state: AgentState) -> None:
+        self._ended = {**dict.fromkeys(state.tasks, False), **dict.fromkeys(state.ended, True)}
+        self._collected = dict.fromkeys(state.collected)
+        self._doomed = list(state.collected)  # the last process may have died before it deleted them
+        self._dooming.set()
+
+    def act(self, event: Event) -> None:
+        """Follow what is in the log."""
+        match event.fact:
+            case TaskDelivered(task=info):
+                self._ended[info.task] = False
+            case TaskReported(status=status) if status.state in TERMINAL and status.task in self._ended:
+                self._ended[status.task] = True
+            case SandboxCollected(task=task):
+                self._collect(task)
+            case RegistrationNoted(reason=None):
+                log.info("the master admitted this agent", agent=self.config.id)
+            case RegistrationNoted(reason=reason, message=message):
+                log.error("the master refused this agent", agent=self.config.id, reason=reason, why=message)
+
+    def _collect(self, task: TaskId) -> None:
+        self._ended.pop(task, None)
+        if len(self._collected) >= collected_max:
+            del self._collected[next(iter(self._collected))]
+        self._collected[task] = None
+        self._doomed.append(task)
+        self._dooming.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._dooming.wait()
+            self._dooming.clear()
+            doomed, self._doomed = self._doomed, []
+            await asyncio.to_thread(self.sandboxes.delete, doomed)
+
+    async def read_log(self, question: bytes) -> LogPiece:
+        """Answer the query `log`. Raises QueryRefused, msgspec.DecodeError."""
+        asked = msgspec.msgpack.decode(question, type=LogQuestion)
+        if asked.file not in LOGS:
+            raise QueryRefused(f"{asked.file!r}: expected {' or '.join(LOGS)}")
+        if asked.limit < 0:
+            raise QueryRefused(f"limit {asked.limit}: expected 0 or more")
+        ended = self._is_ended(asked.task)  # looked up before reading: with `ended`, nothing comes after what is read
+        piece = await asyncio.to_thread(self.sandboxes.read, asked.task, asked.file, asked.offset, asked.limit)
+        if piece is not None:
+            return LogPiece(data=piece.data, offset=piece.offset, size=piece.size, ended=ended)
+        if self._is_ended(asked.task):
+            raise QueryRefused(f"task {asked.task} left no {asked.file}: it was never executed")
+        return LogPiece(data=b"", offset=0, size=0, ended=False)
+
+    def _is_ended(self, task: TaskId) -> bool:
+        if task in self._ended:
+            return self._ended[task]
+        if task in self._collected:
+            raise QueryRefused(f"the sandbox of task {task} was collected")
+        raise QueryRefused(f"agent {self.config.id} has no such task: {task}")

@@ -1,0 +1,163 @@
+"""The sandboxes on this machine's disk: what tasks wrote is read, what is collected is deleted.
+
+Rule of this room: a sandbox belongs to its task, which may have put anything there. Nothing is followed out of it, and
+only a plain file that is nobody else's is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from secrets import token_hex
+from typing import NamedTuple
+
+import structlog
+
+from bus.nouns import TaskId
+from bus.queries import QueryRefused
+from components.agent.state import sandbox_name
+
+log = structlog.get_logger()
+
+piece_bytes_max = 256 * 1024
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""Not waiting for a writer if it is a FIFO, not taking a terminal."""
+_FOLLOWS_OUT = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
+
+
+class Piece(NamedTuple):
+    """Bytes of a file from `offset` on, and how large it is."""
+
+    data: bytes
+    offset: int
+    size: int
+
+
+class Sandboxes:
+    """All sandboxes of one agent, `<work>/sandboxes`, and `<work>/trash`, where they go to be deleted."""
+
+    def __init__(self, work: str) -> None:
+        self.all, self.trash = f"{work}/sandboxes", f"{work}/trash"
+        self.stopped = False
+        """Set from another thread: delete no more."""
+
+    def prepare(self) -> None:
+        """Create both directories. Tasks of other users must be able to pass through the first."""
+        os.makedirs(self.all, mode=0o755, exist_ok=True)
+        os.makedirs(self.trash, mode=0o700, exist_ok=True)
+
+    def read(self, task: TaskId, file: str, offset: int, limit: int) -> Piece | None:
+        """A piece of a task's file; None if it is not there. A negative offset counts from the end.
+
+        Raises QueryRefused if it is anything but a plain file of its own.
+        """
+        try:
+            found = self._open(task, file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _FOLLOWS_OUT:
+                raise _not_plain(task, file) from None
+            raise QueryRefused(f"{file} of {task}: {error.strerror}") from None
+        try:
+            return _piece(task, file, found, offset, limit)
+        finally:
+            os.close(found)
+
+    def _open(self, task: TaskId, file: str) -> int:
+        sandbox = os.open(f"{self.all}/{sandbox_name(task)}", _DIRECTORY)
+        try:
+            return os.open(file, _FILE, dir_fd=sandbox)
+        finally:
+            os.close(sandbox)
+
+    def delete(self, tasks: Iterable[TaskId]) -> None:
+        """Delete the sandboxes of tasks, and what an earlier process left in the trash.
+
+        Deleted again it is as before; what cannot be deleted is logged, and tried again with the next.
+        """
+        sandboxes, trash = os.open(self.all, _DIRECTORY), os.open(self.trash, _DIRECTORY)
+        try:
+            for task in tasks:
+                self._discard(sandboxes, trash, sandbox_name(task))
+            self._empty(trash)
+        finally:
+            os.close(sandboxes)
+            os.close(trash)
+
+    def _discard(self, sandboxes: int, trash: int, name: str) -> None:
+        try:
+            _move(sandboxes, name, trash)
+        except FileNotFoundError:
+            return  # it was never launched, or is in the trash already
+        except OSError as error:
+            log.error("sandbox cannot be deleted", path=f"{self.all}/{name}", why=str(error))
+
+    def _empty(self, trash: int) -> None:
+        waiting = os.listdir(trash)
+        while waiting and not self.stopped:
+            name = waiting.pop()
+            try:
+                waiting += _flatten(trash, name)
+            except OSError as error:
+                log.error("sandbox cannot be deleted", path=f"{self.trash}/{name}", why=str(error))
+
+
+def _not_plain(task: TaskId, file: str) -> QueryRefused:
+    return QueryRefused(f"{file} of {task} is not a plain file of its own: it is not read")
+
+
+def _piece(task: TaskId, file: str, found: int, offset: int, limit: int) -> Piece:
+    status = os.fstat(found)
+    # A second name may be the task's way to a file that it cannot read but the agent can.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise _not_plain(task, file)
+    size = status.st_size
+    begin = max(0, size + offset) if offset < 0 else min(offset, size)
+    return Piece(os.pread(found, min(limit, piece_bytes_max, size - begin), begin), begin, size)
+
+
+def _flatten(trash: int, name: str) -> list[str]:
+    """Delete one entry of the trash; its directories become entries of the trash, and are returned.
+
+    So no path grows long and nothing recurses, however deep a task has nested.
+    """
+    try:
+        os.unlink(name, dir_fd=trash)
+        return []
+    except IsADirectoryError:
+        pass
+    _unlock(trash, name)
+    directory = os.open(name, _DIRECTORY, dir_fd=trash)
+    try:
+        with os.scandir(directory) as entries:
+            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for entry, is_directory in inside:
+            if not is_directory:
+                os.unlink(entry, dir_fd=directory)
+        moved = [_move(directory, entry, trash) for entry, is_directory in inside if is_directory]
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=trash)
+    return moved
+
+
+def _move(source: int, name: str, trash: int) -> str:
+    """Move a directory into the trash under a new name."""
+    _unlock(source, name)
+    fresh = token_hex(16)
+    os.rename(name, fresh, src_dir_fd=source, dst_dir_fd=trash)
+    return fresh
+
+
+def _unlock(parent: int, name: str) -> None:
+    """Make a directory readable and writable to its owner, whatever the task made of it; a link is not followed."""
+    place = os.open(name, _PLACE, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{place}", 0o700)
+    finally:
+        os.close(place)
