@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from bus.codec import Foreign, Unreadable, decode
 from bus.events import Event
@@ -26,54 +27,60 @@ async def append_surely(bus: Bus, messages: Sequence[Message], fence: Fence) -> 
     over it; another term's events there, Fenced is raised. Raises OutcomeUnknown after 60 s without an answer.
     """
     deadline = asyncio.get_running_loop().time() + unknown_s
-    while True:
-        try:
-            return await bus.append(messages, fence)
-        except Fenced:
-            landed, fence = await _read_back(bus, messages, fence, deadline)
-            if landed is not None:
-                return landed
-        except OutcomeUnknown:
-            _check(deadline, "no answer to the append")
+    why = "no answer"
+    try:
+        while True:
+            try:
+                return await bus.append(messages, fence)
+            except OutcomeUnknown as error:
+                why = str(error)
+            except Fenced:
+                async with asyncio.timeout_at(deadline):
+                    landed, fence = await _read_back(bus, messages, fence)
+                if landed is not None:
+                    return landed
+                why = "refused, with nothing new in the log"
+                continue
+            _check(deadline)
             await asyncio.sleep(pause_s)
+    except TimeoutError:
+        raise OutcomeUnknown(f"{fence.log}: no outcome of an append for {unknown_s:g} s: {why}") from None
 
 
-async def _read_back(
-    bus: Bus, messages: Sequence[Message], fence: Fence, deadline: float
-) -> tuple[Position | None, Fence]:
-    newest = await _newest(bus, fence, deadline)
-    if newest is None or newest.position <= fence.last:
-        raise Fenced(f"{fence.log}: the stream is behind position {fence.last}")
+async def _read_back(bus: Bus, messages: Sequence[Message], fence: Fence) -> tuple[Position | None, Fence]:
+    """Where the messages landed, if they did, and the fence for the next try."""
+    newest = await _newest(bus, fence)
+    end = newest.position if newest else Position(0)
+    if end < fence.last:
+        raise Fenced(f"{fence.log} ends at position {end}, before {fence.last}")
+    if end == fence.last:
+        await asyncio.sleep(pause_s)  # an earlier try is on its way through the servers (nats-server: 10164)
+        return None, fence
     mine = decode(messages[0].subject, messages[0].body, 0)
-    moved = fence.last
-    async for record in _between(bus, fence, newest.position):
-        if record.body == messages[0].body and record.subject == messages[0].subject:
-            return Position(record.position + len(messages) - 1), fence
-        if _extends(record, mine):
-            raise Fenced(f"{fence.log}: position {record.position} was written by another instance")
-        moved = record.position
-    return None, fence._replace(last=moved)
+    async with aclosing(_between(bus, fence, end)) as records:
+        async for record in records:
+            if record.body == messages[0].body and record.subject == messages[0].subject:
+                return Position(record.position + len(messages) - 1), fence
+            if _extends(record, mine):
+                raise Fenced(f"{fence.log}: position {record.position} was written by another instance")
+    return None, fence._replace(last=end)
 
 
-async def _newest(bus: Bus, fence: Fence, deadline: float) -> Record | None:
+async def _newest(bus: Bus, fence: Fence) -> Record | None:
     while True:
         try:
             return await bus.last(fence.log)
         except NoAnswer:
-            _check(deadline, "no answer to the read-back")
             await asyncio.sleep(pause_s)
 
 
 async def _between(bus: Bus, fence: Fence, end: Position) -> AsyncGenerator[Record, None]:
-    following = bus.follow(fence.log, after=fence.last)
-    try:
+    async with aclosing(bus.follow(fence.log, after=fence.last)) as following:
         async for records in following:
             for record in records:
                 yield record
                 if record.position >= end:
                     return
-    finally:
-        await following.aclose()
 
 
 def _extends(record: Record, mine: Event) -> bool:
@@ -87,6 +94,6 @@ def _extends(record: Record, mine: Event) -> bool:
     return (event.n, event.prev) == (mine.n, mine.prev)
 
 
-def _check(deadline: float, what: str) -> None:
+def _check(deadline: float) -> None:
     if asyncio.get_running_loop().time() >= deadline:
-        raise OutcomeUnknown(f"{what} for {unknown_s:g} s")
+        raise TimeoutError
