@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("bus", "eventstore", "components", "cli")
 """From the bottom to the top: a room may import those before it."""
 COMPONENTS = ("master", "agent", "executor", "marathon", "metronome")
-SHELL = {"hands.py", "launcher.py", "protocol.py", "processes.py", "sandbox.py"}
-"""In a component, the files that may touch the world."""
+SHELL = {"hands.py", "attach.py", "launcher.py", "launcher", "protocol.py", "processes.py", "sandbox.py"}
+"""In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",
     "bus/documents.py",
@@ -63,7 +63,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def pure_files() -> list[Path]:
-    minds = [path for name in COMPONENTS for path in sources(f"components/{name}") if path.name not in SHELL]
+    minds = [path for name in COMPONENTS for path in sources(f"components/{name}") if not SHELL & set(path.parts)]
     return [path for path in minds if path.name != "__init__.py"] + [ROOT / name for name in PURE_ELSEWHERE]
 
 

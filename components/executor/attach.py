@@ -21,7 +21,14 @@ from components.executor.launcher.wire import line_bytes_max
 attach_timeout_s = 10.0
 retry_s = 0.02
 shutdown_timeout_s = 15.0
-_RUN = "import sys; sys.path.append(sys.argv[1]); from launcher.main import main; main(sys.argv[2], float(sys.argv[3]))"
+_RUN = """
+import sys
+for name in ("components", "components.executor"):
+    sys.modules[name] = type(sys)(name)
+sys.modules["components.executor"].__path__ = [sys.argv[1]]
+from components.executor.launcher.main import main
+main(sys.argv[2], float(sys.argv[3]))
+"""
 
 
 class LauncherLost(Exception):
@@ -60,7 +67,7 @@ class Link:
 
 @asynccontextmanager
 async def attached(config: ExecutorConfig, epoch: int) -> AsyncIterator[tuple[Link, dict[TaskId, str]]]:
-    """A link to the launcher, started if need be, and the tasks it has with their sandboxes. Raises LauncherLost, LinkBroken."""
+    """A link to the launcher, started if need be, and the sandboxes of its tasks. Raises LauncherLost, LinkBroken."""
     try:
         async with asyncio.timeout(attach_timeout_s):
             link = await _reach(config)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from signal import Signals
 
 from bus.events import Event, KillDelivered, TaskDelivered, TaskReported
 from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
@@ -21,7 +20,12 @@ from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState, Task, after
 
 LOST = "exit status unknown"
-SIGNALS = {signal.value: signal.name for signal in Signals}
+_NAMES = """
+HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ
+VTALRM PROF WINCH IO PWR SYS
+"""
+SIGNALS = {number: f"SIG{name}" for number, name in enumerate(_NAMES.split(), start=1)}
+"""Signals by number. (Linux: signal(7), x86 and ARM)"""
 
 
 def decide(config: ExecutorConfig, state: ExecutorState, told: Input, now: Now) -> Iterator[Say]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import signal
 
-from . import tree
-from .birth import Newborn
-from .sandbox import Launch, Sandbox
-from .tree import Process
+from components.executor.launcher import tree
+from components.executor.launcher.birth import Newborn
+from components.executor.launcher.sandbox import Launch, Sandbox
+from components.executor.launcher.tree import Process
 
 LAUNCHING, RUNNING, SWEEPING = "launching", "running", "sweeping"
 strike_rounds_max = 50

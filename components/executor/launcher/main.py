@@ -24,11 +24,11 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from .birth import Order
-from .links import Links
-from .loop import Loop
-from .table import Table, log
-from .wire import Connection, Message
+from components.executor.launcher.birth import Order
+from components.executor.launcher.links import Links
+from components.executor.launcher.loop import Loop
+from components.executor.launcher.table import Table, log
+from components.executor.launcher.wire import Connection, Message
 
 LOCK, SOCKET, LINKS = "launcher.lock", "launcher.sock", "tasks"
 HELD = 75

@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import birth, pidfd, tree
-from .birth import Newborn, Order
-from .family import LAUNCHING, RUNNING, SWEEPING, Family, Task
-from .links import Links
-from .loop import Loop
-from .sandbox import Launch, Sandbox, boot_id
+from components.executor.launcher import birth, pidfd, tree
+from components.executor.launcher.birth import Newborn, Order
+from components.executor.launcher.family import LAUNCHING, RUNNING, SWEEPING, Family, Task
+from components.executor.launcher.links import Links
+from components.executor.launcher.loop import Loop
+from components.executor.launcher.sandbox import Launch, Sandbox, boot_id
 
 launch_timeout_s = 10.0
 """How long a child may take from fork to its command."""

@@ -9,7 +9,7 @@ import json
 import socket
 from collections.abc import Callable
 
-from .loop import READ, WRITE, Loop
+from components.executor.launcher.loop import READ, WRITE, Loop
 
 line_bytes_max = 2 * 1024 * 1024
 unsent_bytes_max = 16 * 1024 * 1024
