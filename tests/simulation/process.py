@@ -101,7 +101,7 @@ async def keep_alive(
     component: Callable[[Bus], Component[Any]],
     weather: Weather,
     *,
-    restart_s: float = 0.1,
+    pause_s: Callable[[], float] = lambda: 0.1,
     restarts_max: int = 1000,
 ) -> None:
     """Run a component for ever, each time from its log alone; `component` builds it for a connection."""
@@ -119,5 +119,5 @@ async def keep_alive(
             )
         except (Crash, BusClosed):
             await bus.close()
-            await asyncio.sleep(restart_s)
+            await asyncio.sleep(pause_s())
     raise AssertionError(f"{restarts_max} restarts")

@@ -1,0 +1,170 @@
+"""Reads the whole stream as it grows and holds every event against what must always be true."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from bus import codec
+from bus.codec import Foreign
+from bus.events import (
+    AgentAdmitted,
+    AppSpecified,
+    Event,
+    Fact,
+    OfferMade,
+    OfferRecovered,
+    OfferRescinded,
+    RunCreated,
+    RunUpdated,
+    TaskLaunched,
+    TaskReported,
+    TaskUpdated,
+    Term,
+)
+from bus.memory import MemoryServer
+from bus.nouns import (
+    MOVES,
+    NOTHING,
+    TERMINAL,
+    AgentId,
+    JobId,
+    Now,
+    OfferId,
+    Reason,
+    Resources,
+    RunId,
+    TaskId,
+    TaskInfo,
+    TaskState,
+)
+from bus.subjects import Author, Kind
+
+
+@dataclass
+class Ledger:
+    """An auditor that knows nothing of the components' states, only their words."""
+
+    server: MemoryServer
+    read: int = 0
+    chains: dict[Author, tuple[int, bytes, int]] = field(default_factory=dict)
+    """Of each author: the last n, the link of the last body, the epoch."""
+    foreign: int = 0
+    totals: dict[AgentId, Resources] = field(default_factory=dict)
+    offers: dict[OfferId, tuple[AgentId, Resources]] = field(default_factory=dict)
+    launched: dict[TaskId, TaskInfo] = field(default_factory=dict)
+    holding: set[TaskId] = field(default_factory=set)
+    states: dict[TaskId, TaskState] = field(default_factory=dict)
+    starting: set[TaskId] = field(default_factory=set)
+    firings: set[tuple[JobId, str, Now]] = field(default_factory=set)
+    runs: dict[RunId, str] = field(default_factory=dict)
+    answers: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
+    seen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def audit(self) -> None:
+        """Read what is new."""
+        for record in self.server.records()[self.read :]:
+            self.read += 1
+            try:
+                event = codec.decode(record.subject, record.body, record.position)
+            except Foreign:
+                self.foreign += 1
+                continue
+            if event.by.kind is not Kind.CLIENT:
+                self._chain(event, record.body)
+            self.seen[event.type] += 1
+            self._check(event)
+
+    def must_be_starting(self, task: TaskId) -> None:
+        """Nothing happens in the world except because of an event in the log."""
+        self.audit()
+        assert task in self.starting, f"{task} was started, but no STARTING is in the log"
+        assert task in self.launched, f"{task} was started, but the master launched no such task"
+
+    def _chain(self, event: Event, body: bytes) -> None:
+        n, link, epoch = self.chains.get(event.by, (0, b"", 0))
+        assert event.n == n + 1, f"#{event.position} {event.by}: {event.n} after {n}"
+        assert event.prev == link, f"#{event.position} {event.by}: another event was before"
+        assert event.epoch == epoch + isinstance(event.fact, Term), f"#{event.position} {event.by}: epoch {event.epoch}"
+        self.chains[event.by] = (event.n, codec.link(body), event.epoch)
+        if event.request is not None:
+            self.answers[event.request].append(event.fact)
+
+    def _check(self, event: Event) -> None:
+        match event.fact:
+            case AgentAdmitted() as fact:
+                self.totals[fact.agent] = fact.resources
+            case OfferMade() as fact:
+                for offer in fact.offers:
+                    assert offer.offer not in self.offers
+                    self.offers[offer.offer] = (offer.agent, offer.resources)
+                    self._balance(offer.agent, event)
+            case OfferRecovered() | OfferRescinded() as fact:
+                for offer_id in fact.offers:
+                    del self.offers[offer_id]
+            case TaskLaunched() as fact:
+                self._launched(fact, event)
+            case TaskReported() as fact if event.by.kind is Kind.EXECUTOR and fact.delivered is not None:
+                assert fact.status.task not in self.starting, f"{fact.status.task} starts twice"
+                self.starting.add(fact.status.task)
+            case TaskUpdated() as fact:
+                self._updated(fact, event)
+            case RunCreated() as fact if event.request is None or fact.run not in self.runs:
+                self._fired(fact)
+            case RunUpdated() as fact:
+                self._run(fact, event)
+            case AppSpecified():
+                pass
+
+    def _launched(self, fact: TaskLaunched, event: Event) -> None:
+        task = fact.task
+        assert task.task not in self.launched, f"{task.task} is launched twice"
+        self.launched[task.task] = task
+        self.holding.add(task.task)
+        self.states[task.task] = TaskState.STAGING
+        (offer_id,) = fact.offers
+        agent, left = self.offers[offer_id]
+        assert left.covers(task.resources), f"{task.task} takes more than {offer_id} holds"
+        self.offers[offer_id] = (agent, left - task.resources)
+        self._balance(agent, event)
+
+    def _updated(self, fact: TaskUpdated, event: Event) -> None:
+        task, state = fact.status.task, fact.status.state
+        if task not in self.states or fact.status.reason is Reason.RECONCILIATION:
+            return
+        before = self.states[task]
+        assert state in MOVES[before], f"#{event.position} {task}: {before} -> {state}"
+        self.states[task] = state
+        if state in TERMINAL or state is TaskState.UNREACHABLE:
+            self.holding.discard(task)
+        else:
+            self.holding.add(task)
+        if event.last:
+            self._balance(self.launched[task].agent, event)
+
+    def _balance(self, agent: AgentId, event: Event) -> None:
+        if not event.last:
+            return
+        held = [left for at, left in self.offers.values() if at == agent]
+        held += [self.launched[task].resources for task in sorted(self.holding) if self.launched[task].agent == agent]
+        amount = NOTHING
+        for one in held:
+            assert not _overlap(amount, one), f"#{event.position} {agent}: a port is held twice"
+            amount += one
+        assert self.totals[agent].covers(amount), f"#{event.position} {agent}: {amount} of {self.totals[agent]}"
+
+    def _fired(self, fact: RunCreated) -> None:
+        if fact.schedule is not None and fact.nominal is not None:
+            key = (fact.job, fact.schedule, fact.nominal)
+            assert key not in self.firings, f"{key} fired twice"
+            self.firings.add(key)
+        assert fact.run not in self.runs, f"{fact.run} is created twice"
+        self.runs[fact.run] = "INITIAL"
+
+    def _run(self, fact: RunUpdated, event: Event) -> None:
+        assert self.runs[fact.run] not in ("SUCCESS", "FAILED"), f"#{event.position} {fact.run} goes on after its end"
+        self.runs[fact.run] = fact.state
+
+
+def _overlap(one: Resources, other: Resources) -> bool:
+    return (one + other).port_count != one.port_count + other.port_count
