@@ -1,0 +1,1 @@
+"""The memory: everything that was said, in order, for ever."""
