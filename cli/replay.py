@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
 import click
-from eventstore.store import open_reader
 
 from bus.nouns import Now, Position, second
 from bus.port import Record
@@ -21,6 +20,7 @@ from cli.output import Failure, Output, wrong_usage
 from cli.session import Session, Where, in_session, json_option, the_reach, where_options
 from cli.story import each, tell
 from eventstore.errors import StoreFailed, StoreRefused
+from eventstore.store import open_reader
 
 POSITION = click.IntRange(min=1)
 
@@ -100,26 +100,24 @@ async def _from_bus(session: Session, span: Span) -> None:
     end = newest.position if newest else 0
     if span.first <= end:
         following = session.bus.follow(everything(session.cluster), after=Position(span.first - 1))
-        await _tell(following, session.out, span._replace(last=min(span.last or end, end)))
+        async with aclosing(following):
+            await _tell(following, session.out, span._replace(last=min(span.last or end, end)))
 
 
 async def _from_store(store: str, out: Output, span: Span) -> None:
     try:
         async with open_reader(store) as reader:
-            await _tell(reader.records(after=Position(span.first - 1)), out, span)
+            await _tell(reader.records(after=span.first - 1, to=span.last), out, span)
     except (StoreRefused, StoreFailed) as error:
         raise Failure(str(error), next_="name the file of a store with --store") from None
 
 
-async def _tell(groups: AsyncGenerator[Sequence[Record], None], out: Output, span: Span) -> None:
+async def _tell(groups: AsyncIterator[Sequence[Record]], out: Output, span: Span) -> None:
     pace = Pace(span.speed)
-    async with aclosing(groups):
-        async for record in each(groups):
-            if span.last is not None and record.position > span.last:
-                return
-            told = tell(record)
-            if told.event is not None:
-                await pace.keep(told.event.at)
-            out.line(told.content, told.text)
-            if record.position == span.last:
-                return
+    async for record in each(groups):
+        told = tell(record)
+        if told.event is not None:
+            await pace.keep(told.event.at)
+        out.line(told.content, told.text)
+        if record.position == span.last:
+            return

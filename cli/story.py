@@ -5,7 +5,7 @@ Rule of this room: lines are made from the fields of the fact, so a new type of 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -129,7 +129,7 @@ def fields_of(event: Event) -> dict[str, object]:
     }
 
 
-async def each(groups: AsyncGenerator[Sequence[Record], None]) -> AsyncIterator[Record]:
+async def each(groups: AsyncIterator[Sequence[Record]]) -> AsyncIterator[Record]:
     """The messages of a stream one by one."""
     async for records in groups:
         for record in records:

@@ -1,0 +1,202 @@
+"""Which processes make a whole datacenter on one machine, and in which order they go.
+
+    DATA/  lock  credentials.json  bus/  run/<name>.json  logs/<name>.log  master/  agents/a1/  marathon/  metronome/
+
+Rule of this room: everything a datacenter leaves on a machine is under its data directory; tasks end before those who
+would report them, the bus goes last.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from bus.nouns import Ranges, Resources, without
+from bus.subjects import CLUSTER
+from cli.processes import Process, end, recorded
+from cli.session import credentials_file
+from components.executor.attach import LauncherLost, shutdown_launcher
+
+agents_max = 64
+"""Agents on one machine; each is two processes."""
+patience_s = 8.0
+"""From SIGTERM to SIGKILL of a component."""
+PORTS: Ranges = ((31000, 32000),)
+"""(Mesos: `constants.hpp` DEFAULT_PORTS)"""
+ENDING = ("marathon", "metronome"), ("agent",), ("executor",), ("master",), ("bus",)
+"""Who ends after whom. An agent would start its executor again, so it goes first."""
+
+Tell = Callable[[str], None]
+Settled = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A datacenter as it shall run."""
+
+    data: Path
+    agents: int
+    resources: Resources
+    """Of this machine, split between the agents."""
+    port: int | None = None
+    """Where the bus listens; None: where it did before, else where it likes."""
+    cluster: str = CLUSTER
+    master: tuple[str, ...] = ()
+    """More options for `run master`."""
+
+    @property
+    def agent_ids(self) -> list[str]:
+        return [f"a{number}" for number in range(1, self.agents + 1)]
+
+
+class Member(NamedTuple):
+    """One component of a datacenter: a process."""
+
+    name: str
+    role: str
+    argv: tuple[str, ...]
+    log: Path
+
+
+def members(plan: Plan) -> list[Member]:
+    """The components of a datacenter, the bus aside, in the order they start."""
+    shares = zip(plan.agent_ids, split(plan.resources, plan.agents), strict=True)
+    return [
+        _member(plan, "master", "master", *plan.master),
+        *(_agent(plan, agent_id, share) for agent_id, share in shares),
+        _member(plan, "marathon", "marathon"),
+        _member(plan, "metronome", "metronome"),
+    ]
+
+
+def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
+    work = plan.data / "agents" / agent_id
+    given = ("--id", agent_id, "--work", str(work), "--hostname", "127.0.0.1", "--resources", as_flag(share))
+    return _member(plan, agent_id, "agent", *given, store=work / "agent.db")
+
+
+def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None) -> Member:
+    file = store or plan.data / name / "events.db"
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    common = ("--credentials", str(credentials_file(str(plan.data))), "--store", str(file))
+    noted = ("--pid-file", str(plan.data / "run" / f"{name}.json"), "--log-json")
+    argv = (sys.executable, "-m", "cli.main", "run", role, *given, *common, *noted)
+    return Member(name, role, argv, plan.data / "logs" / f"{name}.log")
+
+
+def as_flag(resources: Resources) -> str:
+    """Resources in the text form that `--resources` takes."""
+    return str(resources).replace("; ", ";")
+
+
+def split(whole: Resources, parts: int) -> list[Resources]:
+    """Equal parts of a machine; no port is in two of them."""
+    numbers = [port for low, high in whole.ports for port in range(low, high + 1)]
+    each = len(numbers) // parts
+    return [
+        Resources(
+            cpu_milli=whole.cpu_milli // parts,
+            mem_mb=whole.mem_mb // parts,
+            disk_mb=whole.disk_mb // parts,
+            ports=as_ranges(numbers[part * each : (part + 1) * each]),
+        )
+        for part in range(parts)
+    ]
+
+
+def as_ranges(numbers: Sequence[int]) -> Ranges:
+    """Ascending numbers as ranges."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return tuple(ranges)
+
+
+def free_ports(ports: Ranges = PORTS) -> Ranges:
+    """Those of `ports` on which nobody on this machine listens now."""
+    return without(ports, as_ranges(sorted(set(_listening()))))
+
+
+def _listening() -> Iterator[int]:
+    """Ports with a TCP listener. (linux: Documentation/networking/proc_net_tcp.rst)"""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(FileNotFoundError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                if state == "0A":
+                    yield int(local.rpartition(":")[2], 16)
+
+
+def works(data: Path) -> list[Path]:
+    """Where the launchers of a data directory's executors live."""
+    return sorted(path / "executor" for path in (data / "agents").glob("*"))
+
+
+def tasks_left(data: Path) -> bool:
+    """Whether a launcher may still have tasks."""
+    return any(any(work.glob("tasks/*")) for work in works(data))
+
+
+async def wind_up(data: Path, own: Callable[[], Iterable[Process]], settled: Settled, tell: Tell) -> None:
+    """End every process of a datacenter in good order, whoever started it.
+
+    `settled` is awaited once the tasks are ended: until what became of them is known.
+    """
+    schedulers, *others = ENDING
+    await _end(data, own, schedulers, tell)
+    await _end_tasks(data, tell)
+    await settled()
+    for roles in others:
+        await _end(data, own, roles, tell)
+        if roles == ("executor",):
+            await _end_tasks(data, tell)  # an executor that saw its launcher go may have started another
+    for path in (data / "run").glob("*.json"):
+        path.unlink()
+
+
+async def _end(data: Path, own: Callable[[], Iterable[Process]], roles: Sequence[str], tell: Tell) -> None:
+    known = {process.pid: process for process in (*own(), *running(data)) if process.role in roles and process.alive}
+    if known:
+        tell(f"stopping {', '.join(sorted(process.name for process in known.values()))}")
+    for process in await end(known.values(), patience_s):
+        tell(f"{process.name} did not end within {patience_s:g} s and was killed")
+
+
+async def _end_tasks(data: Path, tell: Tell) -> None:
+    for work in works(data):
+        if any(work.glob("tasks/*")):
+            tell(f"stopping the tasks of {work.parent.name}")
+        try:
+            await shutdown_launcher(str(work))
+        except LauncherLost as error:
+            tell(f"tasks may be left: {error}")
+
+
+def running(data: Path) -> list[Process]:
+    """The processes of a datacenter that run, as they wrote themselves down, or as an agent noted its executor."""
+    noted = [process for path in (data / "agents").glob("*/executor.pid") if (process := _noted(path)) is not None]
+    return [*recorded(data / "run"), *noted]
+
+
+def _noted(path: Path) -> Process | None:
+    """An executor as its agent wrote it down, which it does before the executor itself can."""
+    with suppress(OSError, msgspec.DecodeError, ValueError):
+        note = msgspec.json.decode(path.read_bytes(), type=_Note)
+        boot, _, ticks = note.began.partition(" ")
+        process = Process(name=f"{path.parent.name}-cmd", role="executor", pid=note.pid, started=int(ticks), boot=boot)
+        return process if process.alive else None
+    return None
+
+
+class _Note(msgspec.Struct):
+    pid: int
+    began: str
