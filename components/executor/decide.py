@@ -149,13 +149,14 @@ def _told(wait_status: int | None) -> tuple[int | None, int | None, str]:
 
 def _failed(task: Task, message: str) -> TaskStatus:
     """A task that never was."""
-    if task.status.state is TaskState.KILLING and task.status.reason is None:
+    why = task.status.reason
+    if task.status.state is TaskState.KILLING and why is None:
         return _never(task.status.task, message)
     return TaskStatus(
         task=task.status.task,
         state=TaskState.FAILED,
         source=Source.EXECUTOR,
-        reason=Reason.CONTAINER_LAUNCH_FAILED,
+        reason=why or Reason.CONTAINER_LAUNCH_FAILED,
         message=message,
     )
 
