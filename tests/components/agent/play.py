@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 from bus.events import AgentMarked, Event, TaskLaunched, TaskReported
@@ -9,7 +12,7 @@ from bus.nouns import (
     AgentId,
     Command,
     FrameworkId,
-    Reason,
+    Now,
     Resources,
     Source,
     TaskId,
@@ -89,4 +92,16 @@ def gone(task: str, message: str) -> TaskStatus:
     return TaskStatus(task=TaskId(task), state=TaskState.GONE, source=Source.AGENT, message=message)
 
 
-invalid = Reason.TASK_INVALID
+def clock() -> Now:
+    return Now(time.time_ns() // 1000)
+
+
+async def pong(_question: bytes) -> bytes:
+    return b""
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does, at most 10 s."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
