@@ -1,0 +1,38 @@
+"""The master: it offers the agents' resources to frameworks, launches what they accept, tells them what became of it.
+
+component(MasterConfig())                                       the mind alone
+component(config, partial(MasterHands, config, bus, path))      with hands that ping and look into the store
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from bus.events import LeaderElected
+from bus.nouns import MASTER
+from bus.subjects import Author, Kind
+from components.component import Component, Hands
+from components.master.books import auditor
+from components.master.config import MasterConfig
+from components.master.decide import decide
+from components.master.fold import fold
+from components.master.queries import QUERIES
+from components.master.state import MasterState, start, wake_at
+
+__all__ = ["MasterConfig", "component"]
+
+
+def component(config: MasterConfig, hands: Callable[[], Hands[MasterState]] | None = None) -> Component[MasterState]:
+    """The master under the name of its one log."""
+    return Component(
+        author=Author(Kind.MASTER, MASTER),
+        term=LeaderElected,
+        start=partial(start, config),
+        fold=fold,
+        decide=partial(decide, config),
+        wake_at=wake_at,
+        check=auditor(),
+        queries=QUERIES,
+        hands=hands,
+    )

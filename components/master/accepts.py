@@ -1,0 +1,93 @@
+"""What an accept leads to: its tasks are launched or refused, in order, and what is left over is declined.
+
+Rule of this room: one line in the log for each task, whatever becomes of it. (Mesos: `Master::accept`, `_accept`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bus.events import OfferAccepted, TaskLaunched, TaskUpdated
+from bus.nouns import (
+    FrameworkId,
+    Now,
+    OfferId,
+    Reason,
+    Source,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+    total,
+)
+from components.component import Say
+from components.master.config import MasterConfig
+from components.master.offers import filter_until, recover
+from components.master.state import Accept, Framework, MasterState
+from components.master.validity import launch_invalid
+
+launches_max = 600
+"""Launches of one accept that one decision holds."""
+message_length_max = 1000
+
+
+def hear_accept(
+    config: MasterConfig, state: MasterState, framework: Framework, fact: OfferAccepted, now: Now
+) -> Iterator[Say]:
+    """Decide on an accept; what one decision does not hold, the master says again to itself."""
+    name, launch = framework.framework, list(fact.launch)
+    accept = Accept(framework=name, offers=fact.offers, launch=launch, refuse_s=fact.refuse_s, cause=None)
+    yield from go_on_with(config, state, accept, now)
+    if len(launch) > launches_max:
+        yield Say(msgspec.structs.replace(fact, framework=name, launch=fact.launch[launches_max:], unfit=()))
+
+
+def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: Now) -> Iterator[Say]:
+    """Decide on the first launches of an accept, and close its offers if these are all."""
+    complete = len(accept.launch) <= launches_max
+    wrong = _offers_invalid(state, accept.framework, accept.offers)
+    for info in accept.launch[:launches_max]:
+        if wrong is None:
+            yield _launch(state, accept, info)
+        else:
+            yield _not_launched(accept, info, TaskState.DROPPED, Reason.INVALID_OFFERS, wrong)
+    if complete:
+        until = filter_until(config, now, accept.refuse_s if wrong is None else 0)
+        for say in recover(state, accept.framework, accept.offers, until):
+            yield say._replace(cause=accept.cause)
+
+
+def _launch(state: MasterState, accept: Accept, info: TaskInfo) -> Say:
+    framework, agent = accept.framework, state.offers[accept.offers[0]].agent
+    left = total(state.offers[name].resources for name in accept.offers)
+    known = info.task in state.tasks or info.task in state.ended
+    wrong = launch_invalid(info, framework=framework, agent=agent, left=left, known=known)
+    if wrong is not None:
+        return _not_launched(accept, info, TaskState.ERROR, Reason.TASK_INVALID, wrong)
+    fact = TaskLaunched(task=info, role=state.frameworks[framework].role, offers=accept.offers)
+    return Say(fact, to=agent, cause=accept.cause, trace=info.trace)
+
+
+def _not_launched(accept: Accept, info: TaskInfo, state: TaskState, reason: Reason, why: str) -> Say:
+    message = why[:message_length_max]
+    status = TaskStatus(task=info.task, state=state, source=Source.MASTER, reason=reason, message=message)
+    fact = TaskUpdated(framework=accept.framework, status=status)
+    return Say(fact, to=accept.framework, cause=accept.cause, trace=info.trace)
+
+
+def _offers_invalid(state: MasterState, framework: FrameworkId, names: tuple[OfferId, ...]) -> str | None:
+    """Why offers cannot be accepted together: each must be live, the framework's, named once, all of one agent."""
+    if not names:
+        return "No offers specified"
+    if len(set(names)) < len(names):
+        return "Duplicate offer in offer list"
+    for name in names:
+        offer, first = state.offers.get(name), state.offers.get(names[0])
+        if offer is None or first is None:
+            return f"Offer {name} is no longer valid"
+        if offer.framework != framework:
+            return f"Offer {name} has invalid framework {offer.framework} while framework {framework} is expected"
+        if offer.agent != first.agent:
+            return f"Offer {name} is of agent {offer.agent}, {names[0]} is of {first.agent}: expected one agent"
+    return None

@@ -1,0 +1,209 @@
+"""The master's accounts: what an agent has is what is free, what its offers hold and what its tasks hold.
+
+Rule of this room: every amount that leaves one account enters another in the same call; nobody else adds or subtracts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bus.nouns import NOTHING, Now, OfferId, Resources, TaskInfo, total
+from components.master.state import (
+    Agent,
+    Filter,
+    Framework,
+    MasterState,
+    OutstandingOffer,
+    Task,
+    allocatable,
+    changed_since,
+)
+
+recounted_max = 64
+"""Tasks of one agent that are recounted at every check; of more, one check in so many recounts them."""
+
+
+def scalars(resources: Resources) -> Resources:
+    """Resources without their ports, whose numbers say nothing across agents."""
+    if not resources.ports:
+        return resources
+    return Resources(cpu_milli=resources.cpu_milli, mem_mb=resources.mem_mb, disk_mb=resources.disk_mb)
+
+
+def touch(state: MasterState, agent: Agent, n: int, at: Now) -> None:
+    """Event `n` changed the agent's books: note it, and see anew who has filtered what is free now."""
+    state.changed.pop(agent.agent, None)
+    state.changed[agent.agent] = n
+    if agent.filters or agent.waits:
+        _refresh(state, agent, at)
+
+
+def _refresh(state: MasterState, agent: Agent, at: Now) -> None:
+    ready = allocatable(state, agent)
+    for framework in list(agent.filters):
+        kept = [entry for entry in agent.filters[framework] if entry.until > at]
+        if kept:
+            agent.filters[framework] = kept
+        else:
+            del agent.filters[framework]
+    waits = {}
+    for framework, filters in agent.filters.items():
+        covering = [entry.until for entry in filters if entry.resources.covers(agent.free)] if ready else []
+        if covering:
+            waits[framework] = max(covering)
+    for framework in {**agent.waits, **waits}:
+        old, new = agent.waits.get(framework), waits.get(framework)
+        due = state.frameworks[framework].waits
+        if old is not None and old != new:
+            due.drop(old, agent.agent)
+        if new is not None and old != new:
+            due.add(new, agent.agent)
+    agent.waits = waits
+
+
+def add_filter(agent: Agent, framework: Framework, refused: Filter) -> None:
+    """The framework does not want this on the agent; what the new filter says already is dropped."""
+    filters = agent.filters.setdefault(framework.framework, [])
+    filters[:] = [
+        entry for entry in filters if entry.until > refused.until or not refused.resources.covers(entry.resources)
+    ]
+    filters.append(refused)
+
+
+def drop_filters(state: MasterState, framework: Framework) -> None:
+    """The framework's filters are void on every agent."""
+    for agent in state.agents.values():
+        agent.filters.pop(framework.framework, None)
+        agent.waits.pop(framework.framework, None)
+    framework.waits.times.clear()
+
+
+def open_offer(state: MasterState, name: OfferId, offer: OutstandingOffer) -> None:
+    """Free resources become an offer."""
+    agent, framework = state.agents[offer.agent], state.frameworks[offer.framework]
+    assert name not in state.offers, f"{name} is made twice"
+    assert agent.free.covers(offer.resources), f"{name} offers {offer.resources}, {agent.agent} has {agent.free} free"
+    agent.free -= offer.resources
+    framework.held += scalars(offer.resources)
+    framework.allocations += 1
+    agent.offer_ids.add(name)
+    framework.offer_ids.add(name)
+    state.offers[name] = offer
+    state.expiring.add(offer.expires_at, name)
+
+
+def close_offer(state: MasterState, name: OfferId) -> OutstandingOffer:
+    """What an offer still holds is free again."""
+    offer = state.offers.pop(name)
+    agent, framework = state.agents[offer.agent], state.frameworks[offer.framework]
+    agent.free += offer.resources
+    framework.held -= scalars(offer.resources)
+    agent.offer_ids.remove(name)
+    framework.offer_ids.remove(name)
+    state.expiring.drop(offer.expires_at, name)
+    return offer
+
+
+def spend(state: MasterState, names: tuple[OfferId, ...], info: TaskInfo) -> None:
+    """A task takes its resources out of offers of one agent; the rest stays in the first of them."""
+    offers = [state.offers[name] for name in names]
+    pool = total(offer.resources for offer in offers)
+    assert pool.covers(info.resources), f"{info.task} takes {info.resources} of {pool}"
+    for offer in offers:
+        assert (offer.agent, offer.framework) == (info.agent, info.framework), f"{info.task}: {offer}"
+        offer.resources = NOTHING
+    offers[0].resources = pool - info.resources
+    state.agents[info.agent].task_ids.add(info.task)
+    state.frameworks[info.framework].task_ids.add(info.task)
+
+
+def hold(state: MasterState, task: Task) -> None:
+    """A task that was UNREACHABLE takes its resources again."""
+    agent, framework, amount = state.agents[task.info.agent], state.frameworks[task.info.framework], task.info.resources
+    assert agent.free.covers(amount), f"{task.info.task} returns with {amount}, {agent.agent} has {agent.free} free"
+    agent.free -= amount
+    framework.held += scalars(amount)
+    agent.lost_ids.remove(task.info.task)
+    agent.task_ids.add(task.info.task)
+
+
+def release(state: MasterState, task: Task) -> None:
+    """A task that ends or becomes UNREACHABLE gives its resources back."""
+    agent, framework, amount = state.agents[task.info.agent], state.frameworks[task.info.framework], task.info.resources
+    agent.free += amount
+    framework.held -= scalars(amount)
+    agent.task_ids.remove(task.info.task)
+
+
+# ---- the audit ---------------------------------------------------------------------------------------------------
+
+
+def auditor() -> Callable[[MasterState], None]:
+    """A check of the books of every agent touched since this check was last asked.
+
+    It remembers up to which event it has checked, and nothing else: of a state that is behind that it checks all.
+    """
+    checked_n = 0
+
+    def check(state: MasterState) -> None:
+        nonlocal checked_n
+        since = checked_n if state.n >= checked_n else 0
+        for name in changed_since(state, since):
+            agent = state.agents[name]
+            if state.n % (1 + len(agent.task_ids) // recounted_max) == 0:
+                check_agent(state, agent)
+        checked_n = state.n
+
+    return check
+
+
+def check_agent(state: MasterState, agent: Agent) -> None:
+    """What the agent has is exactly what is free, what its offers hold and what its tasks hold; no port is in two."""
+    parts = list(_parts(state, agent))
+    amount = total(held for _, held in parts)
+    ports = sum(held.port_count for _, held in parts)
+    short = min(min(held.cpu_milli, held.mem_mb, held.disk_mb) for _, held in parts) < 0
+    if amount != agent.total or ports != agent.total.port_count or short:
+        raise AssertionError(
+            f"{agent.agent} has {agent.total}\n" + "\n".join(f"  {what}: {held}" for what, held in parts)
+        )
+    assert agent.active or not agent.offer_ids, f"{agent.agent} is unreachable and offered: {sorted(agent.offer_ids)}"
+
+
+def _parts(state: MasterState, agent: Agent) -> Iterator[tuple[str, Resources]]:
+    yield "free", agent.free
+    for offer in sorted(agent.offer_ids):
+        yield offer, state.offers[offer].resources
+    for task in sorted(agent.task_ids):
+        yield task, state.tasks[task].info.resources
+
+
+def check_all(state: MasterState) -> None:
+    """Every book and every index, from the first to the last: for tests and simulations."""
+    for agent in state.agents.values():
+        check_agent(state, agent)
+        assert all(state.tasks[task].holds for task in sorted(agent.task_ids)), agent.agent
+        assert not any(state.tasks[task].holds for task in sorted(agent.lost_ids)), agent.agent
+    _check_indexes(state)
+    for framework in state.frameworks.values():
+        amounts = [state.offers[name].resources for name in sorted(framework.offer_ids)]
+        tasks = [state.tasks[name] for name in sorted(framework.task_ids)]
+        amounts += [task.info.resources for task in tasks if task.holds]
+        assert framework.held == scalars(total(amounts)), f"{framework.framework}: {framework.held}"
+    capacity = total(scalars(agent.total) for agent in state.agents.values() if agent.active)
+    assert state.capacity == capacity, f"{state.capacity} is not {capacity}"
+
+
+def _check_indexes(state: MasterState) -> None:
+    agents, frameworks = state.agents.values(), state.frameworks.values()
+    offers, tasks = sorted(state.offers), sorted(state.tasks)
+    assert sorted(name for agent in agents for name in sorted(agent.offer_ids)) == offers
+    assert sorted(name for framework in frameworks for name in sorted(framework.offer_ids)) == offers
+    assert sorted(name for agent in agents for name in sorted(agent.task_ids | agent.lost_ids)) == tasks
+    assert sorted(name for framework in frameworks for name in sorted(framework.task_ids)) == tasks
+    assert sorted(name for _, name in state.expiring.times) == offers
+    for framework in frameworks:
+        waits = sorted(
+            (at, agent.agent) for agent in agents for by, at in agent.waits.items() if by == framework.framework
+        )
+        assert framework.waits.times == waits, framework.framework

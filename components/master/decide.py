@@ -1,0 +1,68 @@
+"""How the master decides: who spoke, or fell silent, or what time it is; then it offers what that made possible.
+
+Rule of this room: agents speak about their own tasks, frameworks about their own offers, clients ask frameworks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bus.events import Event
+from bus.nouns import AgentId, FrameworkId, Now, Refusal
+from bus.subjects import Kind
+from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse
+from components.master.accepts import go_on_with
+from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable
+from components.master.config import MasterConfig
+from components.master.frameworks import hear_framework, lose_framework
+from components.master.offers import expire, make_offers
+from components.master.state import MasterState
+from components.master.tasks import go_on_answering
+
+
+class PingsMissed(Sight, frozen=True):
+    """An agent or a framework did not answer so many pings in a row."""
+
+    kind: Kind
+    id: str
+    since_n: int
+    """The number of the master's event since which it was to answer: after a newer one this sight is old."""
+    missed: int
+
+
+def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> Iterator[Say]:
+    """What the master says to one input."""
+    since_n = state.n
+    match told:
+        case Heard(event):
+            yield from _hear(config, state, event, now)
+        case Seen(PingsMissed(kind=Kind.AGENT) as sight):
+            yield from lose_agent(state, AgentId(sight.id), sight.since_n, sight.missed)
+        case Seen(PingsMissed() as sight):
+            yield from lose_framework(state, FrameworkId(sight.id), sight.since_n)
+        case Wake():
+            yield from _go_on(config, state, now)
+    yield from make_offers(config, state, now, since_n)
+
+
+def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Iterator[Say]:
+    match event.by.kind:
+        case Kind.AGENT:
+            yield from hear_agent(state, event)
+        case Kind.FRAMEWORK:
+            yield from hear_framework(config, state, event, now)
+        case Kind.CLIENT:
+            yield refuse(event, Refusal.INVALID, "nothing is asked of the master: ask the framework it is about")
+
+
+def _go_on(config: MasterConfig, state: MasterState, now: Now) -> Iterator[Say]:
+    """What an earlier decision left over, else what time has brought."""
+    if state.unfinished:
+        agent = state.agents[next(iter(state.unfinished))]
+        yield from say_changes(state, agent) if agent.active else say_unreachable(state, agent)
+    elif state.accepts:
+        yield from go_on_with(config, state, state.accepts[0], now)
+    elif state.reconciling:
+        yield from go_on_answering(state)
+    else:
+        yield from expire(config, state, now)

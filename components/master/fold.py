@@ -1,0 +1,297 @@
+"""How the master's own events change what it remembers.
+
+Rule of this room: the only writer of the state; what must not happen is asserted, since it would be our own mistake.
+"""
+
+from __future__ import annotations
+
+from bus.events import (
+    AgentAdmitted,
+    AgentMarked,
+    AgentRefused,
+    Event,
+    FrameworkAdmitted,
+    FrameworkDisconnected,
+    FrameworkReconnected,
+    FrameworkRevived,
+    FrameworkSuppressed,
+    KillDirected,
+    OfferAccepted,
+    OfferMade,
+    OfferRecovered,
+    OfferRescinded,
+    TaskLaunched,
+    TaskReconciled,
+    TaskUpdated,
+)
+from bus.nouns import (
+    MOVES,
+    TERMINAL,
+    FrameworkId,
+    Now,
+    OfferId,
+    Reason,
+    Source,
+    TaskId,
+    TaskState,
+    TaskStatus,
+)
+from components.master.books import (
+    add_filter,
+    close_offer,
+    drop_filters,
+    hold,
+    open_offer,
+    release,
+    scalars,
+    spend,
+    touch,
+)
+from components.master.state import Accept, Agent, Filter, Framework, MasterState, More, OutstandingOffer, Task
+
+
+def fold(state: MasterState, event: Event) -> None:
+    """Fold one event of the master's own log."""
+    match event.fact:
+        case AgentAdmitted() as fact:
+            _admit_agent(state, event, fact)
+        case AgentMarked() as fact:
+            _mark(state, event, fact)
+        case AgentRefused(agent=name):
+            agent = state.agents.get(name)
+            if agent is not None and not agent.active:
+                agent.answered = True
+        case FrameworkAdmitted() as fact:
+            _admit_framework(state, event, fact)
+        case FrameworkDisconnected(framework=name):
+            state.frameworks[name].connected = False
+            drop_filters(state, state.frameworks[name])  # (Mesos: deactivateFramework)
+        case FrameworkReconnected(framework=name):
+            framework = state.frameworks[name]
+            framework.connected, framework.connected_n, framework.wanting_n = True, event.n, event.n
+        case FrameworkSuppressed(framework=name):
+            state.frameworks[name].suppressed = True
+        case FrameworkRevived(framework=name):
+            state.frameworks[name].suppressed, state.frameworks[name].wanting_n = False, event.n
+            drop_filters(state, state.frameworks[name])
+        case _:
+            _fold_conversation(state, event)
+
+
+def _fold_conversation(state: MasterState, event: Event) -> None:
+    match event.fact:
+        case OfferMade() as fact:
+            _make(state, event, fact)
+        case OfferRescinded(framework=name, offers=offers, filter_until=until):
+            _close(state, event, name, offers, until)
+        case OfferRecovered(framework=name, offers=offers, filter_until=until):
+            _close(state, event, name, offers, until)
+            if state.accepts and state.accepts[0].framework == name:
+                state.accepts.pop(0)
+        case OfferAccepted(framework=name, offers=offers) as fact if name is not None:
+            rest = list(fact.launch)
+            cause = event.cause
+            state.accepts.append(
+                Accept(framework=name, offers=offers, launch=rest, refuse_s=fact.refuse_s, cause=cause)
+            )
+        case TaskLaunched() as fact:
+            _launch(state, event, fact)
+        case TaskUpdated() as fact:
+            _update(state, event, fact)
+        case TaskReconciled(framework=name, tasks=tasks) if name is not None:
+            state.reconciling[name] = set(tasks) or set(state.frameworks[name].task_ids)
+        case KillDirected(task=task_id, grace_s=grace_s):
+            task = state.tasks.get(task_id)
+            if task is not None and task.info.agent == event.to:
+                task.kill_wanted, task.kill_grace_s = True, grace_s
+
+
+# ---- agents and frameworks ---------------------------------------------------------------------------------------
+
+
+def _admit_agent(state: MasterState, event: Event, fact: AgentAdmitted) -> None:
+    agent = state.agents.get(fact.agent)
+    if agent is None:
+        agent = state.agents[fact.agent] = Agent(
+            agent=fact.agent,
+            hostname=fact.hostname,
+            attributes=fact.attributes,
+            total=fact.resources,
+            free=fact.resources,
+            registered_at=event.at,
+            admitted_n=event.n,
+            acted_n=fact.acted_n,
+        )
+        state.capacity += scalars(fact.resources)
+    else:
+        _readmit(state, agent, fact)
+    agent.admitted_n, agent.acted_n = event.n, max(agent.acted_n, fact.acted_n)
+    agent.later = {status.task: status for status in fact.changes}
+    _note_unfinished(state, agent)
+    touch(state, agent, event.n, event.at)
+
+
+def _readmit(state: MasterState, agent: Agent, fact: AgentAdmitted) -> None:
+    assert not agent.offer_ids, f"{agent.agent} is admitted again with offers out: {sorted(agent.offer_ids)}"
+    held = agent.total - agent.free
+    assert fact.resources.covers(held), f"{agent.agent} is admitted with {fact.resources}, its tasks hold {held}"
+    if agent.active:
+        state.capacity -= scalars(agent.total)
+    else:
+        agent.known_n = max(agent.known_n, agent.marked_n)
+    state.capacity += scalars(fact.resources)
+    agent.hostname, agent.attributes = fact.hostname, fact.attributes
+    agent.total, agent.free = fact.resources, fact.resources - held
+    agent.unreachable_since, agent.answered = None, False
+
+
+def _mark(state: MasterState, event: Event, fact: AgentMarked) -> None:
+    agent = state.agents[fact.agent]
+    if agent.active:
+        state.capacity -= scalars(agent.total)
+        agent.unreachable_since = event.at
+    agent.marked_n, agent.marked_heard, agent.answered = event.n, event.heard, False
+    agent.later = {}
+    _note_unfinished(state, agent)
+    agent.filters = {}
+    touch(state, agent, event.n, event.at)
+
+
+def _note_unfinished(state: MasterState, agent: Agent) -> None:
+    if agent.later or (agent.task_ids and not agent.active):
+        state.unfinished[agent.agent] = None
+    else:
+        state.unfinished.pop(agent.agent, None)
+
+
+def _admit_framework(state: MasterState, event: Event, fact: FrameworkAdmitted) -> None:
+    framework = state.frameworks.get(fact.framework)
+    if framework is None:
+        framework = state.frameworks[fact.framework] = Framework(
+            framework=fact.framework,
+            name=fact.name,
+            role=fact.role,
+            failover_timeout_s=fact.failover_timeout_s,
+            registered_at=event.at,
+            connected_n=event.n,
+            wanting_n=event.n,
+        )
+    assert not framework.offer_ids, f"{framework.framework} is admitted with offers out: {sorted(framework.offer_ids)}"
+    framework.name, framework.role, framework.failover_timeout_s = fact.name, fact.role, fact.failover_timeout_s
+    framework.connected, framework.suppressed = True, False
+    framework.connected_n = framework.wanting_n = event.n
+    drop_filters(state, framework)
+
+
+# ---- offers ------------------------------------------------------------------------------------------------------
+
+
+def _make(state: MasterState, event: Event, fact: OfferMade) -> None:
+    for made in fact.offers:
+        offer = OutstandingOffer(
+            framework=fact.framework,
+            agent=made.agent,
+            resources=made.resources,
+            made_at=event.at,
+            expires_at=fact.expires_at,
+        )
+        open_offer(state, made.offer, offer)
+        touch(state, state.agents[made.agent], event.n, event.at)
+    state.more = More(fact.more, event.n) if fact.more is not None else None
+
+
+def _close(
+    state: MasterState, event: Event, name: FrameworkId, offers: tuple[OfferId, ...], filter_until: Now | None
+) -> None:
+    refused: dict[str, list[OutstandingOffer]] = {}
+    for offer_id in offers:
+        offer = close_offer(state, offer_id)
+        assert offer.framework == name, f"{offer_id} is {offer.framework}'s, not {name}'s"
+        refused.setdefault(offer.agent, []).append(offer)
+    for closed in refused.values():
+        agent = state.agents[closed[0].agent]
+        amount = closed[0].resources
+        for offer in closed[1:]:
+            amount += offer.resources
+        if filter_until is not None and not amount.empty:
+            add_filter(agent, state.frameworks[name], Filter(amount, filter_until))
+        touch(state, agent, event.n, event.at)
+
+
+# ---- tasks -------------------------------------------------------------------------------------------------------
+
+
+def _launch(state: MasterState, event: Event, fact: TaskLaunched) -> None:
+    info = fact.task
+    assert info.task not in state.tasks, f"{info.task} is launched twice, #{event.n}"
+    spend(state, fact.offers, info)
+    state.tasks[info.task] = Task(
+        info=info,
+        role=fact.role,
+        status=TaskStatus(task=info.task, state=TaskState.STAGING, source=Source.MASTER),
+        since=event.at,
+        launched_at=event.at,
+        launched_n=event.n,
+    )
+    _drain_accept(state, info.task)
+    touch(state, state.agents[info.agent], event.n, event.at)
+
+
+def _update(state: MasterState, event: Event, fact: TaskUpdated) -> None:
+    status = fact.status
+    if status.source is Source.MASTER and status.reason in (Reason.TASK_INVALID, Reason.INVALID_OFFERS):
+        _drain_accept(state, status.task)  # it was never launched: nothing is kept of it
+    elif status.source is Source.MASTER and status.reason is Reason.RECONCILIATION:
+        _drain_reconciling(state, fact.framework, status.task)
+    else:
+        _move(state, event, fact)
+
+
+def _move(state: MasterState, event: Event, fact: TaskUpdated) -> None:
+    status = fact.status
+    task = state.tasks[status.task]
+    agent = state.agents[task.info.agent]
+    before = task.status.state
+    assert status.state in MOVES[before], f"{status.task}: {before} -> {status.state}, #{event.n}"
+    held = task.holds
+    task.status, task.since, task.unreachable_since = status, event.at, fact.unreachable_since
+    if held and not task.holds:
+        release(state, task)
+    elif task.holds and not held:
+        hold(state, task)
+    if status.state is TaskState.UNREACHABLE:
+        agent.lost_ids.add(status.task)
+    elif status.state in TERMINAL:
+        _end(state, agent, task)
+    if fact.acted_n:
+        agent.acted_n, agent.known_n = max(agent.acted_n, fact.acted_n), max(agent.known_n, task.launched_n)
+    agent.later.pop(status.task, None)
+    _note_unfinished(state, agent)
+    touch(state, agent, event.n, event.at)
+
+
+def _end(state: MasterState, agent: Agent, task: Task) -> None:
+    name = task.info.task
+    agent.lost_ids.discard(name)
+    state.frameworks[task.info.framework].task_ids.remove(name)
+    state.ended[name] = state.tasks.pop(name)
+    while len(state.ended) > state.tasks_kept_max:
+        del state.ended[next(iter(state.ended))]
+
+
+def _drain_accept(state: MasterState, task: TaskId) -> None:
+    if not state.accepts:
+        return
+    accept = state.accepts[0]
+    if accept.launch and accept.launch[0].task == task:
+        accept.launch.pop(0)
+        if not accept.launch and not any(name in state.offers for name in accept.offers):
+            state.accepts.pop(0)
+
+
+def _drain_reconciling(state: MasterState, framework: FrameworkId, task: TaskId) -> None:
+    asked = state.reconciling.get(framework)
+    if asked is not None:
+        asked.discard(task)
+        if not asked:
+            del state.reconciling[framework]

@@ -1,0 +1,261 @@
+"""What the master remembers: agents, frameworks, offers, tasks, and what is due.
+
+Agents, frameworks and unreachable tasks are kept for ever, so the state grows with the number of different nodes and
+schedulers a cluster ever had, not with its age; ended tasks are kept up to a limit.
+
+Rule of this room: it says what there is; only `fold` changes it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from bus.nouns import (
+    NOTHING,
+    TERMINAL,
+    AgentId,
+    FrameworkId,
+    Now,
+    OfferId,
+    Position,
+    Resources,
+    TaskId,
+    TaskInfo,
+    TaskState,
+    TaskStatus,
+)
+from components.component import State
+from components.master.config import MasterConfig
+
+AT_ONCE = Now(0)
+NOWHERE = Position(0)
+ENDED_OR_LOST = TERMINAL | {TaskState.UNREACHABLE}
+"""States in which a task holds no resources. (Mesos: terminal or UNREACHABLE)"""
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """A framework does not want this much, or less, on an agent before a moment. (Mesos: `RefusedOfferFilter`)"""
+
+    resources: Resources
+    until: Now
+
+
+@dataclass(slots=True, kw_only=True)
+class Due:
+    """Names with moments, the earliest first."""
+
+    times: list[tuple[Now, str]] = field(default_factory=list)
+
+    @property
+    def first(self) -> Now | None:
+        return self.times[0][0] if self.times else None
+
+    def add(self, at: Now, name: str) -> None:
+        """Remember a name for a moment."""
+        insort(self.times, (at, name))
+
+    def drop(self, at: Now, name: str) -> None:
+        """Forget a name that was added for a moment."""
+        index = bisect_left(self.times, (at, name))
+        assert self.times[index] == (at, name), f"{name} is not due at {at}"
+        del self.times[index]
+
+    def until(self, now: Now) -> list[str]:
+        """The names whose moment has come."""
+        return [name for _, name in self.times[: bisect_left(self.times, (Now(now + 1), ""))]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent:
+    """A node: what it has, what of it is free, and how it stands with the master."""
+
+    agent: AgentId
+    hostname: str
+    attributes: dict[str, str]
+    total: Resources
+    free: Resources
+    registered_at: Now
+    admitted_n: int
+    """The number of the `agent.admitted` that holds: an older one's missed pings are old."""
+    acted_n: int
+    """The number in the agent's log of its last event that led to one of the master's."""
+    known_n: int = 0
+    """The agent is known to have heard what the master said to it up to this number in the master's log."""
+    unreachable_since: Now | None = None
+    marked_n: int = 0
+    marked_heard: Position = NOWHERE
+    """How far the master had heard when it marked: the mark lies behind this position, every earlier one before it."""
+    answered: bool = False
+    """The mark was answered, but that registration was refused."""
+    offer_ids: set[OfferId] = field(default_factory=set)
+    task_ids: set[TaskId] = field(default_factory=set)
+    """Those that hold resources."""
+    lost_ids: set[TaskId] = field(default_factory=set)
+    """Those that are UNREACHABLE."""
+    later: dict[TaskId, TaskStatus] = field(default_factory=dict)
+    """What the last registration changes about tasks and is not yet said."""
+    filters: dict[FrameworkId, list[Filter]] = field(default_factory=dict)
+    waits: dict[FrameworkId, Now] = field(default_factory=dict)
+    """Who has filtered what is free here, and until when."""
+
+    @property
+    def active(self) -> bool:
+        return self.unreachable_since is None
+
+
+@dataclass(slots=True, kw_only=True)
+class Framework:
+    """A scheduler: what it holds, and whether it wants more."""
+
+    framework: FrameworkId
+    name: str
+    role: str
+    failover_timeout_s: float
+    registered_at: Now
+    connected_n: int
+    """The number of the `framework.admitted` or `.reconnected` that holds: older missed pings are old."""
+    wanting_n: int
+    """The number of the event since which it wants offers: everything free is looked at for it once."""
+    connected: bool = True
+    suppressed: bool = False
+    offer_ids: set[OfferId] = field(default_factory=set)
+    task_ids: set[TaskId] = field(default_factory=set)
+    """Live and unreachable ones."""
+    held: Resources = NOTHING
+    """What its tasks and offers hold, ports aside."""
+    allocations: int = 0
+    """How many offers it was ever made. (Mesos' sorter counts allocations, and never down)"""
+    waits: Due = field(default_factory=Due)
+    """The agents with something to offer that it has filtered, by when the filter ends."""
+
+    @property
+    def wants(self) -> bool:
+        """Whether it takes part in allocation."""
+        return self.connected and not self.suppressed
+
+
+@dataclass(slots=True, kw_only=True)
+class OutstandingOffer:
+    """An offer that was made and neither answered nor taken back."""
+
+    framework: FrameworkId
+    agent: AgentId
+    resources: Resources
+    made_at: Now
+    expires_at: Now
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """A task the master has launched."""
+
+    info: TaskInfo
+    role: str
+    status: TaskStatus
+    since: Now
+    launched_at: Now
+    launched_n: int
+    """The number of its `task.launched` in the master's log."""
+    unreachable_since: Now | None = None
+    kill_grace_s: float | None = None
+    kill_wanted: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds its resources."""
+        return self.status.state not in ENDED_OR_LOST
+
+
+@dataclass(slots=True, kw_only=True)
+class Accept:
+    """What is left to decide of an accept that one decision cannot hold."""
+
+    framework: FrameworkId
+    offers: tuple[OfferId, ...]
+    launch: list[TaskInfo]
+    refuse_s: float
+    cause: Position | None
+
+
+class More(msgspec.Struct, frozen=True):
+    """An allocation was cut: it goes on with an agent, in the very next decision."""
+
+    agent: AgentId
+    n: int
+
+
+@dataclass(slots=True, kw_only=True)
+class MasterState(State):
+    """Everything the master remembers."""
+
+    minimum_cpu_milli: int
+    minimum_mem_mb: int
+    tasks_kept_max: int
+    agents: dict[AgentId, Agent] = field(default_factory=dict)
+    frameworks: dict[FrameworkId, Framework] = field(default_factory=dict)
+    offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    """Live and unreachable ones."""
+    ended: dict[TaskId, Task] = field(default_factory=dict)
+    """The latest that ended, in the order they did."""
+    capacity: Resources = NOTHING
+    """What the active agents have together, ports aside."""
+    changed: dict[AgentId, int] = field(default_factory=dict)
+    """The number of the last event that touched an agent's books, in the order of these numbers."""
+    expiring: Due = field(default_factory=Due)
+    """Outstanding offers by when they time out."""
+    unfinished: dict[AgentId, None] = field(default_factory=dict)
+    """Agents about whose tasks there is more to say than one decision holds, oldest first."""
+    accepts: list[Accept] = field(default_factory=list)
+    reconciling: dict[FrameworkId, set[TaskId]] = field(default_factory=dict)
+    """Tasks a framework asked about and is not yet answered."""
+    more: More | None = None
+    """How the last allocation goes on."""
+
+
+def start(config: MasterConfig) -> MasterState:
+    """The state before the first event."""
+    return MasterState(
+        minimum_cpu_milli=config.minimum_cpu_milli,
+        minimum_mem_mb=config.minimum_mem_mb,
+        tasks_kept_max=config.tasks_kept_max,
+    )
+
+
+def allocatable(state: MasterState, agent: Agent) -> bool:
+    """Whether what is free on an agent is worth an offer, and the agent can be offered at all."""
+    enough = agent.free.cpu_milli >= state.minimum_cpu_milli or agent.free.mem_mb >= state.minimum_mem_mb
+    return enough and agent.active and not agent.later
+
+
+def changed_since(state: MasterState, n: int) -> Iterator[AgentId]:
+    """The agents whose books an event after number `n` touched, the latest first."""
+    for agent in reversed(state.changed):
+        if state.changed[agent] <= n:
+            return
+        yield agent
+
+
+def rest_due(state: MasterState) -> bool:
+    """Whether a decision was cut and has to go on."""
+    return bool(state.unfinished or state.accepts or state.reconciling) or goes_on(state, state.n)
+
+
+def goes_on(state: MasterState, n: int) -> bool:
+    """Whether a decision that begins behind event `n` has to go on with a cut allocation."""
+    return state.more is not None and state.more.n == n
+
+
+def wake_at(state: MasterState) -> Now | None:
+    """When somebody must decide: at once if a decision was cut, else when an offer times out or a filter ends.
+
+    A filter counts only while it alone keeps something free from being offered, so that each wake leads to an event.
+    """
+    if rest_due(state):
+        return AT_ONCE
+    times = [framework.waits.first for framework in state.frameworks.values() if framework.wants]
+    return min((at for at in (state.expiring.first, *times) if at is not None), default=None)
