@@ -1,0 +1,339 @@
+"""Marathon before a small master, at random: nothing is oversold, forgotten, doubled or said twice.
+
+Every step is drawn from what is there: apps that exist, offers that are out, tasks that live. At the end everything
+calms down, and then exactly the wanted instances run. Four planted bugs are each found: an offer that does not shrink
+while it is filled, a Marathon that revives after delays only, one that lets expunged instances live on, one that does
+not hear that an instance was killed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from random import Random
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from bus.documents import AppSpec
+from bus.events import (
+    AppRequested,
+    AppUpdated,
+    Fact,
+    FrameworkRevived,
+    KillRequested,
+    RemovalRequested,
+    RestartRequested,
+    ScaleRequested,
+    TaskUpdated,
+)
+from bus.nouns import MOVES, AppId, Now, Rescinded, TaskId, TaskState
+from components.component import Say
+from components.marathon import MarathonConfig, offers, updates
+from components.marathon.state import App, MarathonState
+from tests.components.driver import only
+from tests.components.marathon.play import MAIN, Play, spec
+from tests.components.marathon.world import AGENTS, World
+
+NOWHERE = 64.0
+"""CPUs of an app that fits on no node."""
+ENDS = (TaskState.FAILED, TaskState.FINISHED, TaskState.GONE, TaskState.KILLED)
+
+
+def audit(state: MarathonState) -> None:
+    """What `check` asserts by counting, counted."""
+    for app in state.apps.values():
+        assert app.running == sum(one.state is TaskState.RUNNING for one in app.launched.values())
+        assert set(app.outdated) <= {*app.waiting, *app.launched}
+        assert [one.order for one in app.waiting.values()] == sorted(one.order for one in app.waiting.values())
+        assert all(one.agent for one in (*app.launched.values(), *app.dying.values()))
+        assert not app.vacant or not app.even
+    known = [task for app in state.apps.values() for task in (*app.waiting, *app.launched, *app.dying)]
+    assert sorted(known) == sorted(state.owners)
+    assert len(known) == len(set(known))
+    assert state.delays == sorted((app.delayed, app_id) for app_id, app in state.apps.items() if app.delayed)
+    assert list(state.unconfirmed.values()) == sorted(state.unconfirmed.values())
+    assert set(state.unconfirmed) <= set(state.owners)
+
+
+class History:
+    """Clients, a master, agents and time, against one Marathon."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.play = Play(MarathonConfig(launches_max=3), admitted=False)
+        self.world = World()
+        self.asked: dict[AppId, AppSpec] = {}
+        """What each app should be, as its clients have it."""
+        self.settle()
+
+    def settle(self) -> None:
+        self.play.settle()
+        self.world.hear(self.play.log)
+
+    def ask(self, fact: Fact) -> None:
+        self.play.ask(fact)
+        self.settle()
+
+    def hear(self, count: int) -> None:
+        for _ in range(min(count, len(self.world.mailbox))):
+            self.play.hear(MAIN, self.world.mailbox.pop(0))
+            self.settle()
+
+    def hear_all(self) -> None:
+        while self.world.mailbox:
+            self.hear(1)
+
+    def step(self) -> None:
+        """One thing happens."""
+        (happens,) = self.random.choices(list(STEPS), weights=list(STEPS.values()))
+        happens(self)
+        self.check()
+
+    # ---- clients ------------------------------------------------------------------------------------------------
+
+    def create_or_update(self) -> None:
+        app = spec(
+            self.random.choice(("/a", "/b", "/b/c", "/huge")),
+            instances=self.random.randint(0, 4),
+            cmd=self.random.choice(("true", "false")),
+            ports=self.random.choice(((), (0,), (0, 31005), (31007,))),
+            backoff_seconds=self.random.choice((0.0, 1.0, 30.0)),
+        )
+        app = replace(app, cpus=NOWHERE if app.id == "/huge" else self.random.choice((0.1, 0.5)))
+        update = self.random.random() < 0.5
+        if update or app.id not in self.asked:
+            self.asked[app.id] = app
+        self.ask(AppRequested(app=app, update=update))
+
+    def scale(self) -> None:
+        if self.asked:
+            app = self.random.choice(sorted(self.asked))
+            instances = self.random.randint(0, 5)
+            self.asked[app] = replace(self.asked[app], instances=instances)
+            self.ask(ScaleRequested(app=app, instances=instances))
+
+    def restart_app(self) -> None:
+        if self.asked:
+            self.ask(RestartRequested(app=self.random.choice(sorted(self.asked))))
+
+    def remove(self) -> None:
+        if self.asked:
+            app = self.random.choice(sorted(self.asked))
+            del self.asked[app]
+            self.ask(RemovalRequested(app=app))
+
+    def kill(self) -> None:
+        if self.world.tasks:
+            self.ask(KillRequested(task=self.random.choice(sorted(self.world.tasks))))
+
+    # ---- the master and its agents ------------------------------------------------------------------------------
+
+    def hear_some(self) -> None:
+        self.hear(self.random.randint(1, 5))
+
+    def hear_twice(self) -> None:
+        """As after a crash: what led to no event is heard again; a status may be said again at any time."""
+        if not self.world.mailbox:
+            return
+        fact = self.world.mailbox.pop(0)
+        event = self.play.said(MAIN, fact)
+        first = self.play.hear_event(event)
+        if not first or isinstance(fact, TaskUpdated):
+            assert all(one.type == "kill.requested" for one in self.play.hear_event(event))
+        self.settle()
+
+    def work(self) -> None:
+        """The usual course of things: offers are made and answered, what was launched starts."""
+        self.world.allocate(self.play.now)
+        self.hear_all()
+        self.start_all()
+        self.hear_all()
+
+    def start_all(self) -> None:
+        for name, task in sorted(self.world.tasks.items()):
+            if task.state in (TaskState.STAGING, TaskState.STARTING):
+                self.world.move(name, TaskState.RUNNING)
+
+    def rescind(self) -> None:
+        """An offer is taken back before Marathon has heard of it: what it then accepts is void."""
+        self.world.allocate(self.play.now)
+        if self.world.offers:
+            self.world.rescind(self.random.choice(sorted(self.world.offers)), Rescinded.TIMEOUT)
+
+    def move(self) -> None:
+        name = self.held()
+        if name:
+            following = MOVES[self.world.tasks[name].state] - {TaskState.UNREACHABLE}
+            self.world.move(name, self.random.choice(sorted(following)))
+
+    def end(self) -> None:
+        name = self.held()
+        if name:
+            self.world.move(name, self.random.choice(ENDS))
+
+    def held(self) -> TaskId | None:
+        names = sorted(name for name, task in self.world.tasks.items() if task.holds)
+        return self.random.choice(names) if names else None
+
+    def lose_or_find(self) -> None:
+        agent = self.random.choice(AGENTS)
+        (self.world.find if agent in self.world.lost else self.world.lose)(agent)
+
+    # ---- time and crashes ---------------------------------------------------------------------------------------
+
+    def pass_time(self) -> None:
+        self.play.advance(self.random.choice((0.5, 2, 60, 400)))
+        self.world.hear(self.play.log)
+
+    def crash(self) -> None:
+        self.play.restart()
+        self.settle()
+
+    # ---- what always holds --------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """As many instances as asked for, never more; no port held twice."""
+        audit(self.play.state)
+        assert {app_id for app_id, app in self.play.state.apps.items() if not app.removed} == set(self.asked)
+        for app_id, wanted in self.asked.items():
+            app = self.play.app(app_id)
+            assert app.spec == wanted
+            assert len(app.waiting) + len(app.launched) == wanted.instances
+        self.check_ports()
+
+    def check_ports(self) -> None:
+        held = Counter(
+            (task.info.agent, port) for task in self.world.tasks.values() if task.holds for port in task.info.ports
+        )
+        back = self.agents_with_returned_tasks()
+        assert all(count == 1 for (agent, _), count in held.items() if agent not in back), held
+
+    def agents_with_returned_tasks(self) -> set[str]:
+        """Until the expunged that came back are killed, their ports clash with those given out since."""
+        tasks = self.world.tasks.items()
+        return {task.info.agent for name, task in tasks if task.holds and name not in self.play.state.owners}
+
+    # ---- how it ends --------------------------------------------------------------------------------------------
+
+    def end_well(self) -> None:
+        """Calm, and then exactly the wanted instances run, and their clients were told everything once."""
+        self.calm_down()
+        wanted = {app_id: 0 if app.cpus == NOWHERE else app.instances for app_id, app in self.asked.items()}
+        running = Counter(self.world.tasks[name].info.app for name in self.world.alive())
+        assert running == Counter(wanted), f"{dict(running)} run, {wanted} are wanted"
+        assert all(self.play.app(app_id).running == count for app_id, count in wanted.items())
+        told = Counter((fact.status.task, fact.status.state) for fact in only(self.play.log, AppUpdated))
+        assert all(count == 1 for count in told.values()), told
+        assert self.play.rebuilt() == self.play.hash()
+
+    def calm_down(self) -> None:
+        for agent in sorted(self.world.lost):
+            self.world.find(agent)
+        for _ in range(30):
+            for name in [name for name, task in self.world.tasks.items() if task.state is TaskState.KILLING]:
+                self.world.move(name, TaskState.KILLED)
+            self.work()
+            self.play.advance(30)
+            self.world.hear(self.play.log)
+
+
+STEPS: dict[Callable[[History], None], int] = {
+    History.work: 6,
+    History.hear_some: 6,
+    History.hear_twice: 3,
+    History.create_or_update: 3,
+    History.scale: 2,
+    History.restart_app: 1,
+    History.remove: 1,
+    History.kill: 2,
+    History.rescind: 2,
+    History.move: 3,
+    History.end: 3,
+    History.lose_or_find: 2,
+    History.pass_time: 4,
+    History.crash: 1,
+}
+
+
+def live_through(random: Random, steps: int) -> History:
+    """A whole history."""
+    history = History(random)
+    for _ in range(steps):
+        history.step()
+    history.end_well()
+    return history
+
+
+@pytest.mark.timeout(120)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.randoms(use_true_random=True), st.integers(1, 150))
+def test_whatever_happens_the_wanted_instances_run_in_the_end(random: Random, steps: int):
+    live_through(random, steps)
+
+
+def test_the_histories_go_somewhere():
+    """Each kind of step and of end is met, or the test above would say little."""
+    seen: Counter[str] = Counter()
+    for seed in range(10):
+        log = live_through(Random(seed), 150).play.log
+        seen.update(event.type for event in log)
+        for fact in only(log, AppUpdated):
+            seen.update([fact.status.state, fact.status.reason or "", "delayed" if fact.delay_until else ""])
+    rare = ("framework.revived", "framework.suppressed", "kill.requested", "delayed", "REASON_INVALID_OFFERS", *ENDS)
+    assert all(seen[what] >= 10 for what in (*rare, "offer.accepted", "TASK_UNREACHABLE", "task.reconciled")), seen
+
+
+# ---- planted bugs -----------------------------------------------------------------------------------------------
+
+
+def offers_do_not_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = offers._Plan.add
+
+    def wrong(plan: offers._Plan, app: App, task: TaskId) -> None:
+        free = plan.free
+        right(plan, app, task)
+        plan.free = free
+
+    monkeypatch.setattr(offers._Plan, "add", wrong)
+
+
+def only_delays_revive(monkeypatch: pytest.MonkeyPatch) -> None:
+    mind = import_module("components.marathon.decide")
+
+    def wrong(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[Say]:
+        if state.admitted and state.delays and state.delays[0][0] <= now:
+            yield Say(FrameworkRevived(framework=config.id), to="main")
+
+    monkeypatch.setattr(mind, "_revive", wrong)
+
+
+def the_expunged_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "_ALIVE", frozenset())
+
+
+def kills_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = updates.hear_update
+
+    def wrong(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[Say]:
+        return iter(()) if fact.status.state is TaskState.KILLED else right(state, fact, now)
+
+    monkeypatch.setattr(import_module("components.marathon.decide"), "hear_update", wrong)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("bug", [offers_do_not_shrink, only_delays_revive, the_expunged_live_on, kills_are_not_heard])
+def test_a_planted_bug_is_found(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch):
+    """Each is one wrong line; the random histories find it."""
+    bug(monkeypatch)
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=(Phase.generate,))
+    @given(st.randoms(use_true_random=True), st.integers(1, 150))
+    def histories(random: Random, steps: int) -> None:
+        live_through(random, steps)
+
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        histories()
