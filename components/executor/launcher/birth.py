@@ -141,10 +141,18 @@ def _live(
         os.umask(0o022)
         person.become()
         os.chdir(order.sandbox)
-        os.execvpe(order.argv[0], order.argv, env)
+        _execute(order.argv, env)
     except BaseException as problem:
         os.write(report, str(problem).encode("utf-8", "backslashreplace")[:4096] or b"the command was not executed")
     os._exit(127)
+
+
+def _execute(argv: list[str], env: dict[str, str]) -> NoReturn:
+    """Execute, looked up in the task's own PATH; the error names what was asked for, not the last place looked in."""
+    try:
+        os.execvpe(argv[0], argv, env)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, argv[0]) from None
 
 
 def _forget_descriptors(files: tuple[int, int, int], wait: int, report: int) -> None:

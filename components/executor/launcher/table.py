@@ -211,6 +211,7 @@ class Table:
         """See to it that a task that never began never will."""
         try:
             sandbox.prepare()
+            os.close(sandbox.claim())
         except OSError as error:
             log(f"{task}: {error}")
         self._fail(task, sandbox, "killed before it was launched")
