@@ -1,0 +1,99 @@
+"""When a datacenter is up: by what its components answer, never by how long it took.
+
+Rule of this room: a condition that does not hold is named, so that waiting in vain says for what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bus.queries import AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
+from bus.subjects import Author, Kind
+from cli.datacenter import Plan
+from cli.output import Failure, Output
+from cli.session import (
+    MARATHON,
+    METRONOME,
+    THE_MASTER,
+    NotThere,
+    Session,
+    Where,
+    agent,
+    client_id,
+    connected,
+    user_name,
+)
+
+ready_s = 30.0
+"""How long a datacenter may take to come up."""
+look_again_s = 0.05
+settle_s = 3.0
+"""How long the ends of tasks may take to reach the master."""
+
+
+@asynccontextmanager
+async def session_of(plan: Plan) -> AsyncIterator[Session]:
+    """A session with the datacenter of a data directory, as the person who runs it."""
+    async with connected(Where(data=str(plan.data))) as bus:
+        yield Session(bus, Author(Kind.CLIENT, client_id(user_name())), user_name(), Output(as_json=True))
+
+
+async def until_ready(session: Session, plan: Plan, timeout_s: float = ready_s) -> list[Summary]:
+    """Wait until everything a client may need answers; what each component says about itself.
+
+    Raises Failure that names what is missing.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        summaries, missing = await _look(session, plan)
+        if not missing:
+            return summaries
+        if time.monotonic() >= deadline:
+            raise Failure(
+                f"not ready after {timeout_s:g} s: {', '.join(missing)}", next_=f"read the logs in {plan.data / 'logs'}"
+            )
+        await asyncio.sleep(look_again_s)
+
+
+async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]:
+    """Who answers, and which conditions do not hold yet."""
+    summaries, missing = [], []
+    executors = [Author(Kind.EXECUTOR, f"{agent_id}-cmd") for agent_id in plan.agent_ids]
+    for author in (THE_MASTER, *map(agent, plan.agent_ids), *executors, MARATHON, METRONOME):
+        try:
+            summaries.append(await session.ask(author, "summary", Summary))
+        except NotThere:
+            missing.append(f"{author} does not answer")
+    return summaries, missing or await _not_admitted(session, plan)
+
+
+async def _not_admitted(session: Session, plan: Plan) -> list[str]:
+    try:
+        agents = {row.agent: row.state for row in await session.ask(THE_MASTER, "agents", list[AgentRow])}
+        frameworks = {
+            row.framework: row.state for row in await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
+        }
+        standings = [await session.ask(agent(agent_id), "standing", Standing) for agent_id in plan.agent_ids]
+    except NotThere as error:
+        return [error.message]
+    known = agents | frameworks
+    wanted = [*plan.agent_ids, MARATHON.id, METRONOME.id]
+    absent = [f"the master has not admitted {name}" for name in wanted if known.get(name) in (None, "UNREACHABLE")]
+    refused = [f"the master refused {each.agent}: {each.message}" for each in standings if each.reason]
+    waiting = [f"{each.agent} is not admitted" for each in standings if not each.admitted and not each.reason]
+    return absent + refused + waiting
+
+
+async def until_settled(session: Session) -> None:
+    """Wait until the master knows of no live task, but not for long: the next start learns it too."""
+    deadline = time.monotonic() + settle_s
+    while time.monotonic() < deadline:
+        try:
+            if not await session.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion()):
+                return
+        except Failure:
+            return
+        await asyncio.sleep(look_again_s)

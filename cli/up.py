@@ -1,0 +1,167 @@
+"""`busbar up` and `busbar down`: a whole datacenter on this machine, in one process tree.
+
+Rule of this room: options in, one plan out; what then lives and ends is in `hold`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bus.nouns import Resources, parse_resources
+from cli.datacenter import Plan, Tell, agents_max, free_ports
+from cli.detach import Report, detached, refusal, report
+from cli.hold import Content, disk, end_leftovers, hold, sole, supervisor_of
+from cli.output import NoCluster, Output, Table, wrong_usage
+from cli.processes import Process
+from cli.session import DATA, json_option
+from components.agent.hands import detect_resources
+
+stop_s = 60.0
+"""How long `down` waits for a supervisor that stops everything."""
+data_option = click.option(
+    "--data",
+    default=DATA,
+    show_default=True,
+    envvar="BUSBAR_DATA",
+    metavar="DIR",
+    help="Where everything of the datacenter is kept.",
+)
+
+
+@click.command()
+@data_option
+@click.option("--agents", type=click.IntRange(1, agents_max), default=2, show_default=True, help="How many agents.")
+@click.option(
+    "--resources", metavar="TEXT", help="Of this machine, split between the agents: cpus:4;mem:8192;disk:1024."
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; any free port unless given.")
+@click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
+@click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
+@click.option("--detach", is_flag=True, help="Return once everything is ready; `busbar down` stops it.")
+@click.option("--tell", "pipe", type=int, hidden=True, help="File descriptor that is told how the start went.")
+@json_option
+def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -> None:
+    """Run a datacenter on this machine: the bus, a master, agents, marathon and metronome, until Ctrl-C.
+
+    \b
+    Example:
+        busbar up --detach
+        busbar up --data /var/lib/busbar --agents 4 --resources 'cpus:8;mem:16384;ports:[31000-32000]'
+    """
+    path, out = Path(data).absolute(), Output(as_json)
+    if detach:
+        _show(out, path, _detach(path, given))
+    elif pipe is not None:
+        _hold_for(pipe, path, given)
+    else:
+        _hold(path, given, lambda content: _show(out, path, content), out.note)
+
+
+def _hold(data: Path, given: dict[str, Any], ready: Callable[[Content], None], tell: Tell) -> None:
+    with disk(data), sole(data):
+        asyncio.run(hold(_plan(data, given), ready, tell))
+
+
+def _hold_for(pipe: int, data: Path, given: dict[str, Any]) -> None:
+    """Hold a datacenter, and tell who waits at the other end of a pipe once whether it came up."""
+    told: list[Report] = []
+
+    def tell_once(how: Report) -> None:
+        if not told:
+            told.append(how)
+            report(pipe, how)
+
+    try:
+        _hold(data, given, lambda content: tell_once(Report(up=content)), click.echo)
+    except click.ClickException as error:
+        tell_once(refusal(error))
+        raise
+
+
+def _detach(data: Path, given: dict[str, Any]) -> Content:
+    settings = [part for name, value in given.items() if value is not None for part in (_flag(name), str(value))]
+    with disk(data):
+        (data / "logs").mkdir(parents=True, exist_ok=True)
+        return detached(["up", "--data", str(data), *settings], data / "logs" / "up.log")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _plan(data: Path, given: dict[str, Any]) -> Plan:
+    flags = [part for name in ("ping_interval_s", "pings_missed_max") for part in (_flag(name), str(given[name]))]
+    resources = _resources(given["resources"], data)
+    return Plan(data=data, agents=given["agents"], resources=resources, port=given["port"], master=tuple(flags))
+
+
+def _resources(text: str | None, data: Path) -> Resources:
+    """What is to be shared out: as given, the rest as the machine has it."""
+    try:
+        given = parse_resources(text or "")
+    except ValueError as error:
+        raise wrong_usage(f"--resources: {error}") from None
+    found = detect_resources(str(data))
+    return Resources(
+        cpu_milli=given.cpu_milli or found.cpu_milli,
+        mem_mb=given.mem_mb or found.mem_mb,
+        disk_mb=given.disk_mb or found.disk_mb,
+        ports=given.ports or free_ports(),
+    )
+
+
+def _show(out: Output, data: Path, content: Content) -> None:
+    there = "" if data == Path(DATA).absolute() else f" --data {data}"
+    components = content["components"]
+    assert isinstance(components, list), "as hold made it"
+    rows = [[each["by"], str(each["pid"])] for each in components]
+    out.show(
+        content,
+        f"cluster {content['cluster']} is up in {data}, held by process {content['supervisor']}",
+        "",
+        Table(("component", "pid"), rows),
+        "",
+        "go on with",
+        f"  busbar status{there}",
+        f"  busbar app add FILE{there}",
+        f"  busbar down{there}",
+    )
+
+
+@click.command()
+@data_option
+@json_option
+def down(data: str, as_json: bool) -> None:
+    """Stop the datacenter that `busbar up` runs here: every task, every component, the bus last.
+
+    \b
+    Example:
+        busbar down
+    """
+    path, out = Path(data).absolute(), Output(as_json)
+    if not (path / "lock").exists():
+        raise NoCluster(f"nothing runs on {path}: `busbar up` was never used there", next_="busbar down --data DIR")
+    holder = supervisor_of(path)
+    ended = asyncio.run(_stop(path, holder, out.note))
+    if not ended:
+        raise NoCluster(f"nothing runs on {path}", next_=f"busbar up --data {path}")
+    out.show({"data": str(path), "stopped": True}, f"the datacenter on {path} is stopped")
+
+
+async def _stop(data: Path, holder: Process | None, tell: Tell) -> bool:
+    """End a datacenter through its supervisor, or in its place; whether there was anything to end."""
+    if holder is not None:
+        tell(f"stopping the datacenter of process {holder.pid}: its schedulers, tasks, agents, master and bus")
+        holder.send(signal.SIGTERM)
+        if not await holder.gone(stop_s):
+            tell(f"process {holder.pid} did not end within {stop_s:g} s and is killed")
+            holder.send(signal.SIGKILL)
+            await holder.gone(stop_s)
+    with disk(data), sole(data):
+        return await end_leftovers(data, tell) or holder is not None
