@@ -1,0 +1,30 @@
+"""What can be set about Metronome.
+
+Rule of this room: every default is the original's and says where it is from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bus.nouns import FrameworkId
+
+_METRONOME = FrameworkId("metronome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetronomeConfig:
+    """One Metronome."""
+
+    id: FrameworkId = _METRONOME
+    role: str = "*"
+    failover_timeout_s: float = 604_800.0
+    """(Metronome: 604800 s)"""
+    decline_s: float = 120.0
+    """(Marathon: decline_offer_duration)"""
+    launches_max: int = 100
+    """Launches on one offer. (DC/OS: max_instances_per_offer)"""
+    runs_kept_max: int = 1000
+    """Finished runs that can be asked for, of each job; all of them are in the log. (Metronome: 1000 summaries)"""
+    removed_jobs_kept_max: int = 1000
+    """Removed jobs whose finished runs can still be asked for."""

@@ -1,0 +1,85 @@
+"""How Metronome decides: hear, do what is due, ask for offers if something waits for them.
+
+Rule of this room: only the master's word counts for offers and tasks, only clients are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bus.events import (
+    Event,
+    FrameworkAdmitted,
+    FrameworkDisconnected,
+    FrameworkRegistered,
+    FrameworkRevived,
+    OfferMade,
+    TaskReconciled,
+    TaskUpdated,
+)
+from bus.nouns import MASTER, JobId, Now, RunId
+from bus.subjects import Author, Kind
+from components.component import Heard, Input, Say, Wake
+from components.metronome.config import MetronomeConfig
+from components.metronome.offers import answer_offers
+from components.metronome.requests import hear_request
+from components.metronome.runs import hear_update, run_due
+from components.metronome.schedules import fire
+from components.metronome.state import MetronomeState
+
+_MASTER = Author(Kind.MASTER, MASTER)
+dues_max = 150
+"""Decided about in one decision; each is at most four events."""
+
+
+def decide(config: MetronomeConfig, state: MetronomeState, told: Input, now: Now) -> Iterator[Say]:
+    """What Metronome says to one input."""
+    if state.to_register:
+        yield _register(config)
+    if isinstance(told, Heard):
+        yield from _hear(config, state, told.event, now)
+    elif isinstance(told, Wake):
+        yield from _do_what_is_due(state, now)
+    if state.admitted and state.hungry and (state.suppressed or state.filtered):
+        yield Say(FrameworkRevived(framework=config.id), to=MASTER)
+
+
+def _hear(config: MetronomeConfig, state: MetronomeState, event: Event, now: Now) -> Iterator[Say]:
+    if event.by == _MASTER:
+        yield from _hear_master(config, state, event, now)
+    elif event.by.kind is Kind.CLIENT:
+        yield from hear_request(state, event, now)
+
+
+def _hear_master(config: MetronomeConfig, state: MetronomeState, event: Event, now: Now) -> Iterator[Say]:
+    match event.fact:
+        case FrameworkAdmitted():
+            yield Say(TaskReconciled(), to=MASTER)
+        case FrameworkDisconnected() if state.admitted:
+            yield _register(config)
+        case OfferMade() as fact if state.admitted:  # else it is from before we registered, and void
+            yield from answer_offers(config, state, fact)
+        case TaskUpdated() as fact:
+            yield from hear_update(state, fact, now)
+
+
+def _register(config: MetronomeConfig) -> Say:
+    fact = FrameworkRegistered(name=config.id, role=config.role, failover_timeout_s=config.failover_timeout_s)
+    return Say(fact, to=MASTER)
+
+
+def _do_what_is_due(state: MetronomeState, now: Now) -> Iterator[Say]:
+    for at, kind, name in state.dues[:dues_max]:
+        if at > now:
+            return
+        if kind == "job":
+            yield from fire(state, JobId(name), now)
+        elif (run := state.run(RunId(name))) is not None:
+            yield from run_due(state, run, now)
+
+
+def wake_at(state: MetronomeState) -> Now | None:
+    """When the next firing, deadline or attempt is due; at once while there is a term to register for."""
+    if state.to_register:
+        return Now(0)
+    return state.dues[0][0] if state.dues else None

@@ -1,0 +1,357 @@
+"""How Metronome's own events change what it remembers.
+
+Rule of this room: nothing else writes state. What must not happen is asserted: it would be a bug or a damaged log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+from bus.events import (
+    AttemptScheduled,
+    Event,
+    FrameworkRegistered,
+    FrameworkRevived,
+    FrameworkSuppressed,
+    JobRemoved,
+    JobSpecified,
+    KillRequested,
+    LeaderElected,
+    OfferAccepted,
+    OfferDeclined,
+    RunCreated,
+    RunStopped,
+    RunUpdated,
+    ScheduleSkipped,
+    TaskReconciled,
+)
+from bus.nouns import MOVES, JobId, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
+from components.metronome.state import (
+    LOST,
+    RUN_MOVES,
+    Attempt,
+    Job,
+    MetronomeState,
+    Run,
+    RunState,
+    Spec,
+    Verdict,
+    attempts_kept_max,
+)
+
+
+def fold(state: MetronomeState, event: Event) -> None:
+    """Fold one event of Metronome's log."""
+    match event.fact:
+        case LeaderElected():
+            state.to_register, state.admitted = True, False
+        case FrameworkRegistered():
+            state.to_register, state.admitted = False, False
+        case FrameworkSuppressed():
+            state.suppressed = True
+        case FrameworkRevived():
+            state.suppressed = state.filtered = state.hungry = False
+        case TaskReconciled() as fact:
+            _reconciled(state, fact, event.at)
+        case OfferDeclined() as fact:
+            _answered(state, fact.refuse_s, fact.unfit, event.at)
+        case OfferAccepted() as fact:
+            _accepted(state, fact, event.at)
+        case KillRequested() as fact:
+            _kill_asked(state, fact)
+        case _:
+            _fold_jobs(state, event)
+
+
+def _fold_jobs(state: MetronomeState, event: Event) -> None:
+    match event.fact:
+        case JobSpecified() as fact:
+            _specified(state, fact, event.n)
+        case JobRemoved() as fact:
+            _removed(state, fact.job)
+        case ScheduleSkipped() as fact:
+            _fires_next(state, fact.job, fact.next_at)
+        case RunCreated() as fact:
+            _created(state, fact, event)
+        case AttemptScheduled() as fact:
+            _scheduled(state, fact)
+        case RunStopped() as fact:
+            _stopped(state, fact)
+        case RunUpdated() as fact:
+            _updated(state, fact, event.at)
+
+
+# ---- the master and its offers ----------------------------------------------------------------------------------
+
+
+def _reconciled(state: MetronomeState, fact: TaskReconciled, at: Now) -> None:
+    for task in fact.tasks:
+        run = _run_of(state, task)
+        run.attempt(task).asked_at = at
+        _settle(state, run)
+    if not fact.tasks:
+        # what the master kept of suppression and filters from before is not ours to know: both may hold offers back
+        state.admitted, state.suppressed, state.filtered = True, False, True
+        state.hungry = bool(state.waiting)
+
+
+def _answered(state: MetronomeState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now) -> None:
+    state.hungry = False
+    state.filtered = state.filtered or refuse_s > 0
+    for one in unfit:
+        if one.job in state.verdicts:
+            verdicts = state.verdicts[one.job]
+            before = verdicts.get(one.agent)
+            others = before.unfit if before and before.at == at and before.unfit[0].offer == one.offer else ()
+            verdicts[one.agent] = Verdict(at, (*others, one))
+
+
+def _accepted(state: MetronomeState, fact: OfferAccepted, at: Now) -> None:
+    for task in fact.launch:
+        _launched(state, task, at)
+    _answered(state, fact.refuse_s, fact.unfit, at)
+
+
+def _launched(state: MetronomeState, task: TaskInfo, at: Now) -> None:
+    run = _run_of(state, task.task)
+    attempt = run.attempt(task.task)
+    assert attempt.waits, f"{task.task} is launched and did not wait: {run}"
+    assert not run.stopping, f"{task.task} is launched and its run is stopped: {run.stopping}"
+    _wait_no_more(state, run, attempt)
+    attempt.asked_at, attempt.agent = at, task.agent
+    state.verdicts.get(run.job, {}).pop(task.agent, None)
+    _settle(state, run)
+
+
+def _kill_asked(state: MetronomeState, fact: KillRequested) -> None:
+    run = state.run_of(fact.task)
+    if run is not None:
+        run.attempt(fact.task).kill_asked = True
+
+
+# ---- jobs -------------------------------------------------------------------------------------------------------
+
+
+def _specified(state: MetronomeState, fact: JobSpecified, n: int) -> None:
+    job = state.jobs.get(fact.job.id)
+    if job is None:
+        job = state.jobs[fact.job.id] = Job(spec_n=None)
+    if job.spec_n is None:
+        state.removed.pop(fact.job.id, None)
+        job.successes = job.failures = 0
+        job.last_success_at = job.last_failure_at = None
+    else:
+        _release(state, job.spec_n)
+    job.spec_n = n
+    state.specs[n] = Spec(job=fact.job, users=1)
+    _fires_next(state, fact.job.id, fact.next_at)
+
+
+def _removed(state: MetronomeState, job_id: JobId) -> None:
+    job = state.jobs[job_id]
+    assert job.spec_n is not None, f"{job_id} is removed twice"
+    _fires_next(state, job_id, None)
+    _release(state, job.spec_n)
+    job.spec_n = None
+    state.removed[job_id] = None
+    for run in job.active.values():
+        run.job_removed = True
+        _settle(state, run)
+    if len(state.removed) > state.removed_jobs_kept_max:
+        _forget_job(state, next(iter(state.removed)))
+    _forget_if_empty(state, job_id)
+
+
+def _fires_next(state: MetronomeState, job_id: JobId, at: Now | None) -> None:
+    job = state.jobs[job_id]
+    job.next_at = at
+    job.due = _due(state, "job", job_id, job.due, at)
+
+
+def _forget_job(state: MetronomeState, job_id: JobId) -> None:
+    job = state.jobs[job_id]
+    del state.removed[job_id]
+    for run in list(job.finished.values()):
+        _forget_run(state, job, run)
+    _forget_if_empty(state, job_id)
+
+
+def _forget_if_empty(state: MetronomeState, job_id: JobId) -> None:
+    job = state.jobs[job_id]
+    if job.spec_n is None and not job.active and not job.finished:
+        state.removed.pop(job_id, None)
+        del state.jobs[job_id]
+
+
+def _release(state: MetronomeState, spec_n: int) -> None:
+    spec = state.specs[spec_n]
+    spec.users -= 1
+    if not spec.users:
+        del state.specs[spec_n]
+
+
+# ---- runs -------------------------------------------------------------------------------------------------------
+
+
+def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
+    job = state.jobs[fact.job]
+    assert job.spec_n is not None, f"{fact.run}: {fact.job} is removed"
+    assert fact.run not in state.runs, f"{fact.run} is created twice"
+    if fact.schedule is not None:
+        assert fact.nominal == job.next_at, f"{fact.run} fires for {fact.nominal}, due is {job.next_at}"
+        _fires_next(state, fact.job, fact.next_at)
+    spec = state.specs[job.spec_n]
+    spec.users += 1
+    start_by, end_by = _deadlines(spec, fact, event.at)
+    run = Run(
+        run=fact.run,
+        job=fact.job,
+        spec_n=job.spec_n,
+        client=event.to,
+        trace=event.trace,
+        created_at=event.at,
+        schedule=fact.schedule,
+        nominal=fact.nominal,
+        start_by=start_by,
+        end_by=end_by,
+    )
+    job.active[fact.run] = run
+    state.runs[fact.run] = fact.job
+    _settle(state, run)
+
+
+def _deadlines(spec: Spec, fact: RunCreated, at: Now) -> tuple[Now, Now | None]:
+    """Until when it must be active once, and until when it may be."""
+    how, active_s = spec.job.run, spec.job.run.restart.active_deadline_seconds
+    start_by = at + how.max_launch_delay * second
+    for schedule in spec.job.schedules:
+        if schedule.id == fact.schedule and fact.nominal is not None:
+            start_by = min(start_by, fact.nominal + schedule.starting_deadline_seconds * second)
+    return Now(start_by), None if active_s is None else Now(at + active_s * second)
+
+
+def _scheduled(state: MetronomeState, fact: AttemptScheduled) -> None:
+    run = _active(state, fact.run)
+    assert run.current is None, f"{fact.task} is scheduled and {run.current} is not over"
+    assert not run.stopping, f"{fact.task} is scheduled and its run is stopped: {run.stopping}"
+    run.attempts.append(Attempt(task=fact.task))
+    run.attempt_count, run.retry_at = run.attempt_count + 1, None
+    state.tasks[fact.task] = run.run
+    if run.spec_n not in state.waiting:
+        state.waiting[run.spec_n], state.hungry = {}, True
+    state.waiting[run.spec_n][fact.task] = run.run
+    state.verdicts.setdefault(run.job, {})
+    for old in run.attempts[:-attempts_kept_max]:
+        del state.tasks[old.task]
+    del run.attempts[:-attempts_kept_max]
+    _settle(state, run)
+
+
+def _stopped(state: MetronomeState, fact: RunStopped) -> None:
+    run = _active(state, fact.run)
+    run.stopping = run.stopping or fact.reason
+    run.retry_at = None
+    _withdraw(state, run)
+    _settle(state, run)
+
+
+def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
+    run, to = state.run(fact.run), RunState(fact.state)
+    assert run is not None, f"{fact.run} is not known"
+    if fact.status is not None:
+        _task_moved(run.attempt(fact.status.task), fact.status)
+    if fact.delay_until is not None:
+        run.delay_us, run.failed_at, run.retry_at = fact.delay_until - at, at, fact.delay_until
+    if to is not run.state:
+        assert to in RUN_MOVES[run.state], f"{fact.run}: {run.state} -> {to}"
+        _run_moved(state, run, to, at)
+    run.message = fact.message or run.message
+    _settle(state, run)
+
+
+def _task_moved(attempt: Attempt, status: TaskStatus) -> None:
+    before = attempt.state
+    assert before in LOST or status.state in (*MOVES[before], TaskState.UNKNOWN), f"{status}: was {before}"
+    attempt.status = status
+    if status.state in LOST:
+        attempt.kill_asked = False  # a kill may have been lost with it
+
+
+def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
+    run.state = to
+    if to is RunState.ACTIVE:
+        run.start_by = None
+    if not run.ended:
+        return
+    _withdraw(state, run)
+    _release(state, run.spec_n)
+    run.finished_at, run.retry_at = at, None
+    _finished(state, run, state.jobs[run.job])
+
+
+def _finished(state: MetronomeState, run: Run, job: Job) -> None:
+    job.finished[run.run] = job.active.pop(run.run)
+    if run.job_removed:
+        pass  # what may be counted now is another job of that name
+    elif run.state is RunState.SUCCESS:
+        job.successes, job.last_success_at = job.successes + 1, run.finished_at
+    else:
+        job.failures, job.last_failure_at = job.failures + 1, run.finished_at
+    forgotten = job.spec_n is None and run.job not in state.removed
+    if forgotten or len(job.finished) > state.runs_kept_max:
+        _forget_run(state, job, next(iter(job.finished.values())))
+    _forget_if_empty(state, run.job)
+
+
+def _withdraw(state: MetronomeState, run: Run) -> None:
+    """An attempt that was never launched is none."""
+    if run.attempts and run.attempts[-1].waits:
+        attempt = run.attempts.pop()
+        _wait_no_more(state, run, attempt)
+        del state.tasks[attempt.task]
+
+
+def _wait_no_more(state: MetronomeState, run: Run, attempt: Attempt) -> None:
+    group = state.waiting[run.spec_n]
+    del group[attempt.task]
+    if not group:
+        del state.waiting[run.spec_n]
+        if not any(state.specs[spec_n].job.id == run.job for spec_n in state.waiting):
+            del state.verdicts[run.job]
+
+
+def _forget_run(state: MetronomeState, job: Job, run: Run) -> None:
+    del job.finished[run.run], state.runs[run.run]
+    for attempt in run.attempts:
+        del state.tasks[attempt.task]
+
+
+def _run_of(state: MetronomeState, task: TaskId) -> Run:
+    run = state.run_of(task)
+    assert run is not None, f"{task} is no run's"
+    return run
+
+
+def _active(state: MetronomeState, run_id: RunId) -> Run:
+    run = state.run(run_id)
+    assert run is not None, f"{run_id} is not known"
+    assert not run.ended, f"{run_id} is not active: {run}"
+    return run
+
+
+def _settle(state: MetronomeState, run: Run) -> None:
+    """What follows from any change of a run: whether it is adrift, and when it is due."""
+    if run.adrift:
+        state.adrift[run.run] = None
+    else:
+        state.adrift.pop(run.run, None)
+    run.due = _due(state, "run", run.run, run.due, run.next_due())
+
+
+def _due(state: MetronomeState, kind: str, name: JobId | RunId, before: Now | None, at: Now | None) -> Now | None:
+    if before != at:
+        if before is not None:
+            del state.dues[bisect_left(state.dues, (before, kind, str(name)))]
+        if at is not None:
+            insort(state.dues, (at, kind, str(name)))
+    return at

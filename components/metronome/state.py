@@ -1,0 +1,246 @@
+"""What Metronome remembers: jobs, and of each the runs that are active and the latest that ended.
+
+    run.created ─► INITIAL ─► STARTING ─► ACTIVE ─► SUCCESS | FAILED
+
+    attempt.scheduled ─► waits ─ offer.accepted ─► lives ─ run.updated ─► over, and the run ended,
+                                                                       or rests until its next attempt
+
+Rule of this room: an active run stands on exactly one thing, an attempt that waits, an attempt that lives, or a time
+at which the next is due; a run that stands on nothing is *adrift*, and no decision may end with one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from bus.documents import JobSpec, Schedule
+from bus.nouns import TERMINAL, AgentId, JobId, Now, RunId, TaskId, TaskState, TaskStatus, TraceId, Unfit, second
+from components.component import State
+
+confirm_s = 300
+"""After which the master is asked about a launch nobody has reported. (Metronome: launch confirm timeout)"""
+attempts_kept_max = 20
+"""Of one run, the latest; all of them are in the log."""
+
+
+class RunState(StrEnum):
+    """What a run is doing. (Metronome: JobRunStatus)"""
+
+    INITIAL = "INITIAL"
+    """It waits for its first task to be heard of."""
+    STARTING = "STARTING"
+    ACTIVE = "ACTIVE"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+
+
+_S = RunState
+RUN_MOVES: dict[RunState, frozenset[RunState]] = {
+    _S.INITIAL: frozenset({_S.STARTING, _S.ACTIVE, _S.SUCCESS, _S.FAILED}),
+    _S.STARTING: frozenset({_S.ACTIVE, _S.SUCCESS, _S.FAILED}),
+    _S.ACTIVE: frozenset({_S.STARTING, _S.SUCCESS, _S.FAILED}),
+    _S.SUCCESS: frozenset(),
+    _S.FAILED: frozenset(),
+}
+"""From each state, the states that may follow; ACTIVE to STARTING is another attempt after a failure."""
+RUN_ENDED = frozenset(state for state, following in RUN_MOVES.items() if not following)
+
+LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
+"""A task of which nobody knows whether it will be heard of again."""
+ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
+"""A task that has to be killed if nobody wants it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One task of a run: wanted, launched, over."""
+
+    task: TaskId
+    asked_at: Now | None = None
+    """When it was launched, or the master last asked about it; None while it waits for an offer."""
+    agent: AgentId | None = None
+    status: TaskStatus | None = None
+    """None: nobody has reported it."""
+    kill_asked: bool = False
+
+    @property
+    def state(self) -> TaskState:
+        return self.status.state if self.status else TaskState.STAGING
+
+    @property
+    def waits(self) -> bool:
+        return self.asked_at is None
+
+    @property
+    def lives(self) -> bool:
+        """Whether it was launched and its end is still to come."""
+        return not self.waits and self.state not in TERMINAL and self.state not in LOST
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A job's execution, once: tasks one after another, until one finishes or no more may follow."""
+
+    run: RunId
+    job: JobId
+    spec_n: int
+    client: str
+    """Who asked for it and hears how it goes; nobody for a schedule."""
+    trace: TraceId | None
+    created_at: Now
+    schedule: str | None
+    nominal: Now | None
+    start_by: Now | None
+    """Unless it is ACTIVE once until then, it ends. None: it was."""
+    end_by: Now | None
+    """activeDeadlineSeconds, counted from its creation."""
+    state: RunState = RunState.INITIAL
+    attempts: list[Attempt] = field(default_factory=list)
+    """Oldest first."""
+    attempt_count: int = 0
+    stopping: str = ""
+    """Why it is wanted no more; no attempt follows."""
+    job_removed: bool = False
+    delay_us: int = 0
+    """The latest delay before another attempt."""
+    failed_at: Now | None = None
+    retry_at: Now | None = None
+    message: str = ""
+    finished_at: Now | None = None
+    due: Now | None = None
+    """Its entry in `MetronomeState.dues`."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in RUN_ENDED
+
+    @property
+    def current(self) -> Attempt | None:
+        """The attempt that waits or lives."""
+        latest = self.attempts[-1] if self.attempts else None
+        return latest if latest and not self.ended and (latest.waits or latest.lives) else None
+
+    @property
+    def adrift(self) -> bool:
+        """Whether it is active and stands on nothing."""
+        return not self.ended and self.current is None and self.retry_at is None
+
+    @property
+    def ask_at(self) -> Now | None:
+        """When the master is asked about a launch that nobody has reported."""
+        current = self.current
+        if current is None or current.status is not None or current.asked_at is None:
+            return None
+        return Now(current.asked_at + confirm_s * second)
+
+    def attempt(self, task: TaskId) -> Attempt:
+        """The attempt that is this task."""
+        return next(attempt for attempt in reversed(self.attempts) if attempt.task == task)
+
+    def next_due(self) -> Now | None:
+        """When somebody must decide about it."""
+        if self.ended or self.stopping:
+            return None if self.ended else self.ask_at
+        if self.job_removed:
+            return Now(0)
+        return min(filter(None, (self.ask_at, self.start_by, self.end_by, self.retry_at)), default=None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Spec:
+    """A job's description, kept while the job is this or an active run began with it."""
+
+    job: JobSpec
+    users: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """A computation that can be run, with its runs; or, removed, what is left to know of those."""
+
+    spec_n: int | None
+    """Its description in `MetronomeState.specs`; None: removed."""
+    next_at: Now | None = None
+    """The nominal time of the next firing."""
+    successes: int = 0
+    failures: int = 0
+    last_success_at: Now | None = None
+    last_failure_at: Now | None = None
+    active: dict[RunId, Run] = field(default_factory=dict)
+    """Oldest first."""
+    finished: dict[RunId, Run] = field(default_factory=dict)
+    """In the order they ended."""
+    due: Now | None = None
+    """Its entry in `MetronomeState.dues`."""
+
+
+class Verdict(NamedTuple):
+    """Why a job did not fit on an agent, the last time it was tried."""
+
+    at: Now
+    unfit: tuple[Unfit, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class MetronomeState(State):
+    """Everything Metronome knows."""
+
+    runs_kept_max: int
+    removed_jobs_kept_max: int
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    removed: dict[JobId, None] = field(default_factory=dict)
+    """Of the jobs, those that are no more, in the order they were removed."""
+    specs: dict[int, Spec] = field(default_factory=dict)
+    """By the number of the event that said them."""
+    runs: dict[RunId, JobId] = field(default_factory=dict)
+    """The job of every run that is not forgotten."""
+    tasks: dict[TaskId, RunId] = field(default_factory=dict)
+    """The run of every attempt that is not forgotten."""
+    waiting: dict[int, dict[TaskId, RunId]] = field(default_factory=dict)
+    """Attempts that wait for an offer, by what they need; oldest first."""
+    adrift: dict[RunId, None] = field(default_factory=dict)
+    dues: list[tuple[Now, str, str]] = field(default_factory=list)
+    """Ascending: when which job (`job`) or run (`run`) must be decided about."""
+    verdicts: dict[JobId, dict[AgentId, Verdict]] = field(default_factory=dict)
+    """While runs of a job wait: why not on this agent."""
+    to_register: bool = False
+    admitted: bool = False
+    suppressed: bool = False
+    filtered: bool = False
+    """Whether resources may be held back from us because we declined them."""
+    hungry: bool = False
+    """Whether something waits that did not when the last offers were answered."""
+
+    def spec(self, job: JobId) -> JobSpec | None:
+        """A job as it is described now; None if there is no such job."""
+        known = self.jobs.get(job)
+        return None if known is None or known.spec_n is None else self.specs[known.spec_n].job
+
+    def run(self, run: RunId) -> Run | None:
+        """A run, active or ended."""
+        if run not in self.runs:
+            return None
+        job = self.jobs[self.runs[run]]
+        return job.active.get(run) or job.finished[run]
+
+    def run_of(self, task: TaskId) -> Run | None:
+        """The run a task belongs to."""
+        run = self.tasks.get(task)
+        return None if run is None else self.run(run)
+
+
+def schedule_of(spec: JobSpec) -> Schedule | None:
+    """The one schedule a job may have, if it is enabled. (Metronome: at most one)"""
+    return next((schedule for schedule in spec.schedules if schedule.enabled), None)
+
+
+def check(state: MetronomeState) -> None:
+    """What must hold between decisions: every active run has one current attempt, or the time of the next."""
+    for run_id in state.adrift:
+        raise AssertionError(f"active, with neither an attempt nor a time for one: {state.run(run_id)}")
+    for spec_n in state.waiting:
+        assert spec_n in state.specs, f"attempts wait with description {spec_n}, which is forgotten"
+    assert all(job in state.jobs for job in state.verdicts), f"verdicts of unknown jobs: {list(state.verdicts)}"
+    assert not (state.to_register and state.admitted), "admitted without being registered"
