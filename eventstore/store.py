@@ -287,6 +287,8 @@ async def _load(connection: aiosqlite.Connection, path: Path) -> tuple[Tail, set
 async def open_reader(path: str | Path) -> AsyncIterator[Reader]:
     """A reader of the store at `path`, which may be being written. Raises StoreRefused, StoreFailed."""
     path = Path(path)
+    if not path.is_file():
+        raise StoreRefused(f"{path}: there is no such store")
     try:
         connection = await connect_reading(path)
     except sqlite3.Error as error:
