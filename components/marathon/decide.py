@@ -81,8 +81,11 @@ def _ask_for_unconfirmed(config: MarathonConfig, state: MarathonState, now: Now)
 
 
 def _revive(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[Say]:
-    """Want offers again if something waits for one, or waited long enough after a failure."""
-    held_back = state.hungry and (state.suppressed or state.filtered)
+    """Want offers again if something waits for one, or waited long enough after a failure.
+
+    What was given back would come again with the master's next batch: asking for it brings it at once.
+    """
+    held_back = state.given_back or (state.hungry and (state.suppressed or state.filtered))
     due = bool(state.delays) and state.delays[0][0] <= now
     if state.admitted and (held_back or due):
         yield Say(FrameworkRevived(framework=config.id), to=MASTER)

@@ -79,12 +79,12 @@ def _reconciled(state: MarathonState, fact: TaskReconciled, at: Now) -> None:
         state.unconfirmed[task] = at
     if not fact.tasks:
         # what the master kept of suppression and filters from before is not ours to know: both may hold offers back
-        state.admitted, state.suppressed, state.filtered = True, False, True
+        state.admitted, state.suppressed, state.filtered, state.given_back = True, False, True, False
         state.hungry = any(app.waiting for app in state.apps.values())
 
 
 def _revived(state: MarathonState, at: Now) -> None:
-    state.suppressed = state.filtered = state.hungry = False
+    state.suppressed = state.filtered = state.hungry = state.given_back = False
     while state.delays and state.delays[0][0] <= at:
         _, app_id = state.delays.pop(0)
         app = state.apps[app_id]
@@ -93,7 +93,8 @@ def _revived(state: MarathonState, at: Now) -> None:
 
 def _answered(state: MarathonState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now) -> None:
     state.hungry = False
-    state.filtered = state.filtered or refuse_s > 0
+    state.filtered = True
+    state.given_back = state.given_back or refuse_s == 0
     for one in unfit:
         if one.app in state.apps and state.apps[one.app].waiting:
             verdicts = state.apps[one.app].verdicts

@@ -20,7 +20,7 @@ from components.marathon.tasks import task_bytes, task_info
 from components.matching import Shortfall, fit, take
 
 accepts_max = 250
-"""Offers accepted in one decision; the rest is given back and offered again at once."""
+"""Offers accepted in one decision; the rest is given back and asked for again."""
 accept_bytes_max = 200 * 1024
 """Of tasks, in one accept."""
 launch_bytes_max = 3 * 1024 * 1024
@@ -47,7 +47,8 @@ def answer_offers(config: MarathonConfig, state: MarathonState, fact: OfferMade,
             unused.append((offer.offer, placed.unfit))
     yield from _decline(config, unused)
     if offers:
-        yield Say(OfferDeclined(offers=tuple(offer.offer for offer in offers), refuse_s=0.0), to=MASTER)
+        refuse_s = config.decline_s if state.idle else 0.0
+        yield Say(OfferDeclined(offers=tuple(offer.offer for offer in offers), refuse_s=refuse_s), to=MASTER)
     if state.idle and not state.suppressed:
         yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
 

@@ -149,6 +149,8 @@ class MarathonState(State):
     """Whether resources may be held back from us because we declined them."""
     hungry: bool = False
     """Whether an instance waits that was scheduled after the last offers were answered."""
+    given_back: bool = False
+    """Whether something offered was given back only because one decision could not use more."""
 
     @property
     def idle(self) -> bool:
@@ -182,11 +184,14 @@ def check(state: MarathonState) -> None:
 
 
 def _check_app(state: MarathonState, app_id: AppId, app: App) -> None:
-    counts = (
+    assert app.even or app_id in state.uneven, f"{_story(app_id, app)}; no rest is due"
+    assert 0 <= app.running <= len(app.launched), _story(app_id, app)
+    assert app.waiting or not app.verdicts, f"{_story(app_id, app)}; nothing waits, yet verdicts are kept"
+    assert not app.removed or app.waiting or app.launched or app.dying, f"{_story(app_id, app)}; removed and not gone"
+
+
+def _story(app_id: AppId, app: App) -> str:
+    return (
         f"{app_id} {app.version}: {app.spec.instances} wanted, {len(app.waiting)} wait, {len(app.launched)} launched,"
-        f" {len(app.outdated)} of them outdated, {app.running} running, {len(app.dying)} dying"
+        f" {len(app.outdated)} of both outdated, {app.running} running, {len(app.dying)} dying"
     )
-    assert app.even or app_id in state.uneven, f"{counts}; no rest is due"
-    assert 0 <= app.running <= len(app.launched), counts
-    assert app.waiting or not app.verdicts, f"{counts}; nothing waits, yet verdicts are kept"
-    assert not app.removed or app.waiting or app.launched or app.dying, f"{counts}; removed, yet not forgotten"

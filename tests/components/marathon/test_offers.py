@@ -158,11 +158,14 @@ def test_no_offer_is_accepted_for_an_app_in_delay():
 
 
 def test_an_accept_at_its_limit_gives_the_rest_back_at_once():
-    """DC/OS: max_instances_per_offer; a filter would hold the node back for two minutes."""
+    """DC/OS: max_instances_per_offer; a filter would hold the node back, if only until the next batch of offers."""
     play = Play(MarathonConfig(launches_max=2))
     play.add(instances=3)
-    (accepted,) = only(play.make(), OfferAccepted)
+    events = play.make()
+    (accepted,) = only(events, OfferAccepted)
     assert (len(accepted.launch), accepted.refuse_s) == (2, 0.0)
+    assert types(events) == ["offer.accepted", "framework.revived"]
+    assert types(play.make()) == ["offer.accepted", "framework.suppressed"]
 
 
 def test_an_accept_never_grows_beyond_one_message():
@@ -177,11 +180,20 @@ def test_an_accept_never_grows_beyond_one_message():
 
 def test_more_offers_than_one_decision_can_accept_are_given_back():
     play = Play()
-    play.add(instances=accepts_max + 10, cpus=8)
+    play.add(instances=accepts_max + 1, cpus=8)
     events = play.make(*(play.offer(agent=f"a{index}") for index in range(accepts_max + 10)))
     assert len(only(events, OfferAccepted)) == accepts_max
     (declined,) = only(events, OfferDeclined)
     assert (len(declined.offers), declined.refuse_s) == (10, 0.0)
+    assert types(events)[-2:] == ["offer.declined", "framework.revived"]
+
+
+def test_more_offers_than_are_of_use_are_declined_for_long():
+    play = Play()
+    play.add(instances=accepts_max, cpus=8)
+    events = play.make(*(play.offer(agent=f"a{index}") for index in range(accepts_max + 10)))
+    assert [fact.refuse_s for fact in only(events, OfferDeclined)] == [120.0]
+    assert types(events)[-1] == "framework.suppressed"
 
 
 def test_reasons_for_many_nodes_are_said_in_several_declines():

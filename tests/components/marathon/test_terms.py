@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bus.events import (
     FrameworkDisconnected,
     FrameworkRegistered,
@@ -152,6 +154,14 @@ def test_a_configured_marathon_uses_its_name_and_role():
     assert only(play.settle(), FrameworkRegistered) == [
         FrameworkRegistered(name="marathon", role="web", failover_timeout_s=60.0)
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("decline_s", 0.0), ("launch_timeout_s", float("nan")), ("launches_max", 0)]
+)
+def test_a_wrong_setting_is_named(field, value):
+    with pytest.raises(ValueError, match=f"{field} is {value}: expected at least"):
+        MarathonConfig(**{field: value})
 
 
 def test_a_long_life_leaves_a_state_as_small_as_what_lives():

@@ -103,8 +103,8 @@ class World:
     def _close(self, offers: tuple[OfferId, ...], refuse_s: float, at: Now) -> None:
         for name in offers:
             offer = self.offers.pop(name, None)
-            if offer and refuse_s:
-                self.filters[offer.agent] = (self.free(offer.agent), Now(at + round(refuse_s * second)))
+            if offer:
+                self.filters[offer.agent] = (self.free(offer.agent), Now(at + round(max(refuse_s, 1.0) * second)))
 
     def _launch(self, fact: OfferAccepted, at: Now) -> None:
         live = [self.offers[name] for name in fact.offers if name in self.offers]
