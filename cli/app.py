@@ -11,6 +11,7 @@ from bus.events import AppRequested, AppSpecified, Fact, RemovalRequested, Resta
 from bus.nouns import AppId, Refusal
 from bus.queries import AppRow, ExplainQuestion, Explanation, InstanceRow
 from cli.document import app_id, called, command_line, read_document
+from cli.explain import explain_parts
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
 from cli.progress import app_row, say_status, wait_app, wait_gone
 from cli.request import conversation, wait_options
@@ -18,14 +19,6 @@ from cli.session import MARATHON, Session, on_cluster
 
 wait_s = 60.0
 """How long a deployment is watched unless said otherwise."""
-CHECKS = {
-    "InsufficientCpus": "cpus",
-    "InsufficientMemory": "memory",
-    "InsufficientDisk": "disk",
-    "InsufficientPorts": "ports",
-    "UnfulfilledRole": "role",
-}
-"""What a node is held against, under the heading of its column. (Marathon: NoOfferMatchReason)"""
 
 
 @click.group()
@@ -237,24 +230,3 @@ async def explain(session: Session, id: str) -> None:
     """
     answer = await session.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
     session.out.show(answer, *explain_parts(answer))
-
-
-def explain_parts(answer: Explanation) -> list[Part]:
-    """Why an app waits, for people."""
-    needs = f"one instance needs {answer.needed}; ports: {answer.ports}"
-    delay = f"nothing is launched before {time_of_day(answer.delay_until)}" if answer.delay_until else ""
-    said = [f"{answer.app}: {answer.waiting} instances wait", needs, delay, answer.note]
-    return [*(line for line in said if line), *([matrix(answer)] if answer.checks else [])]
-
-
-def matrix(answer: Explanation) -> Table:
-    """Nodes by checks: what was needed and had where a check failed, `ok` where it held."""
-    failed = {(check.unfit.agent, check.unfit.reason): check for check in answer.checks}
-    reasons = [*CHECKS, *sorted({reason for _, reason in failed} - set(CHECKS))]
-    rows = []
-    for node in sorted({agent for agent, _ in failed}):
-        checks = [failed.get((node, reason)) for reason in reasons]
-        latest = max(check.at for check in checks if check)
-        cells = [f"needs {check.unfit.needed}, had {check.unfit.had}" if check else "ok" for check in checks]
-        rows.append([node, *cells, time_of_day(latest)])
-    return Table(("node", *(CHECKS.get(reason, reason) for reason in reasons), "offer declined at"), rows)

@@ -9,8 +9,9 @@ import click
 from bus.documents import JobSpec
 from bus.events import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from bus.nouns import JobId, Refusal
-from bus.queries import JobRow, RunRow, RunsQuestion
+from bus.queries import JobExplainQuestion, JobExplanation, JobRow, RunRow, RunsQuestion
 from cli.document import called, command_line, read_document
+from cli.explain import explain_parts
 from cli.output import Failure, Fields, Part, Table, date, pretty, span
 from cli.progress import ENDED, say_status, wait_run
 from cli.request import conversation, wait_options
@@ -203,6 +204,20 @@ def _details(row: JobRow) -> list[Part]:
             ]
         )
     ]
+
+
+@job.command()
+@click.argument("id")
+@on_cluster
+async def explain(session: Session, id: str) -> None:
+    """Say why a job's runs wait: every node against every check, needed and had.
+
+    \b
+    Example:
+        busbar job explain wordcount
+    """
+    answer = await session.ask(METRONOME, "explain", JobExplanation, JobExplainQuestion(job=JobId(id)))
+    session.out.show(answer, *explain_parts(answer))
 
 
 @job.command()

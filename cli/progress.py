@@ -200,8 +200,8 @@ async def wait_gone(talk: Conversation, app: AppId, timeout_s: float) -> None:
 
 async def run_row(session: Session, run: RunId) -> RunRow | None:
     """A run as metronome has it; None if it knows none of that id."""
-    rows = await session.ask(METRONOME, "runs", list[RunRow], RunsQuestion())
-    return next((row for row in rows if row.run == run), None)
+    rows = await session.ask(METRONOME, "runs", list[RunRow], RunsQuestion(run=run))
+    return rows[0] if rows else None
 
 
 async def wait_run(talk: Conversation, run: RunId, timeout_s: float) -> RunRow:

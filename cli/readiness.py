@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bus.nouns import TaskState
 from bus.queries import AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
 from bus.subjects import Author, Kind
 from cli.datacenter import Plan
@@ -72,16 +73,14 @@ async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]
 
 async def _not_admitted(session: Session, plan: Plan) -> list[str]:
     try:
-        agents = {row.agent: row.state for row in await session.ask(THE_MASTER, "agents", list[AgentRow])}
-        frameworks = {
-            row.framework: row.state for row in await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
-        }
+        agents = await session.ask(THE_MASTER, "agents", list[AgentRow])
+        frameworks = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
         standings = [await session.ask(agent(agent_id), "standing", Standing) for agent_id in plan.agent_ids]
     except NotThere as error:
         return [error.message]
-    known = agents | frameworks
-    wanted = [*plan.agent_ids, MARATHON.id, METRONOME.id]
-    absent = [f"the master has not admitted {name}" for name in wanted if known.get(name) in (None, "UNREACHABLE")]
+    known = {str(row.agent) for row in agents if row.state == "ACTIVE"} | {str(row.framework) for row in frameworks}
+    wanted = (*plan.agent_ids, MARATHON.id, METRONOME.id)
+    absent = [f"the master has not admitted {name}" for name in wanted if name not in known]
     refused = [f"the master refused {each.agent}: {each.message}" for each in standings if each.reason]
     waiting = [f"{each.agent} is not admitted" for each in standings if not each.admitted and not each.reason]
     return absent + refused + waiting
@@ -92,8 +91,9 @@ async def until_settled(session: Session) -> None:
     deadline = time.monotonic() + settle_s
     while time.monotonic() < deadline:
         try:
-            if not await session.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion()):
-                return
+            tasks = await session.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion())
         except Failure:
+            return
+        if all(task.status.state is TaskState.UNREACHABLE for task in tasks):
             return
         await asyncio.sleep(look_again_s)

@@ -57,7 +57,7 @@ def master(place: Place, weights: tuple[str, ...], **settings: float) -> None:
     from components.master.hands import MasterHands
 
     config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings)
-    run_component(place, lambda bus: component(config, partial(MasterHands, config, bus)), "master.main")
+    run_component(place, lambda bus: component(config, partial(MasterHands, config, bus, place.store)), "master.main")
 
 
 def _weight(text: str) -> tuple[str, float]:

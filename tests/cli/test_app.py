@@ -18,7 +18,7 @@ from bus.events import (
 )
 from bus.nouns import Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
 from bus.queries import AppRow, Check, Explanation, FrameworkRow, InstanceRow, QueryRefused, Summary
-from cli.app import explain_parts
+from cli.explain import explain_parts
 from cli.output import Table
 from cli.session import MARATHON, THE_MASTER
 from tests.cli.mouth import ME, START, Mouth, playing
@@ -272,7 +272,7 @@ def test_explain_holds_every_node_against_every_check():
     )
     *said, table = explain_parts(answer)
     assert isinstance(table, Table)
-    assert said[-1] == "it would fit with 62 cpus more"
+    assert said[-2] == "it would fit with 62 cpus more"
     assert table.columns == ("node", "cpus", "memory", "disk", "ports", "role", "offer declined at")
     assert [row[:6] for row in table.rows] == [
         ["a1", "ok", "needs 512 MB, had 128 MB", "ok", "ok", "ok"],
