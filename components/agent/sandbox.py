@@ -131,7 +131,6 @@ def _flatten(trash: int, name: str) -> list[str]:
         return []
     except IsADirectoryError:
         pass
-    _unlock(trash, name)
     directory = os.open(name, _DIRECTORY, dir_fd=trash)
     try:
         with os.scandir(directory) as entries:

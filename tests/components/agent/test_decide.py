@@ -69,6 +69,16 @@ def test_each_term_begins_with_a_registration():
     assert fact.tasks[0].info.command == Command()
 
 
+def test_a_registration_leaves_out_what_only_the_executor_needs():
+    """The rest of a description can be large: command, environment, labels; the master has it."""
+    acting = stage()
+    ports = {"resources": Resources(cpu_milli=1, ports=((31000, 31000),)), "ports": (31000,), "hostname": "n1.example"}
+    acting.hear(MASTER, launched("t1", labels={"a": "b"}, app="/t", **ports))
+    held = only(acting.hear(MASTER, marked(0)), AgentRegistered)[0].tasks[0].info
+    assert (held.command, held.labels, held.hostname, held.ports) == (Command(), {}, "", ())
+    assert (held.task, held.app, held.framework, held.resources) == ("t1", "/t", "marathon", ports["resources"])
+
+
 def test_detected_resources_are_registered_once_they_are_seen():
     """Without resources in the configuration the hands look for them; the same found again is old."""
     acting = stage(resources=None)
@@ -143,6 +153,7 @@ def test_who_was_refused_for_what_its_tasks_hold_tries_again_when_one_ends():
     for task in ("t1", "t2", "t3"):
         runs(acting, task)
     acting.hear(MASTER, refused(Refusal.BELOW_HELD))
+    assert types(reports(acting, "t1", S.KILLING)) == ["task.reported"]
     assert types(reports(acting, "t1", S.FINISHED)) == ["task.reported", "agent.registered"]
     assert types(reports(acting, "t2", S.FINISHED)) == ["task.reported"]
     acting.hear(MASTER, refused(Refusal.ID_TAKEN))
