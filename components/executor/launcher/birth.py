@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-_SIGNALS = signal.valid_signals()
+HANDLED = (signal.SIGCHLD, signal.SIGTERM)
+"""The signals for which the launcher has handlers."""
+IGNORED = (signal.SIGINT, signal.SIGHUP)
 
 
 class Order:
@@ -121,8 +123,8 @@ def _open_files(sandbox: str, person: _Person, opened: list[int]) -> None:
 
 
 def _fork_quietly() -> int:
-    """Fork with signals blocked: none may run the launcher's handlers in the child, which lets them in when ready."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """Fork with signals blocked that would run the launcher's handlers in the child, which lets them in when ready."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     pid = os.fork()
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -167,7 +169,7 @@ def _forget_descriptors(files: tuple[int, int, int], wait: int, report: int) -> 
 
 def _forget_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in _SIGNALS:
+    for number in signal.valid_signals():
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -24,7 +24,7 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from components.executor.launcher.birth import Order
+from components.executor.launcher.birth import HANDLED, IGNORED, Order
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.table import Table, log
@@ -144,9 +144,9 @@ def _signals() -> int:
     """A file descriptor that becomes readable with the numbers of the signals that came."""
     came, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
+    for number in HANDLED:
         signal.signal(number, lambda *_: None)
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return came

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.executor.attach import LauncherLost, attached, shutdown_launcher
+from components.executor.launcher.tree import look
 from tests.components.executor.place import Place, alive, belonging, wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -221,12 +222,24 @@ async def test_a_tree_that_keeps_growing_is_caught(place):
     assert belonging(place.sandbox("t1")) == []
 
 
+def ticks() -> int:
+    """The clock of start times: hundredths of a second since boot."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def started_at(pid: int) -> int:
+    process = look(pid)
+    assert process is not None
+    return process.start
+
+
 async def test_other_tasks_and_their_children_stay(place):
     client = await place.attach()
     client.launch("old", f"{ESCAPES}{FOREVER}")
     olds = await escaped(place, "old")
     client.launch("mid", f"{ESCAPES}{FOREVER}")
     mids = await escaped(place, "mid")
+    await wait_until(lambda: ticks() > started_at(mids[-1]), "a new task can be told to be younger")
     client.launch("new", f"{ESCAPES}{FOREVER}")
     news = await escaped(place, "new")
     client.kill("mid", 0)

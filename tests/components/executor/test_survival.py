@@ -1,0 +1,196 @@
+"""Who may be killed with -9 without losing a task or its exit status; and what is lost is said to be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.executor.attach import shutdown_launcher
+from components.executor.launcher.pidfd import wait_status
+from tests.components.executor.place import alive, wait_until
+from tests.components.executor.test_launcher import ESCAPES, FOREVER, escaped
+
+pytestmark = pytest.mark.timeout(90)
+GATED = "echo launched >> ../launches; mkfifo gate; echo ready; read line < gate; exit 6"
+EXECUTOR = """
+import asyncio, sys
+from pathlib import Path
+from tests.components.executor.place import Place
+
+async def main():
+    client = await Place(Path(sys.argv[1])).attach()
+    client.launch("t1", sys.argv[2])
+    await client.started("t1")
+    print("started", flush=True)
+    await client.ended("t1")
+
+asyncio.run(main())
+"""
+
+
+def kernel_tells_exits() -> bool:
+    """Whether a pidfd tells the wait status of a process that is somebody else's child: Linux 6.15."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    fd = os.pidfd_open(pid)
+    os.waitpid(pid, 0)
+    told = wait_status(fd)
+    os.close(fd)
+    return told == 7 << 8
+
+
+def open_gate(place, task: str = "t1") -> None:
+    with place.sandbox(task).joinpath("gate").open("w") as gate:
+        gate.write("go\n")
+
+
+async def kill_launcher(client) -> None:
+    os.kill(client.pid, signal.SIGKILL)
+    await wait_until(lambda: not alive(client.pid))
+    assert await client.link_is_broken()
+
+
+async def test_two_launches_of_one_id_start_one_process(place):
+    """In a row, after a reconnection, after the launcher's death, after the end."""
+    client = await place.attach()
+    client.launch("t1", GATED)
+    client.launch("t1", GATED)
+    pid = await client.started("t1")
+    await place.wait_line("t1")
+    client = await place.attach()
+    client.launch("t1", GATED)
+    assert await client.started("t1") == pid
+    await kill_launcher(client)
+    client = await place.attach()
+    client.launch("t1", GATED)
+    assert await client.started("t1") == pid
+    open_gate(place)
+    await client.ended("t1")
+    client.launch("t1", GATED)
+    await client.ended("t1")
+    assert place.root.joinpath("sandboxes/launches").read_text() == "launched\n"
+
+
+async def test_a_killed_executor_loses_neither_task_nor_exit_status(place):
+    argv = (sys.executable, "-c", EXECUTOR, str(place.root), GATED)
+    executor = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert executor.stdout is not None
+    assert await executor.stdout.readline() == b"started\n"
+    await place.wait_line("t1")
+    executor.kill()
+    await executor.wait()
+    open_gate(place)
+    path = place.sandbox("t1") / ".busbar/exit"
+    await wait_until(path.exists)
+    client = await place.attach(epoch=2)
+    client.watch("t1")
+    assert await client.ended("t1") == 6 << 8
+
+
+async def test_a_killed_launcher_loses_no_task(place):
+    """The next one adopts what runs: it sees the end, and can kill it with all its children."""
+    client = await place.attach()
+    client.launch("t1", GATED)
+    client.launch("t2", f"{ESCAPES}{FOREVER}")
+    pids = await escaped(place, "t2")
+    await place.wait_line("t1")
+    await kill_launcher(client)
+    client = await place.attach()
+    client.watch("t1")
+    client.watch("t2")
+    main = await client.started("t2")
+    open_gate(place)
+    expected = 6 << 8 if kernel_tells_exits() else None
+    assert await client.ended("t1") == expected
+    client.kill("t2", 0.1)
+    await client.ended("t2")
+    assert not any(map(alive, [main, *pids[:-1]])), "nothing about the last one tells whose it is"
+    os.kill(pids[-1], signal.SIGKILL)
+
+
+async def test_a_task_that_ended_while_no_launcher_was_there_is_lost(place):
+    """Nobody can know its exit status; its children are ended all the same."""
+    client = await place.attach()
+    client.launch("t1", f"(setsid sh -c 'echo $$ > daemon; {FOREVER}' &) ; {FOREVER}")
+    main, child = await client.started("t1"), await place.wait_pid("t1", "daemon")
+    await kill_launcher(client)
+    os.kill(main, signal.SIGKILL)
+    await wait_until(lambda: not Path(f"/proc/{main}").exists(), "somebody reaps it")
+    client = await place.attach()
+    client.watch("t1")
+    assert await client.ended("t1") is None
+    assert not alive(child)
+    client.watch("t1")
+    assert await client.ended("t1") is None
+
+
+async def test_a_launch_that_never_came_to_its_command_is_begun_again(place):
+    """An empty `launch` file: its launcher died between claiming and recording, so nothing was executed."""
+    sandbox = place.sandbox("t1")
+    sandbox.joinpath(".busbar").mkdir(parents=True)
+    sandbox.joinpath(".busbar/launch").touch()
+    assert await (await place.attach()).run("t1", "exit 3") == 3 << 8
+
+
+async def test_a_pid_of_another_boot_is_nobodys(place):
+    """After a reboot the same pid may be anybody: the task is lost, and nobody is killed for it."""
+    client = await place.attach()
+    client.launch("t1", FOREVER)
+    pid = await client.started("t1")
+    await kill_launcher(client)
+    launch = place.sandbox("t1") / ".busbar/launch"
+    launch.write_text(launch.read_text().replace('"boot": "', '"boot": "other-'))
+    client = await place.attach()
+    client.watch("t1")
+    assert await client.ended("t1") is None
+    if alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_sandbox_that_was_tampered_with_harms_only_its_task(place):
+    client = await place.attach()
+    sandbox = place.sandbox("t1")
+    sandbox.joinpath(".busbar").mkdir(parents=True)
+    sandbox.joinpath(".busbar/launch").write_text("[1]\n")
+    client.launch("t1", "true")
+    assert "was tampered with" in str((await client.told_of("t1", "failed"))["message"])
+    assert await client.run("t2", "true") == 0
+
+
+async def test_a_status_that_cannot_be_written_is_told_and_kept(place):
+    """Here a directory is in the way; a full disk is the usual case."""
+    client = await place.attach()
+    assert await client.run("t1", "mkdir -p .busbar/exit/x; exit 2") == 2 << 8
+    client.watch("t1")
+    assert await client.ended("t1") == 2 << 8
+    assert "cannot be recorded" in place.said
+
+
+async def test_a_task_whose_sandbox_was_deleted_still_ends(place):
+    client = await place.attach()
+    assert await client.run("t1", 'rm -rf "$MESOS_SANDBOX"; exit 2') == 2 << 8
+    client.watch("t1")
+    assert await client.ended("t1") is None
+
+
+async def test_shutting_down_ends_what_a_killed_launcher_left(place):
+    client = await place.attach()
+    client.launch("t1", FOREVER)
+    pid = await client.started("t1")
+    await kill_launcher(client)
+    assert alive(pid)
+    await shutdown_launcher(str(place.work))
+    assert not alive(pid)
+    assert os.listdir(place.work / "tasks") == []
+
+
+async def test_shutting_down_where_nobody_ever_was_does_nothing(tmp_path):
+    await shutdown_launcher(str(tmp_path / "none"))
+    await shutdown_launcher(str(tmp_path))
+    assert os.listdir(tmp_path) == []
