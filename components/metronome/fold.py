@@ -36,6 +36,7 @@ from components.metronome.state import (
     RunState,
     Spec,
     Verdict,
+    Version,
     attempts_kept_max,
 )
 
@@ -135,24 +136,24 @@ def _kill_asked(state: MetronomeState, fact: KillRequested) -> None:
 def _specified(state: MetronomeState, fact: JobSpecified, n: int) -> None:
     job = state.jobs.get(fact.job.id)
     if job is None:
-        job = state.jobs[fact.job.id] = Job(spec_n=None)
-    if job.spec_n is None:
+        job = state.jobs[fact.job.id] = Job(version=None)
+    if job.version is None:
         state.removed.pop(fact.job.id, None)
         job.successes = job.failures = 0
         job.last_success_at = job.last_failure_at = None
     else:
-        _release(state, job.spec_n)
-    job.spec_n = n
-    state.specs[n] = Spec(job=fact.job, users=1)
+        _release(state, job.version)
+    job.version = Version(str(n))
+    state.specs[job.version] = Spec(job=fact.job, users=1)
     _fires_next(state, fact.job.id, fact.next_at)
 
 
 def _removed(state: MetronomeState, job_id: JobId) -> None:
     job = state.jobs[job_id]
-    assert job.spec_n is not None, f"{job_id} is removed twice"
+    assert job.version is not None, f"{job_id} is removed twice"
     _fires_next(state, job_id, None)
-    _release(state, job.spec_n)
-    job.spec_n = None
+    _release(state, job.version)
+    job.version = None
     state.removed[job_id] = None
     for run in job.active.values():
         run.job_removed = True
@@ -178,16 +179,16 @@ def _forget_job(state: MetronomeState, job_id: JobId) -> None:
 
 def _forget_if_empty(state: MetronomeState, job_id: JobId) -> None:
     job = state.jobs[job_id]
-    if job.spec_n is None and not job.active and not job.finished:
+    if job.version is None and not job.active and not job.finished:
         state.removed.pop(job_id, None)
         del state.jobs[job_id]
 
 
-def _release(state: MetronomeState, spec_n: int) -> None:
-    spec = state.specs[spec_n]
+def _release(state: MetronomeState, version: Version) -> None:
+    spec = state.specs[version]
     spec.users -= 1
     if not spec.users:
-        del state.specs[spec_n]
+        del state.specs[version]
 
 
 # ---- runs -------------------------------------------------------------------------------------------------------
@@ -195,18 +196,18 @@ def _release(state: MetronomeState, spec_n: int) -> None:
 
 def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
     job = state.jobs[fact.job]
-    assert job.spec_n is not None, f"{fact.run}: {fact.job} is removed"
+    assert job.version is not None, f"{fact.run}: {fact.job} is removed"
     assert fact.run not in state.runs, f"{fact.run} is created twice"
     if fact.schedule is not None:
         assert fact.nominal == job.next_at, f"{fact.run} fires for {fact.nominal}, due is {job.next_at}"
         _fires_next(state, fact.job, fact.next_at)
-    spec = state.specs[job.spec_n]
+    spec = state.specs[job.version]
     spec.users += 1
     start_by, end_by = _deadlines(spec, fact, event.at)
     run = Run(
         run=fact.run,
         job=fact.job,
-        spec_n=job.spec_n,
+        version=job.version,
         client=event.to,
         trace=event.trace,
         created_at=event.at,
@@ -237,9 +238,9 @@ def _scheduled(state: MetronomeState, fact: AttemptScheduled) -> None:
     run.attempts.append(Attempt(task=fact.task))
     run.attempt_count, run.retry_at = run.attempt_count + 1, None
     state.tasks[fact.task] = run.run
-    if run.spec_n not in state.waiting:
-        state.waiting[run.spec_n], state.hungry = {}, True
-    state.waiting[run.spec_n][fact.task] = run.run
+    if run.version not in state.waiting:
+        state.waiting[run.version], state.hungry = {}, True
+    state.waiting[run.version][fact.task] = run.run
     state.verdicts.setdefault(run.job, {})
     for old in run.attempts[:-attempts_kept_max]:
         del state.tasks[old.task]
@@ -284,7 +285,7 @@ def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
     if not run.ended:
         return
     _withdraw(state, run)
-    _release(state, run.spec_n)
+    _release(state, run.version)
     run.finished_at, run.retry_at = at, None
     _finished(state, run, state.jobs[run.job])
 
@@ -297,7 +298,7 @@ def _finished(state: MetronomeState, run: Run, job: Job) -> None:
         job.successes, job.last_success_at = job.successes + 1, run.finished_at
     else:
         job.failures, job.last_failure_at = job.failures + 1, run.finished_at
-    forgotten = job.spec_n is None and run.job not in state.removed
+    forgotten = job.version is None and run.job not in state.removed
     if forgotten or len(job.finished) > state.runs_kept_max:
         _forget_run(state, job, next(iter(job.finished.values())))
     _forget_if_empty(state, run.job)
@@ -312,11 +313,11 @@ def _withdraw(state: MetronomeState, run: Run) -> None:
 
 
 def _wait_no_more(state: MetronomeState, run: Run, attempt: Attempt) -> None:
-    group = state.waiting[run.spec_n]
+    group = state.waiting[run.version]
     del group[attempt.task]
     if not group:
-        del state.waiting[run.spec_n]
-        if not any(state.specs[spec_n].job.id == run.job for spec_n in state.waiting):
+        del state.waiting[run.version]
+        if not any(state.specs[version].job.id == run.job for version in state.waiting):
             del state.verdicts[run.job]
 
 

@@ -15,7 +15,7 @@ from bus.nouns import MASTER, Offer, OfferId, RunId, TaskId, TaskInfo, Unfit
 from components.component import Say
 from components.matching import fit
 from components.metronome.config import MetronomeConfig
-from components.metronome.state import MetronomeState
+from components.metronome.state import MetronomeState, Version
 from components.metronome.tasks import task_bytes, task_info
 
 accepts_max = 250
@@ -107,31 +107,31 @@ class _Plan:
     def full(self) -> bool:
         return len(self.launch) >= self.config.launches_max or self.size >= accept_bytes_max
 
-    def add(self, spec_n: int, task: TaskId, run_id: RunId) -> None:
+    def add(self, version: Version, task: TaskId, run_id: RunId) -> None:
         """One more task on the offer."""
-        spec, run = self.state.specs[spec_n].job, self.state.run(run_id)
+        spec, run = self.state.specs[version].job, self.state.run(run_id)
         info = task_info(spec, run_id, run.trace if run else None, task, self.config.id, self.offer)
         self.launch.append(info)
         self.size += task_bytes(info)
         self.free -= info.resources
 
-    def fill(self, spec_n: int, unfits: int) -> None:
+    def fill(self, version: Version, unfits: int) -> None:
         """As many tasks of one description as fit, and why not one more if one waits."""
-        spec = self.state.specs[spec_n].job
-        for task, run in self.state.waiting[spec_n].items():
+        spec = self.state.specs[version].job
+        for task, run in self.state.waiting[version].items():
             short = fit(self.free, spec.run.resources)
             if self.full or short:
                 agent, offer = self.offer.agent, self.offer.offer
                 reasons = [Unfit(agent=agent, offer=offer, job=spec.id, **one._asdict()) for one in short]
                 self.unfit += reasons if len(self.unfit) + len(reasons) <= unfits else []
                 return
-            self.add(spec_n, task, run)
+            self.add(version, task, run)
 
 
 def _place(config: MetronomeConfig, state: MetronomeState, offer: Offer, unfits: int) -> _Placed:
     plan = _Plan(config, state, offer)
-    for spec_n in state.waiting:
+    for version in state.waiting:
         if plan.full:
             break
-        plan.fill(spec_n, unfits)
+        plan.fill(version, unfits)
     return _Placed(tuple(plan.launch), tuple(plan.unfit), plan.size, cut=plan.full)

@@ -26,7 +26,7 @@ def jobs(state: MetronomeState, _question: bytes, _now: Now) -> list[JobRow]:
     """Every job and how it went, by name."""
     return [
         JobRow(
-            job=state.specs[job.spec_n].job,
+            job=state.specs[job.version].job,
             active=len(job.active),
             successes=job.successes,
             failures=job.failures,
@@ -35,7 +35,7 @@ def jobs(state: MetronomeState, _question: bytes, _now: Now) -> list[JobRow]:
             last_failure_at=job.last_failure_at,
         )
         for _, job in sorted(state.jobs.items())
-        if job.spec_n is not None
+        if job.version is not None
     ]
 
 
@@ -99,7 +99,7 @@ def explain(state: MetronomeState, question: bytes, now: Now) -> JobExplanation:
 
 
 def _waiting(state: MetronomeState, job: JobId) -> int:
-    return sum(len(group) for spec_n, group in state.waiting.items() if state.specs[spec_n].job.id == job)
+    return sum(len(group) for version, group in state.waiting.items() if state.specs[version].job.id == job)
 
 
 def _note(state: MetronomeState, job: JobId, retry_at: Now | None, now: Now) -> str:

@@ -145,7 +145,7 @@ def _failed(state: MetronomeState, run: Run, told: TaskUpdated, now: Now) -> Ite
 
 def _may_follow(state: MetronomeState, run: Run, status: TaskStatus) -> bool:
     """Whether another attempt follows; a description that is invalid does not get valid by being repeated."""
-    policy = state.specs[run.spec_n].job.run.restart.policy
+    policy = state.specs[run.version].job.run.restart.policy
     return status.state is TaskState.DROPPED or (policy == "ON_FAILURE" and status.state is not TaskState.ERROR)
 
 
@@ -187,7 +187,7 @@ def run_due(state: MetronomeState, run: Run, now: Now) -> Iterator[Say]:
 
 
 def _why_stop(state: MetronomeState, run: Run, now: Now) -> str:
-    how = state.specs[run.spec_n].job.run
+    how = state.specs[run.version].job.run
     if run.job_removed:
         return f"job {run.job} was removed"
     if run.end_by is not None and run.end_by <= now:

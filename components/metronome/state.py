@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
 from bus.documents import JobSpec, Schedule
 from bus.nouns import TERMINAL, AgentId, JobId, Now, RunId, TaskId, TaskState, TaskStatus, TraceId, Unfit, second
 from components.component import State
+
+Version = NewType("Version", str)
+"""Which description of a job: the number of the event that said it."""
 
 confirm_s = 300
 """After which the master is asked about a launch nobody has reported. (Metronome: launch confirm timeout)"""
@@ -85,7 +88,7 @@ class Run:
 
     run: RunId
     job: JobId
-    spec_n: int
+    version: Version
     client: str
     """Who asked for it and hears how it goes; nobody for a schedule."""
     trace: TraceId | None
@@ -160,7 +163,7 @@ class Spec:
 class Job:
     """A computation that can be run, with its runs; or, removed, what is left to know of those."""
 
-    spec_n: int | None
+    version: Version | None
     """Its description in `MetronomeState.specs`; None: removed."""
     next_at: Now | None = None
     """The nominal time of the next firing."""
@@ -192,13 +195,12 @@ class MetronomeState(State):
     jobs: dict[JobId, Job] = field(default_factory=dict)
     removed: dict[JobId, None] = field(default_factory=dict)
     """Of the jobs, those that are no more, in the order they were removed."""
-    specs: dict[int, Spec] = field(default_factory=dict)
-    """By the number of the event that said them."""
+    specs: dict[Version, Spec] = field(default_factory=dict)
     runs: dict[RunId, JobId] = field(default_factory=dict)
     """The job of every run that is not forgotten."""
     tasks: dict[TaskId, RunId] = field(default_factory=dict)
     """The run of every attempt that is not forgotten."""
-    waiting: dict[int, dict[TaskId, RunId]] = field(default_factory=dict)
+    waiting: dict[Version, dict[TaskId, RunId]] = field(default_factory=dict)
     """Attempts that wait for an offer, by what they need; oldest first."""
     adrift: dict[RunId, None] = field(default_factory=dict)
     dues: list[tuple[Now, str, str]] = field(default_factory=list)
@@ -216,7 +218,7 @@ class MetronomeState(State):
     def spec(self, job: JobId) -> JobSpec | None:
         """A job as it is described now; None if there is no such job."""
         known = self.jobs.get(job)
-        return None if known is None or known.spec_n is None else self.specs[known.spec_n].job
+        return None if known is None or known.version is None else self.specs[known.version].job
 
     def run(self, run: RunId) -> Run | None:
         """A run, active or ended."""
@@ -240,7 +242,7 @@ def check(state: MetronomeState) -> None:
     """What must hold between decisions: every active run has one current attempt, or the time of the next."""
     for run_id in state.adrift:
         raise AssertionError(f"active, with neither an attempt nor a time for one: {state.run(run_id)}")
-    for spec_n in state.waiting:
-        assert spec_n in state.specs, f"attempts wait with description {spec_n}, which is forgotten"
+    for version in state.waiting:
+        assert version in state.specs, f"attempts wait with description {version}, which is forgotten"
     assert all(job in state.jobs for job in state.verdicts), f"verdicts of unknown jobs: {list(state.verdicts)}"
     assert not (state.to_register and state.admitted), "admitted without being registered"
