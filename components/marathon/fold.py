@@ -51,7 +51,7 @@ def fold(state: MarathonState, event: Event) -> None:
         case TaskReconciled() as fact:
             _reconciled(state, fact, event.at)
         case FrameworkSuppressed():
-            state.suppressed = True
+            state.suppressed, state.given_back = True, False
         case FrameworkRevived():
             _revived(state, event.at)
         case OfferDeclined() as fact:

@@ -33,6 +33,9 @@ from components.marathon.tasks import largest_task_bytes
 instances_max = 100_000
 app_bytes_max = 128 * 1024
 """An app, and each of its tasks, on the bus."""
+grace_s_max = 31_536_000
+message_chars_max = 1000
+"""What was asked may be as large as an event; the words of its refusal are not."""
 
 
 def hear_request(state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
@@ -51,19 +54,19 @@ def hear_request(state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
         case SchedulerLocated():
             return
         case _ if event.request is not None:
-            yield refuse(event, Refusal.INVALID, f"marathon knows nothing of {event.type}")
+            yield _refuse(event, Refusal.INVALID, f"marathon knows nothing of {event.type}")
 
 
 def _create_or_update(state: MarathonState, event: Event, fact: AppRequested, now: Now) -> Say:
     wrong = _wrong(fact.app)
     if wrong is not None:
-        return refuse(event, Refusal.INVALID, wrong)
+        return _refuse(event, Refusal.INVALID, wrong)
     app = state.apps.get(fact.app.id)
     if app is None or app.removed:
         version = next_version(now, app.version if app else None)
         return answer(event, AppSpecified(app=fact.app, app_version=version, changed="created"))
     if not fact.update:
-        return refuse(event, Refusal.ALREADY_EXISTS, f"an app with id {fact.app.id} already exists")
+        return _refuse(event, Refusal.ALREADY_EXISTS, f"an app with id {fact.app.id} already exists")
     only_scaled = replace(fact.app, instances=app.spec.instances) == app.spec
     version = app.version if only_scaled else next_version(now, app.version)
     return answer(event, AppSpecified(app=fact.app, app_version=version, changed="updated"))
@@ -86,7 +89,7 @@ def _scale(state: MarathonState, event: Event, fact: ScaleRequested) -> Say:
         return _not_found(event, fact.app)
     if not 0 <= fact.instances <= instances_max:
         wrong = f"Expected `int` from 0 to {instances_max}, found {fact.instances} - at `$.instances`"
-        return refuse(event, Refusal.INVALID, wrong)
+        return _refuse(event, Refusal.INVALID, wrong)
     spec = replace(app.spec, instances=fact.instances)
     return answer(event, AppSpecified(app=spec, app_version=app.version, changed="scaled"))
 
@@ -101,24 +104,34 @@ def _restart(state: MarathonState, event: Event, app_id: AppId, now: Now) -> Say
 
 def _remove(state: MarathonState, event: Event, fact: RemovalRequested) -> Say:
     if fact.app is None:
-        return refuse(event, Refusal.INVALID, "expected the id of an app - at `$.app`")
+        return _refuse(event, Refusal.INVALID, "expected the id of an app - at `$.app`")
     if _wanted(state, fact.app) is None:
         return _not_found(event, fact.app)
     return answer(event, AppRemoved(app=fact.app))
 
 
 def _kill(state: MarathonState, event: Event, fact: KillRequested) -> Iterator[Say]:
-    app_id = state.owners.get(fact.task)
-    if app_id is None:
-        yield refuse(event, Refusal.NOT_FOUND, f"no instance {fact.task}")
+    wrong = _kill_refused(state, fact)
+    if wrong is not None:
+        yield _refuse(event, *wrong)
         return
-    app = state.apps[app_id]
-    if fact.task in app.waiting:
-        yield refuse(event, Refusal.NOT_RUNNING, f"{fact.task} waits for an offer")
-        return
-    grace_s = fact.grace_s if fact.grace_s is not None else app.spec.task_kill_grace_period_seconds
+    app_id = state.owners[fact.task]
+    grace_s = fact.grace_s
+    if grace_s is None:
+        grace_s = state.apps[app_id].spec.task_kill_grace_period_seconds
     yield answer(event, InstanceDismissed(app=app_id, task=fact.task, reason=USER_REQUEST))
     yield Say(KillRequested(task=fact.task, grace_s=grace_s), to=MASTER)
+
+
+def _kill_refused(state: MarathonState, fact: KillRequested) -> tuple[Refusal, str] | None:
+    app_id = state.owners.get(fact.task)
+    if app_id is None:
+        return Refusal.NOT_FOUND, f"no instance {fact.task}"
+    if fact.task in state.apps[app_id].waiting:
+        return Refusal.NOT_RUNNING, f"{fact.task} waits for an offer"
+    if fact.grace_s is not None and not 0 <= fact.grace_s <= grace_s_max:
+        return Refusal.INVALID, f"Expected `float` from 0 to {grace_s_max}, found {fact.grace_s} - at `$.grace_s`"
+    return None
 
 
 def _wanted(state: MarathonState, app_id: AppId) -> App | None:
@@ -126,8 +139,12 @@ def _wanted(state: MarathonState, app_id: AppId) -> App | None:
     return None if app is None or app.removed else app
 
 
+def _refuse(event: Event, reason: Refusal, message: str) -> Say:
+    return refuse(event, reason, message[:message_chars_max])
+
+
 def _not_found(event: Event, app_id: AppId) -> Say:
-    return refuse(event, Refusal.NOT_FOUND, f"app {app_id} does not exist")
+    return _refuse(event, Refusal.NOT_FOUND, f"app {app_id} does not exist")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -168,6 +168,13 @@ def test_an_accept_at_its_limit_gives_the_rest_back_at_once():
     assert types(play.make()) == ["offer.accepted", "framework.suppressed"]
 
 
+def test_what_was_given_back_is_not_asked_for_when_nothing_waits_any_more():
+    play = Play(MarathonConfig(launches_max=2))
+    play.add(instances=3)
+    events = play.make(play.offer(agent="a1"), play.offer(agent="a2"))
+    assert types(events) == ["offer.accepted", "offer.accepted", "framework.suppressed"]
+
+
 def test_an_accept_never_grows_beyond_one_message():
     play = Play()
     play.add(instances=100, cpus=0.01, mem=1, env={"BIG": "x" * 60_000})

@@ -336,6 +336,23 @@ def test_what_is_no_instance_cannot_be_killed():
     assert (refused.reason, refused.message) == (Refusal.NOT_FOUND, "no instance web.1")
 
 
+@pytest.mark.parametrize("grace_s", [-1.0, float("nan"), float("inf")])
+def test_a_kill_with_an_impossible_grace_is_refused(grace_s):
+    """The master would not direct it, and the instance would die for ever."""
+    play = Play()
+    (task,) = play.up()
+    refused = refusal(play, KillRequested(task=task, grace_s=grace_s))
+    assert refused.reason is Refusal.INVALID
+    assert refused.message == f"Expected `float` from 0 to 31536000, found {grace_s} - at `$.grace_s`"
+
+
+@pytest.mark.parametrize(
+    "fact", [RestartRequested(app=AppId("\\" * 500_000)), KillRequested(task=TaskId("t" * 500_000))]
+)
+def test_the_refusal_of_something_huge_is_small(fact):
+    assert len(refusal(Play(), fact).message) == 1000
+
+
 def test_what_waits_cannot_be_killed():
     play = Play()
     (task,) = scheduled(play.add())
