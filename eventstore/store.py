@@ -294,6 +294,10 @@ async def open_reader(path: str | Path) -> AsyncIterator[Reader]:
     except sqlite3.Error as error:
         raise failed(str(path), error) from error
     try:
-        yield Reader(connection, path, await read_header(connection, path))
+        try:
+            header = await read_header(connection, path)
+        except sqlite3.Error as error:
+            raise failed(str(path), error) from error
+        yield Reader(connection, path, header)
     finally:
         await connection.close()
