@@ -100,6 +100,7 @@ async def _start(
     if len(chosen) > 1:
         raise wrong_usage("--lines, --since and --from exclude each other")
     if given["from_"] is not None:
+        await _check_exists(session, given["from_"], ahead=1)
         return Position(given["from_"] - 1), None
     if given["since"] is not None:
         return Position(await session.bus.first_since(Now(wall_clock() - given["since"])) - 1), None
@@ -141,13 +142,17 @@ async def show(session: Session, position: int) -> None:
     Example:
         busbar events show 812
     """
-    newest = await session.bus.last(everything(session.cluster))
-    end = newest.position if newest else 0
-    if position > end:
-        raise Failure(f"there is no event {position} yet; the last one is {end}", next_="busbar events tail")
+    await _check_exists(session, position)
     async with aclosing(session.bus.follow(everything(session.cluster), after=Position(position - 1))) as groups:
         told = tell(await anext(each(groups)))
     session.out.show(told.content, *_parts(told))
+
+
+async def _check_exists(session: Session, position: int, *, ahead: int = 0) -> None:
+    newest = await session.bus.last(everything(session.cluster))
+    end = newest.position if newest else 0
+    if position > end + ahead:
+        raise Failure(f"there is no event {position} yet; the last one is {end}", next_="busbar events tail")
 
 
 def _parts(told: Told) -> list[Fields | str]:

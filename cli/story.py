@@ -59,10 +59,10 @@ def _head(event: Event, type_: str) -> str:
 
 
 def words_of(fact: Fact) -> Iterator[str]:
-    """The fields of a fact that hold something, as `name=value`."""
+    """The fields of a fact that hold more than their default, as `name=value`."""
     for field in msgspec.structs.fields(fact):
         value = getattr(fact, field.name)
-        if value not in (None, "", (), {}):
+        if value not in (None, "", (), {}, field.default):
             yield f"{field.name}={_short(field.name, value)}"
 
 
