@@ -6,10 +6,11 @@ Rule of this room: bytes from the bus are not trusted; whatever is wrong with th
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgpack
 import msgspec
+from msgspec import Meta
 
 from bus.events import FACTS, UPCASTS, Event, Fact
 from bus.nouns import Now, Position, RequestId, TraceId
@@ -31,6 +32,10 @@ class Unreadable(ValueError):
         self.event, self.type, self.version = event, type_, version
 
 
+_Name = Annotated[str, Meta(max_length=255)]
+"""Actor, trace and request: whoever acts on an event repeats them, so they must not fill one."""
+
+
 class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     v: int
     type: str
@@ -44,9 +49,9 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: bool = False
     heard: int = 0
     cause: int | None = None
-    actor: str | None = None
-    trace: str | None = None
-    request: str | None = None
+    actor: _Name | None = None
+    trace: _Name | None = None
+    request: _Name | None = None
 
 
 class _Unknown(Fact, frozen=True):
