@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,12 @@ QUESTIONS = {
 
 
 @pytest.fixture
-async def file(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+async def file(tmp_path: Path) -> AsyncIterator[sqlite3.Connection]:
+    """A store of one task's history, opened by SQLite alone."""
     async with open_writer(tmp_path / "s.db", cluster="dc", log=None) as writer:
         await writer.append(twelve_steps()[0].records)
-    return sqlite3.connect(tmp_path / "s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
+        yield connection
 
 
 def plan(file: sqlite3.Connection, query: Query) -> list[str]:
@@ -93,6 +96,6 @@ async def test_a_selection_of_too_many_types_reads_the_stream_in_order(tmp_path:
         await writer.append(tale.records)
     types = [("client", "task", f"kind{index}") for index in range(700)]
     query = page(Selection(noun="task"), types, after=0, to=1000, limit=1000)
-    file = sqlite3.connect(tmp_path / "s.db")
-    assert plan(file, query) == ["SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
-    assert len(list(file.execute(*query))) == 700
+    with closing(sqlite3.connect(tmp_path / "s.db")) as file:
+        assert plan(file, query) == ["SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
+        assert len(list(file.execute(*query))) == 700
