@@ -20,7 +20,6 @@ from bus.nouns import (
     FrameworkId,
     Offer,
     OfferId,
-    Position,
     Reason,
     Resources,
     Source,
@@ -28,7 +27,6 @@ from bus.nouns import (
     TaskInfo,
     TaskState,
     TaskStatus,
-    second,
 )
 from bus.subjects import Author, Kind
 from components.component import Component
@@ -116,9 +114,6 @@ class Play(Stage[MarathonState]):
     def app(self, app: AppId = WEB) -> App:
         return self.state.apps[app]
 
-    def since_start(self) -> float:
-        return (self.now - START) / second
-
 
 def launches(events: list[Event]) -> list[TaskInfo]:
     """The tasks asked for in events."""
@@ -128,8 +123,3 @@ def launches(events: list[Event]) -> list[TaskInfo]:
 def scheduled(events: list[Event]) -> list[TaskId]:
     """The instances scheduled in events."""
     return [fact.task for fact in only(events, InstanceScheduled)]
-
-
-def cause(event: Event) -> Position:
-    assert event.cause is not None
-    return event.cause
