@@ -15,7 +15,9 @@ from bus import codec
 from bus.codec import encode
 from bus.documents import AppSpec, JobRunSpec, JobSpec, Restart, Schedule
 from bus.events import (
+    AppRemoved,
     AppRequested,
+    AppSpecified,
     Event,
     Fact,
     JobRequested,
@@ -67,9 +69,9 @@ class Outcome:
 class Datacenter:
     """One seed's datacenter."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, sky: Sky | None = None) -> None:
         self.random = Random(seed)
-        self.sky = Sky(self.random)
+        self.sky = sky or Sky(self.random)
         self.server = MemoryServer("dc", virtual_now)
         self.ledger = Ledger(self.server)
         self.machines = {name: Machine(AgentId(name), self.random, self.ledger) for name in AGENTS}
@@ -101,7 +103,7 @@ class Datacenter:
             hostname=name,
             work=f"/{name}",
             executor_argv=("true",),
-            resources=Resources(cpu_milli=4000, mem_mb=4096, disk_mb=4096, ports=((31000, 31005),)),
+            resources=Resources(cpu_milli=12_000, mem_mb=12_000, disk_mb=4096, ports=((31000, 31011),)),
             sandbox_gc_s=600,
         )
         return agent.component(config)
@@ -283,13 +285,18 @@ class Datacenter:
     def _wanted(self) -> dict[str, int]:
         """Instances of each app as last answered; those no node can hold are not expected."""
         specs: dict[str, AppSpec] = {}
+        answered: set[RequestId] = set()
         for record in self.server.records("dc.framework.marathon.app.*.*"):
-            fact = codec.decode(record.subject, record.body, record.position).fact
-            if fact.type == "app.specified":
-                specs[fact.app.id] = fact.app  # type: ignore[attr-defined]
-            elif fact.type == "app.removed":
-                specs.pop(fact.app, None)  # type: ignore[attr-defined]
-        return {app: spec.instances for app, spec in specs.items() if spec.cpus <= 4}
+            event = codec.decode(record.subject, record.body, record.position)
+            if event.request is None or event.request in answered:
+                continue  # the same answer said again changes nothing
+            answered.add(event.request)
+            match event.fact:
+                case AppSpecified(app=app):
+                    specs[app.id] = app
+                case AppRemoved(app=removed):
+                    specs.pop(removed, None)
+        return {app: spec.instances for app, spec in specs.items() if spec.cpus <= 12}
 
 
 def simulate(seed: int) -> Outcome:

@@ -26,7 +26,7 @@ class Weather(Protocol):
         """Wait as long as this takes today; raises Crash where the process dies."""
 
     def lost(self) -> str | None:
-        """What becomes of one append: None (nothing), 'request', 'answer' or 'late'."""
+        """What becomes of one append: None (nothing), 'request', 'answer', 'late', or as a planted bug 'lie'."""
 
 
 class Calm:
@@ -51,6 +51,8 @@ class WeatheredBus:
         lost = self.weather.lost()
         if lost == "request":
             raise OutcomeUnknown("lost on the way to the server")
+        if lost == "lie":
+            return Position((fence.last if fence else 0) + len(messages))
         if lost == "late":
             task = asyncio.get_running_loop().create_task(self._land(messages, fence))
             self._late.add(task)

@@ -14,10 +14,11 @@ class Sky:
     """The same seed brings the same weather. `storm` ends when the faults are to stop."""
 
     random: Random
-    crash_per_step: float = 0.002
-    lost_per_append: float = 0.02
+    crash_per_step: float = 0.006
+    lost_per_append: float = 0.05
     slow_per_step: float = 0.1
     slow_s: float = 0.3
+    losses_known: tuple[str, ...] = ("request", "answer", "late")
     storm: bool = True
     crashes: int = 0
     losses: int = 0
@@ -48,4 +49,4 @@ class Exposed:
         if not sky.storm or sky.random.random() >= sky.lost_per_append:
             return None
         sky.losses += 1
-        return sky.random.choice(["request", "answer", "late"])
+        return sky.random.choice(sky.losses_known)
