@@ -13,6 +13,16 @@ from bus.nouns import AgentId, ExecutorId, Resources
 from bus.subjects import Author, Kind, check_id
 
 attributes_max = 64
+number_max = 1_000_000_000
+_NUMBERS = (
+    "sandbox_gc_s",
+    "ended_max",
+    "ping_every_s",
+    "silent_s",
+    "start_grace_s",
+    "restart_first_s",
+    "restart_max_s",
+)
 _WORD = re.compile(r"[a-zA-Z0-9_/.-]{1,255}")
 
 
@@ -52,9 +62,9 @@ class AgentConfig:
             raise ValueError("executor_argv: expected a command line, found none")
         if not 0 < len(self.hostname) <= 255:
             raise ValueError(f"hostname {self.hostname!r}: expected 1 to 255 characters")
-        for name in ("sandbox_gc_s", "ended_max", "ping_every_s", "silent_s", "restart_first_s", "restart_max_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} {getattr(self, name)!r}: expected a number that is not negative")
+        for name in _NUMBERS:
+            if not 0 <= getattr(self, name) <= number_max:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: expected a number from 0 to {number_max}")
 
     @property
     def executor(self) -> ExecutorId:
