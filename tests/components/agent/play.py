@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
+
+import structlog
 
 from bus.events import AgentMarked, Event, TaskLaunched, TaskReported
 from bus.nouns import (
@@ -105,3 +109,15 @@ async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@contextmanager
+def told_logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged meanwhile, whatever the tests' configuration of logs keeps silent."""
+    before, told = structlog.get_config(), structlog.testing.LogCapture()
+    loud = structlog.make_filtering_bound_logger(logging.NOTSET)
+    structlog.configure(processors=[told], wrapper_class=loud, cache_logger_on_first_use=False)
+    try:
+        yield told.entries
+    finally:
+        structlog.configure(**before)

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from bus.events import Event, Fact, RegistrationNoted, SandboxCollected, TaskDelivered, TaskReported
 from bus.memory import MemoryBus, MemoryServer
@@ -21,7 +20,7 @@ from bus.subjects import CLUSTER, ping
 from components.agent import AgentState, ResourcesDetected
 from components.agent.hands import AgentHands, detect_resources, shared
 from components.component import Sight
-from tests.components.agent.play import EIGHT, config, info, pong, reports, runs, stage, status, wait_until
+from tests.components.agent.play import EIGHT, config, info, pong, reports, runs, stage, status, told_logs, wait_until
 from tests.components.driver import Stage
 
 pytestmark = pytest.mark.timeout(20)
@@ -114,7 +113,7 @@ def test_a_gigabyte_is_kept_back_or_half(total: int, left: int):
 
 def test_where_the_machine_does_not_tell_something_small_is_assumed():
     """(Mesos: 10 GB of disk)"""
-    with capture_logs() as logs:
+    with told_logs() as logs:
         assert detect_resources("/no/such/directory").disk_mb == 10240
     assert [line["event"] for line in logs] == ["size of disk cannot be detected"]
 
@@ -205,7 +204,7 @@ async def test_a_sandbox_collected_by_a_process_that_died_is_deleted_by_the_next
 async def test_a_refusal_is_said_loudly(tmp_path: Path):
     """An operator who looks at the agent's output sees why it takes no part."""
     async with term(tmp_path, stage().state) as at_work:
-        with capture_logs() as logs:
+        with told_logs() as logs:
             at_work.tell(RegistrationNoted(reason=Refusal.ID_TAKEN, message="a1 is a framework"))
             at_work.tell(RegistrationNoted())
     refusal, admission = logs

@@ -13,12 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from bus.memory import Faults, MemoryBus, MemoryServer
 from bus.subjects import CLUSTER, ping
 from components.agent.processes import WarmExecutor, find, note, start
-from tests.components.agent.play import clock, config, pong, wait_until
+from tests.components.agent.play import clock, config, pong, told_logs, wait_until
 from tests.simulation.clock import run_virtually
 
 pytestmark = pytest.mark.timeout(30)
@@ -109,7 +108,7 @@ async def test_an_executor_outlives_a_clean_stop_and_is_found_again(work: Path):
         await wait_until(lambda: lives(noted(work)))
     pid = noted(work)
     assert lives(pid)
-    with capture_logs() as logs:
+    with told_logs() as logs:
         async with kept(work, memory()):
             await wait_until(lambda: bool(logs))
     assert (logs[0]["event"], logs[0]["pid"]) == ("executor found running", pid)
@@ -155,7 +154,7 @@ async def test_an_executor_that_answers_no_pings_is_replaced(work: Path):
     """It runs but it hangs; the bus carries the agent's own ping, so it is not the bus."""
     bus = memory()
     await bus.serve(ping(CLUSTER, config().author), pong)
-    with capture_logs() as logs:
+    with told_logs() as logs:
         async with kept(work, bus):
             await wait_until(lambda: lives(noted(work)))
             before = noted(work)
@@ -215,7 +214,7 @@ def test_an_executor_that_cannot_be_started_is_tried_ever_more_slowly(tmp_path: 
                 await keeper.keep()
         return bus.asked_s
 
-    with capture_logs() as logs:
+    with told_logs() as logs:
         tried_s = run_virtually(keep_for_a_minute())
     pauses = [round(after - before, 1) for before, after in itertools.pairwise(tried_s)]
     assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10, 10]

@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from structlog.testing import capture_logs
 
 from bus.nouns import TaskId
 from bus.queries import QueryRefused
 from components.agent.sandbox import Sandboxes, piece_bytes_max
+from tests.components.agent.play import told_logs
 
 T1 = TaskId("t1")
 
@@ -123,7 +123,7 @@ def test_a_sandbox_that_became_a_link_is_not_followed(sandboxes: Sandboxes, sand
     sandbox.symlink_to(elsewhere)
     with pytest.raises(QueryRefused, match="not a plain file"):
         sandboxes.read(T1, "stdout", 0, 100)
-    with capture_logs() as logs:
+    with told_logs() as logs:
         sandboxes.delete([T1])
     assert [line["event"] for line in logs] == ["sandbox cannot be deleted"]
     assert (elsewhere / "stdout").exists()
