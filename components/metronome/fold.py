@@ -263,10 +263,11 @@ def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
         _task_moved(run.attempt(fact.status.task), fact.status)
     if fact.delay_until is not None:
         run.delay_us, run.failed_at, run.retry_at = fact.delay_until - at, at, fact.delay_until
+    if fact.message or to is not run.state:
+        run.message = fact.message
     if to is not run.state:
         assert to in RUN_MOVES[run.state], f"{fact.run}: {run.state} -> {to}"
         _run_moved(state, run, to, at)
-    run.message = fact.message or run.message
     _settle(state, run)
 
 
