@@ -6,6 +6,7 @@ import pytest
 
 from bus.events import (
     AgentAdmitted,
+    AgentRegistered,
     OfferAccepted,
     OfferMade,
     OfferRecovered,

@@ -1,0 +1,139 @@
+"""What the master does in the world: it pings agents and frameworks, and looks into its store when asked.
+
+Rule of this room: it counts what is missed and remembers nothing else; the verdict is the mind's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from bus.events import (
+    AgentAdmitted,
+    AgentMarked,
+    Event,
+    FrameworkAdmitted,
+    FrameworkDisconnected,
+    FrameworkReconnected,
+)
+from bus.nouns import TaskId
+from bus.port import Bus, NoAnswer, NobodyThere
+from bus.queries import CountsRow, HistoryQuestion, HistoryRow, QueryRefused, Trace
+from bus.subjects import Author, Kind, ping
+from components.component import Ask, See
+from components.master.config import MasterConfig
+from components.master.decide import PingsMissed
+from components.master.state import MasterState
+from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
+from eventstore.selection import position_max
+from eventstore.store import Reader, open_reader
+
+pings_at_once_max = 1000
+history_rows_max = 1000
+history_bytes_max = 400_000
+"""Bodies in one answer, but for a single one that is larger: an event is half a message at most."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One who is to answer pings since event `since_n` of the master's."""
+
+    since_n: int
+    missed: int = 0
+
+
+class MasterHands:
+    """The hands of one master in one term. `store` is the file its events are recorded in, if they are."""
+
+    def __init__(self, config: MasterConfig, bus: Bus, store: str | None) -> None:
+        self.config, self.bus, self.store = config, bus, store
+        self.asks: Mapping[str, Ask] = {"history": self.history, "trace": self.trace, "counts": self.counts}
+        self._watched: dict[Author, _Watched] = {}
+        self._turns = asyncio.Semaphore(pings_at_once_max)
+
+    async def run(self, state: MasterState, see: See) -> None:
+        """Ping everybody at each interval, for ever."""
+        for agent in state.agents.values():
+            if agent.active:
+                self._watched[Author(Kind.AGENT, agent.agent)] = _Watched(agent.admitted_n)
+        for framework in state.frameworks.values():
+            if framework.connected:
+                self._watched[Author(Kind.FRAMEWORK, framework.framework)] = _Watched(framework.connected_n)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while True:
+            await asyncio.sleep(begun + self.config.ping_interval_s - loop.time())
+            begun = loop.time()
+            async with asyncio.TaskGroup() as group:
+                for author, watched in self._watched.items():
+                    group.create_task(self._ping(author, watched, see))
+
+    def act(self, event: Event) -> None:
+        """Watch who is admitted or back; leave alone who is known to be away."""
+        match event.fact:
+            case AgentAdmitted(agent=agent):
+                self._watched[Author(Kind.AGENT, agent)] = _Watched(event.n)
+            case AgentMarked(agent=agent):
+                self._watched.pop(Author(Kind.AGENT, agent), None)
+            case FrameworkAdmitted(framework=framework) | FrameworkReconnected(framework=framework):
+                self._watched[Author(Kind.FRAMEWORK, framework)] = _Watched(event.n)
+            case FrameworkDisconnected(framework=framework):
+                self._watched.pop(Author(Kind.FRAMEWORK, framework), None)
+
+    async def _ping(self, author: Author, watched: _Watched, see: See) -> None:
+        async with self._turns:
+            try:
+                await self.bus.query(ping(self.bus.cluster, author), b"", timeout_s=self.config.ping_interval_s)
+            except (NobodyThere, NoAnswer):
+                watched.missed += 1
+            else:
+                watched.missed = 0
+        if watched.missed >= self.config.pings_missed_max:
+            missed, watched.missed = watched.missed, 0
+            await see(PingsMissed(kind=author.kind, id=author.id, since_n=watched.since_n, missed=missed))
+
+    # ---- questions to the store
+
+    async def history(self, question: bytes) -> list[HistoryRow]:
+        """The events that mention a thing. A page may have fewer rows than asked for; the end is an empty one."""
+        asked = msgspec.msgpack.decode(question, type=HistoryQuestion)
+        limit = max(1, min(asked.limit, history_rows_max))
+        after = min(asked.after, position_max)
+        async with self._reader() as reader:
+            records = await reader.mentions(asked.noun, asked.id, after=after, limit=limit)
+        rows: list[HistoryRow] = []
+        room = history_bytes_max
+        for record in records:
+            room -= len(record.body)
+            if rows and room < 0:
+                break
+            rows.append(HistoryRow(position=record.position, subject=record.subject, body=record.body))
+        return rows
+
+    async def trace(self, question: bytes) -> Trace:
+        """The twelve steps of a task, by its id."""
+        task = TaskId(msgspec.msgpack.decode(question, type=str))
+        async with self._reader() as reader:
+            try:
+                return await reader.trace(task)
+            except UnknownTask as unknown:
+                raise QueryRefused(str(unknown)) from None
+
+    async def counts(self, _question: bytes) -> list[CountsRow]:
+        """How many events of each type each kind of author wrote."""
+        async with self._reader() as reader:
+            return await reader.counts()
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Reader]:
+        if self.store is None:
+            raise QueryRefused("this master records its events nowhere: it has no history to tell")
+        try:
+            async with open_reader(self.store) as reader:
+                yield reader
+        except (StoreRefused, StoreFailed) as error:
+            raise QueryRefused(str(error)) from None
