@@ -36,7 +36,7 @@ Message = Mapping[str, object]
 
 @dataclass(slots=True, kw_only=True)
 class _Wanted:
-    """A live task, as far as the launcher must know."""
+    """A task the launcher must know of: until it says how that ended, or the log does."""
 
     delivered: TaskDelivered
     started: bool
@@ -133,8 +133,10 @@ class ExecutorHands:
                     self._wanted[TaskId(task)].started = True
                 await see(TaskStarted(task=TaskId(task), pid=pid))
             case {"say": "failed", "task": str(task), "message": str(text)}:
+                self._wanted.pop(TaskId(task), None)
                 await see(LaunchFailed(task=TaskId(task), message=text))
             case {"say": "ended", "task": str(task), "status": int() | None as status}:
+                self._wanted.pop(TaskId(task), None)
                 await see(TaskEnded(task=TaskId(task), wait_status=status))
             case {"say": "pong"}:
                 pass

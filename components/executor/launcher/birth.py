@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
 """The signals for which the launcher has handlers."""
 IGNORED = (signal.SIGINT, signal.SIGHUP)
+_DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
+"""The limits this process was started with."""
 
 
 class Order:
@@ -161,10 +165,10 @@ def _forget_descriptors(files: tuple[int, int, int], wait: int, report: int) -> 
     """Keep the three files and the two pipes, close the rest: the lock and other children's pipes above all."""
     for target, fd in zip((STDIN, STDOUT, STDERR), files, strict=True):
         os.dup2(fd, target)
-    low, high = sorted((wait, report))
-    os.closerange(STDERR + 1, low)
-    os.closerange(low + 1, high)
-    os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+    for fd in set(map(int, os.listdir("/proc/self/fd"))) - {STDIN, STDOUT, STDERR, wait, report}:
+        with suppress(OSError):  # the one that listed them is closed already
+            os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
 
 
 def _forget_signals() -> None:

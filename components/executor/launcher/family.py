@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 from components.executor.launcher import tree
 from components.executor.launcher.birth import Newborn
@@ -51,7 +52,8 @@ class Family:
         """SIGTERM, once each, to the process group and to every process outside it."""
         processes = self.processes(task)
         if any(process.pid == process.group == task.pid for process in processes):
-            os.killpg(task.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError, PermissionError):  # gone meanwhile, or all of another user
+                os.killpg(task.pid, signal.SIGTERM)
             processes = [process for process in processes if process.group != task.pid]
         for process in processes:
             tree.send(process, signal.SIGTERM)

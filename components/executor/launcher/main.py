@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -35,7 +36,8 @@ HELD = 75
 """Exit status if another launcher has the work directory. (sysexits.h: EX_TEMPFAIL)"""
 connections_max = 16
 shutdown_grace_s = 3.0
-_PR_SET_CHILD_SUBREAPER = 36
+descriptors_max = 65536
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
 
 
 class Launcher:
@@ -188,18 +190,33 @@ def _detach(path: str) -> None:
         os.dup2(said.fileno(), 2)
 
 
+def _become_subreaper() -> None:
+    """Be the parent of every orphan below us, and be called by our name in lists of processes. (prctl(2))"""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_NAME, b"busbar-launcher", 0, 0, 0)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError("this kernel has no child subreapers")
+
+
+def _want_descriptors() -> None:
+    """Two for each task that starts, one for each that was adopted; tasks get the limit back that we were given."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = descriptors_max if hard == resource.RLIM_INFINITY else min(hard, descriptors_max)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def main(path: str, idle_s: float) -> NoReturn:
     """Be the launcher of a work directory, unless there is one."""
     os.umask(0o022)
     os.chdir("/")
     work = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lock = _lock(work)
-    listening = _listen(work)
+    launcher = Launcher(work, _listen(work), idle_s)
     _detach(path)
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError("this kernel has no child subreapers")
-    Launcher(work, listening, idle_s).run()
+    os.pwrite(lock, f"{os.getpid():<10}\n".encode(), 0)
+    _become_subreaper()
+    _want_descriptors()
+    launcher.run()
     _unlink(work)
     sys.exit(0)

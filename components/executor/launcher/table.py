@@ -197,12 +197,13 @@ class Table:
 
     def _open(self, launch: Launch) -> int | None:
         """A pidfd of exactly the process that was launched, if it is not reaped yet."""
+        if launch.boot != self.boot or not _is_there(launch):
+            return None
         try:
             fd = os.pidfd_open(launch.pid)
-        except OSError:
-            return None  # ESRCH; EINVAL for a pid that is another process's thread now
-        process = tree.look(launch.pid, zombies=True)
-        if process is not None and process.start == launch.start and launch.boot == self.boot:
+        except ProcessLookupError:
+            return None
+        if _is_there(launch):
             return fd
         os.close(fd)
         return None
@@ -244,8 +245,8 @@ class Table:
         assert task.pidfd is not None, f"{task.id} is not adopted"
         self.loop.unwatch(task.pidfd)
         task.until = task.until or time.monotonic() + reap_timeout_s
-        there, status = tree.look(task.pid, zombies=True), pidfd.wait_status(task.pidfd)
-        if status is None and there and there.start == task.start and time.monotonic() < task.until:
+        there, status = _is_there(task), pidfd.wait_status(task.pidfd)
+        if status is None and there and time.monotonic() < task.until:
             self.loop.alarm((task.id, "reap"), time.monotonic() + retry_s, lambda: self._gone(task))
         else:
             self._end(task, status)
@@ -309,3 +310,9 @@ class Table:
 
     def _tell_ended(self, task: str, status: int | None) -> None:
         self.tell({"say": "ended", "task": task, "status": status})
+
+
+def _is_there(one: Launch | Task) -> bool:
+    """Whether a process is there, if only as a zombie; not another one of the same pid."""
+    process = tree.look(one.pid, zombies=True)
+    return process is not None and process.start == one.start

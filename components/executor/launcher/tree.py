@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 _HAS_CHILDREN = os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
 """Linux with CONFIG_PROC_CHILDREN: the usual case."""
@@ -54,13 +55,18 @@ def children(pid: int) -> list[int]:
     if not _HAS_CHILDREN:
         return [process.pid for process in everybody() if process.parent == pid]
     found: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found.extend(map(int, file.read().split()))
-    except (FileNotFoundError, ProcessLookupError):
-        pass  # it ended while we looked: its children have another parent now, and are found there
+    for thread in _threads(pid):
+        # one that ended while we looked has left its children to another parent, and they are found there
+        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            found.extend(map(int, file.read().split()))
     return found
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def with_descendants(roots: Iterable[Process]) -> list[Process]:

@@ -9,6 +9,7 @@ import pytest
 
 from components.executor.attach import shutdown_launcher
 from tests.components.executor.place import Place, belonging, wait_until
+from tests.components.executor.world import World
 
 
 @pytest.fixture
@@ -18,3 +19,11 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     await given.stack.aclose()
     await shutdown_launcher(str(given.work))
     await wait_until(lambda: not belonging(tmp_path), f"nobody left in {tmp_path}")
+
+
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
+    given = World(place)
+    await given.begin()
+    yield given
+    await given.die()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import resource
 import shutil
 import tempfile
 import time
@@ -56,6 +57,11 @@ async def test_signals_are_as_a_new_process_expects_them(place):
     client = await place.attach()
     assert await client.run("t1", "grep -E 'Sig(Ign|Blk)' /proc/self/status") == 0
     assert {int(line.split()[1], 16) for line in place.read("t1").splitlines()} == {0}
+
+
+async def test_limits_are_those_the_launcher_was_started_with(place):
+    assert await (await place.attach()).run("t1", "ulimit -Sn; ulimit -Hn") == 0
+    assert tuple(map(int, place.read("t1").split())) == resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 async def test_an_argument_vector_is_executed_as_it_is(place):
