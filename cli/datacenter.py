@@ -23,13 +23,15 @@ from cli.processes import Process, end, recorded
 from cli.session import credentials_file
 from components.executor.attach import LauncherLost, shutdown_launcher
 
+agents_default = 2
 agents_max = 64
 """Agents on one machine; each is two processes."""
 patience_s = 8.0
 """From SIGTERM to SIGKILL of a component."""
+SCHEDULERS = ("marathon", "metronome")
 PORTS: Ranges = ((31000, 32000),)
 """(Mesos: `constants.hpp` DEFAULT_PORTS)"""
-ENDING = ("marathon", "metronome"), ("agent",), ("executor",), ("master",), ("bus",)
+ENDING = ("framework", "agent", "executor", "master", "bus")
 """Who ends after whom. An agent would start its executor again, so it goes first."""
 
 Tell = Callable[[str], None]
@@ -55,11 +57,33 @@ class Plan:
         return [f"a{number}" for number in range(1, self.agents + 1)]
 
 
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How a datacenter was shared out: what an agent's tasks hold must still be there when it comes back."""
+
+    agents: int
+    resources: str
+    """In the form of `--resources`."""
+
+    @classmethod
+    def read(cls, data: Path) -> Shape | None:
+        """As it was before, if there was a before."""
+        with suppress(FileNotFoundError):
+            return msgspec.json.decode((data / "shape.json").read_bytes(), type=cls)
+        return None
+
+    def write(self, data: Path) -> None:
+        """For the next time."""
+        fresh = data / "shape.json.new"
+        fresh.write_bytes(msgspec.json.encode(self))
+        fresh.replace(data / "shape.json")
+
+
 class Member(NamedTuple):
     """One component of a datacenter: a process."""
 
     name: str
     role: str
+    """What it is; schedulers are frameworks."""
     argv: tuple[str, ...]
     log: Path
 
@@ -70,8 +94,7 @@ def members(plan: Plan) -> list[Member]:
     return [
         _member(plan, "master", "master", *plan.master),
         *(_agent(plan, agent_id, share) for agent_id, share in shares),
-        _member(plan, "marathon", "marathon"),
-        _member(plan, "metronome", "metronome"),
+        *(_member(plan, name, name) for name in SCHEDULERS),
     ]
 
 
@@ -87,7 +110,7 @@ def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = 
     common = ("--credentials", str(credentials_file(str(plan.data))), "--store", str(file))
     noted = ("--pid-file", str(plan.data / "run" / f"{name}.json"), "--log-json")
     argv = (sys.executable, "-m", "cli.main", "run", role, *given, *common, *noted)
-    return Member(name, role, argv, plan.data / "logs" / f"{name}.log")
+    return Member(name, "framework" if role in SCHEDULERS else role, argv, plan.data / "logs" / f"{name}.log")
 
 
 def as_flag(resources: Resources) -> str:
@@ -151,20 +174,18 @@ async def wind_up(data: Path, own: Callable[[], Iterable[Process]], settled: Set
 
     `settled` is awaited once the tasks are ended: until what became of them is known.
     """
-    schedulers, *others = ENDING
-    await _end(data, own, schedulers, tell)
-    await _end_tasks(data, tell)
-    await settled()
-    for roles in others:
-        await _end(data, own, roles, tell)
-        if roles == ("executor",):
-            await _end_tasks(data, tell)  # an executor that saw its launcher go may have started another
+    for role in ENDING:
+        await _end(data, own, role, tell)
+        if role in ("framework", "executor"):  # an executor that saw its launcher go may have started another
+            await _end_tasks(data, tell)
+        if role == "framework":
+            await settled()
     for path in (data / "run").glob("*.json"):
         path.unlink()
 
 
-async def _end(data: Path, own: Callable[[], Iterable[Process]], roles: Sequence[str], tell: Tell) -> None:
-    known = {process.pid: process for process in (*own(), *running(data)) if process.role in roles and process.alive}
+async def _end(data: Path, own: Callable[[], Iterable[Process]], role: str, tell: Tell) -> None:
+    known = {process.pid: process for process in (*own(), *running(data)) if process.role == role and process.alive}
     if known:
         tell(f"stopping {', '.join(sorted(process.name for process in known.values()))}")
     for process in await end(known.values(), patience_s):

@@ -25,7 +25,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     role: str
-    """What it is run as: bus, master, agent, executor, marathon, metronome."""
+    """What it is: supervisor, bus, master, agent, executor or framework."""
     pid: int
     started: int
     """Ticks between the start of the machine and its own."""

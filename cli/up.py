@@ -14,12 +14,12 @@ from typing import Any
 import click
 
 from bus.nouns import Resources, parse_resources
-from cli.datacenter import Plan, Tell, agents_max, free_ports
+from cli.datacenter import Plan, Shape, Tell, agents_default, agents_max, as_flag, free_ports
 from cli.detach import Report, detached, refusal, report
 from cli.hold import Content, disk, end_leftovers, hold, sole, supervisor_of
-from cli.output import NoCluster, Output, Table, wrong_usage
+from cli.output import NoCluster, Output, Table, date, wrong_usage
 from cli.processes import Process
-from cli.session import DATA, json_option
+from cli.session import DATA, json_option, wall_clock
 from components.agent.hands import detect_resources
 
 stop_s = 60.0
@@ -36,11 +36,9 @@ data_option = click.option(
 
 @click.command()
 @data_option
-@click.option("--agents", type=click.IntRange(1, agents_max), default=2, show_default=True, help="How many agents.")
-@click.option(
-    "--resources", metavar="TEXT", help="Of this machine, split between the agents: cpus:4;mem:8192;disk:1024."
-)
-@click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; any free port unless given.")
+@click.option("--agents", type=click.IntRange(1, agents_max), help="How many agents; as before, or 2.")
+@click.option("--resources", metavar="TEXT", help="Split between the agents: cpus:4;mem:8192; as before, or all.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; as before, or any free port.")
 @click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
 @click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
 @click.option("--detach", is_flag=True, help="Return once everything is ready; `busbar down` stops it.")
@@ -55,6 +53,7 @@ def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -
         busbar up --data /var/lib/busbar --agents 4 --resources 'cpus:8;mem:16384;ports:[31000-32000]'
     """
     path, out = Path(data).absolute(), Output(as_json)
+    _parsed(given["resources"])
     if detach:
         _show(out, path, _detach(path, given))
     elif pipe is not None:
@@ -78,10 +77,14 @@ def _hold_for(pipe: int, data: Path, given: dict[str, Any]) -> None:
             report(pipe, how)
 
     try:
-        _hold(data, given, lambda content: tell_once(Report(up=content)), click.echo)
+        _hold(data, given, lambda content: tell_once(Report(up=content)), _log)
     except click.ClickException as error:
         tell_once(refusal(error))
         raise
+
+
+def _log(text: str) -> None:
+    click.echo(f"{date(wall_clock())} {text}")
 
 
 def _detach(data: Path, given: dict[str, Any]) -> Content:
@@ -96,17 +99,25 @@ def _flag(name: str) -> str:
 
 
 def _plan(data: Path, given: dict[str, Any]) -> Plan:
+    """The datacenter that is wanted; what is not said is as it was before, or as the machine suggests."""
     flags = [part for name in ("ping_interval_s", "pings_missed_max") for part in (_flag(name), str(given[name]))]
-    resources = _resources(given["resources"], data)
-    return Plan(data=data, agents=given["agents"], resources=resources, port=given["port"], master=tuple(flags))
+    before = Shape.read(data)
+    resources = _resources(_parsed(given["resources"]), before, data)
+    shape = Shape(agents=given["agents"] or (before.agents if before else agents_default), resources=as_flag(resources))
+    shape.write(data)
+    return Plan(data=data, agents=shape.agents, resources=resources, port=given["port"], master=tuple(flags))
 
 
-def _resources(text: str | None, data: Path) -> Resources:
-    """What is to be shared out: as given, the rest as the machine has it."""
+def _parsed(text: str | None) -> Resources:
     try:
-        given = parse_resources(text or "")
+        return parse_resources(text or "")
     except ValueError as error:
         raise wrong_usage(f"--resources: {error}") from None
+
+
+def _resources(given: Resources, before: Shape | None, data: Path) -> Resources:
+    if before is not None and given.empty:
+        return parse_resources(before.resources)
     found = detect_resources(str(data))
     return Resources(
         cpu_milli=given.cpu_milli or found.cpu_milli,

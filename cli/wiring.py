@@ -118,9 +118,10 @@ def run_component(place: Place, wire: Callable[[Bus], Component[S]], name: str) 
 
 def _note(place: Place, name: str) -> None:
     if place.pid_file is not None:
-        process = identify(name, name.partition(".")[0], os.getpid())
+        file = Path(place.pid_file)
+        process = identify(file.stem, name.partition(".")[0], os.getpid())
         assert process is not None, "this process runs"
-        record(Path(place.pid_file), process)
+        record(file, process)
 
 
 async def _run(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> None:
