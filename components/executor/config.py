@@ -19,6 +19,8 @@ class ExecutorConfig:
     """The directory of the launcher's socket, lock and log; absolute."""
     launcher_idle_s: float = 60.0
     """How long a launcher stays that has no task and no executor."""
+    launcher_silent_s: float = 10.0
+    """How long a launcher may say nothing before it is asked whether it lives, and then before it is given up."""
 
     def __post_init__(self) -> None:
         check_id(self.agent)

@@ -23,8 +23,6 @@ from components.executor.state import ExecutorState
 
 log = structlog.get_logger()
 
-silence_s = 10.0
-"""How long a launcher may say nothing before it is asked whether it lives, and then before it is given up."""
 steady_s = 5.0
 """A connection that held this long was a good one."""
 broken_max = 10
@@ -112,7 +110,7 @@ class ExecutorHands:
     async def _listen(self, link: Link, see: See) -> None:
         while True:
             try:
-                async with asyncio.timeout(silence_s):
+                async with asyncio.timeout(self._config.launcher_silent_s):
                     message = await link.hear()
             except TimeoutError:
                 message = await self._ask_whether_alive(link)
@@ -121,7 +119,7 @@ class ExecutorHands:
     async def _ask_whether_alive(self, link: Link) -> Message:
         link.say({"do": "ping"})
         try:
-            async with asyncio.timeout(silence_s):
+            async with asyncio.timeout(self._config.launcher_silent_s):
                 return await link.hear()
         except TimeoutError:
             raise LauncherLost(f"the launcher in {self._config.work} does not answer") from None

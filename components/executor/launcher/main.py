@@ -28,7 +28,8 @@ from typing import NoReturn
 from components.executor.launcher.birth import HANDLED, IGNORED, Order
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
-from components.executor.launcher.table import Table, log
+from components.executor.launcher.records import log
+from components.executor.launcher.table import Table
 from components.executor.launcher.wire import Connection, Message
 
 LOCK, SOCKET, LINKS = "launcher.lock", "launcher.sock", "tasks"
@@ -65,7 +66,7 @@ class Launcher:
             self.loop.turn()
 
     def _over(self) -> bool:
-        if (self.connections and not self.ending) or self.table.tasks or self.table.unwritten:
+        if (self.connections and not self.ending) or self.table.tasks or self.table.records.unwritten:
             self.idle_since = time.monotonic()
         return not self.table.tasks and (self.ending or time.monotonic() - self.idle_since >= self.idle_s)
 

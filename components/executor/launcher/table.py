@@ -9,7 +9,6 @@ process of it is left.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from components.executor.launcher.birth import Newborn, Order
 from components.executor.launcher.family import LAUNCHING, RUNNING, SWEEPING, Family, Task
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
+from components.executor.launcher.records import Records, log
 from components.executor.launcher.sandbox import Launch, Sandbox, boot_id
 
 launch_timeout_s = 10.0
@@ -28,16 +28,8 @@ reap_timeout_s = 10.0
 """How long somebody else may take to reap an adopted task's main process."""
 retry_s = 0.02
 strike_again_s = 1.0
-write_again_s = 5.0
-unwritten_max = 1000
 
 Message = dict[str, object]
-
-
-def log(text: str) -> None:
-    """A line for the operator."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
-    sys.stderr.flush()
 
 
 class Table:
@@ -48,8 +40,7 @@ class Table:
         self.boot = boot_id()
         self.tasks: dict[str, Task] = {}
         self.family = Family(self.tasks)
-        self.unwritten: dict[str, tuple[Sandbox, int]] = {}
-        """Statuses that could not be recorded on a full or broken disk, oldest first; tried again and again."""
+        self.records = Records(loop)
 
     # ---- what is asked of it
 
@@ -159,8 +150,9 @@ class Table:
 
     def _known(self, task: str) -> bool:
         """Whether we answer for a task already; then what can be said of it is said again."""
-        if task in self.unwritten and task not in self.tasks:
-            self._tell_ended(task, self.unwritten[task][1])
+        unwritten = self.records.unwritten.get(task)
+        if task not in self.tasks and unwritten is not None:
+            self._tell_ended(task, unwritten.status)
         elif task not in self.tasks:
             return False
         elif self.tasks[task].phase == RUNNING:
@@ -258,28 +250,8 @@ class Table:
         if self.tasks.get(task.id) is not task:
             return  # it ended because its command was never executed
         if status is not None:
-            self._record(task.id, task.sandbox, status)
+            self.records.write(task.id, task.sandbox, status)
         self._sweep_from_now(task, status)
-
-    def _record(self, task: str, sandbox: Sandbox, status: int) -> None:
-        try:
-            sandbox.end(status)
-        except OSError as error:
-            log(f"{task}: wait status {status} cannot be recorded: {error}")
-            if not isinstance(error, FileNotFoundError):  # else the sandbox was deleted: nobody will ask for it
-                self._keep(task, sandbox, status)
-
-    def _keep(self, task: str, sandbox: Sandbox, status: int) -> None:
-        self.unwritten[task] = (sandbox, status)
-        if len(self.unwritten) > unwritten_max:
-            del self.unwritten[next(iter(self.unwritten))]
-        self.loop.alarm("unwritten", time.monotonic() + write_again_s, self._record_again)
-
-    def _record_again(self) -> None:
-        waiting = list(self.unwritten.items())
-        self.unwritten.clear()
-        for task, (sandbox, status) in waiting:
-            self._record(task, sandbox, status)
 
     def _sweep_from_now(self, task: Task, status: int | None) -> None:
         task.phase, task.status, task.until = SWEEPING, status, time.monotonic() + sweep_timeout_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -17,6 +18,7 @@ from tests.components.executor.nouns import delivered
 from tests.components.executor.place import alive, wait_until
 from tests.components.executor.test_launcher import FOREVER
 from tests.components.executor.test_survival import GATED, kernel_tells_exits, open_gate
+from tests.components.executor.world import World
 
 pytestmark = pytest.mark.timeout(90)
 STARTING, RUNNING, KILLING = TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING
@@ -219,6 +221,20 @@ async def test_an_executor_of_an_older_term_gives_up(world):
     older.epoch = 0
     with pytest.raises(LauncherLost, match="serves term 1, not 0"):
         await ExecutorHands(world.place.config).run(older, world.see)
+
+
+async def test_a_launcher_that_does_not_answer_ends_the_executor(place):
+    """It is stopped here; asked whether it lives, it says nothing. Its tasks are not touched."""
+    place.config = replace(place.config, launcher_silent_s=0.2)
+    world = World(place)
+    await world.begin()
+    await world.launch("t1", FOREVER)
+    await world.wait_state("t1", RUNNING)
+    os.kill(place.launcher_pid, signal.SIGSTOP)
+    with pytest.raises(LauncherLost, match="does not answer"):
+        await world.running
+    assert world.status("t1").state is RUNNING
+    os.kill(place.launcher_pid, signal.SIGCONT)
 
 
 async def test_a_launcher_that_cannot_start_ends_the_executor(place):

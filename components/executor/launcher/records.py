@@ -1,0 +1,59 @@
+"""The wait statuses of ended tasks on their way to the disk, and the operator's log.
+
+Rule of this room: a status is never given up for a full disk; it is kept and written again and again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from components.executor.launcher.loop import Loop
+from components.executor.launcher.sandbox import Sandbox
+
+write_again_s = 5.0
+unwritten_max = 1000
+
+
+def log(text: str) -> None:
+    """A line for the operator."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
+    sys.stderr.flush()
+
+
+class Unwritten:
+    """A status that is not on the disk yet."""
+
+    __slots__ = ("sandbox", "status")
+
+    def __init__(self, sandbox: Sandbox, status: int) -> None:
+        self.sandbox, self.status = sandbox, status
+
+
+class Records:
+    """Writes statuses into sandboxes, and knows those it could not write."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.unwritten: dict[str, Unwritten] = {}
+        """Oldest first."""
+
+    def write(self, task: str, sandbox: Sandbox, status: int) -> None:
+        """Record a status, now or as soon as the disk takes it."""
+        try:
+            sandbox.end(status)
+        except OSError as error:
+            log(f"{task}: wait status {status} cannot be recorded: {error}")
+            if not isinstance(error, FileNotFoundError):  # else the sandbox was deleted: nobody will ask for it
+                self._keep(task, sandbox, status)
+
+    def _keep(self, task: str, sandbox: Sandbox, status: int) -> None:
+        self.unwritten[task] = Unwritten(sandbox, status)
+        if len(self.unwritten) > unwritten_max:
+            del self.unwritten[next(iter(self.unwritten))]
+        self._loop.alarm("unwritten", time.monotonic() + write_again_s, self._write_again)
+
+    def _write_again(self) -> None:
+        waiting, self.unwritten = self.unwritten, {}
+        for task, unwritten in waiting.items():
+            self.write(task, unwritten.sandbox, unwritten.status)
