@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from eventstore.store import Reader, Writer, open_reader, open_writer
-
 from bus.nouns import Position
-from bus.port import Bus, Record
+from bus.port import Bus, Record, StreamDiverged
 from bus.subjects import Author, everything, own_log
+from eventstore.store import Reader, Writer, open_reader, open_writer
 
 
 class Recorder:
@@ -25,11 +24,18 @@ class Recorder:
     async def check(self) -> None:
         """The newest stored message is still in the stream, unchanged. Raises StreamDiverged, StoreDiverged."""
         last = self.writer.last
-        if last:
-            async with aclosing(self.bus.follow(self.log, after=Position(last - 1))) as groups:
-                async for records in groups:
-                    await self.writer.append(records[:1])
-                    return
+        if not last:
+            return
+        newest = await self.bus.last(self.log)
+        end = newest.position if newest else Position(0)
+        if end < last:
+            raise StreamDiverged(f"{self.log}: the store ends at position {last}, the stream at {end}")
+        async with aclosing(self.bus.follow(self.log, after=Position(last - 1))) as groups:
+            async for records in groups:
+                if records[0].position != last:
+                    raise StreamDiverged(f"{self.log}: position {last} is in the store, but not in the stream")
+                await self.writer.append(records[:1])
+                return
 
     async def recorded(self, author: Author) -> AsyncGenerator[Sequence[Record], None]:
         """The stored part of one author's log."""

@@ -28,6 +28,11 @@ class Query(NamedTuple):
     values: tuple[object, ...]
 
 
+def fitting(value: object) -> object:
+    """A number that is beyond SQLite's becomes its greatest or smallest: no event is out there either."""
+    return min(max(value, -(2**63)), 2**63 - 1) if isinstance(value, int) else value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """The events that have all of the given tokens, said within `since` <= at < `until`; None: whatever it is."""

@@ -28,12 +28,13 @@ from eventstore.chain import End, Judged, Row, Tail, genesis, judge
 from eventstore.errors import StoreDiverged, StoreFailed, StoreRefused, failed
 from eventstore.lock import only_writer
 from eventstore.schema import Header, connect_reading, connect_writing, read_header
-from eventstore.selection import Query, Selection, Type, position_max
+from eventstore.selection import Query, Selection, Type, fitting, position_max
 from eventstore.story import At, Latest, Lookup, Mentioning, events_of
 from eventstore.trace import trace_of
 
 chunk_events = 1000
 """Events read at once; no read lasts longer, so the write-ahead log can always be moved into the file."""
+mentions_max = 10_000
 rows_at_once_max = 2048
 """Rows in one statement. Fewer, longer statements: SQLite gives Python's lock back only between them."""
 columns = {"event": 12, "mention": 3, "author": 2, "type": 3}
@@ -154,7 +155,7 @@ class Reader:
         return self._header
 
     async def _ask(self, query: Query) -> list[Any]:
-        return await _rows(self._connection, self._path, query)
+        return await _rows(self._connection, self._path, Query(query.sql, tuple(map(fitting, query.values))))
 
     async def records(
         self,
@@ -196,10 +197,11 @@ class Reader:
         return max(after, first - 1), min(to, last)
 
     async def mentions(self, noun: str, id_: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        """The first `limit` events behind `after` that mention a thing, e.g. `("task", "web.7f3a")`.
+        """The first `limit` events (at most 10,000) behind `after` that mention a thing, e.g. `("task", "web.7f3a")`.
 
         An agent's or framework's history is also what it said and what it was told.
         """
+        limit = min(max(limit, 0), mentions_max)
         return [Record(*row) for row in await self._ask(selection.mentioning(noun, id_, after=after, limit=limit))]
 
     async def foreign(self, *, after: int = 0, limit: int = 1000) -> list[Foreign]:

@@ -271,3 +271,14 @@ async def test_the_write_ahead_log_stays_small_under_constant_reading(
             assert len(await gathered(reader.records(after=start))) == 10
             sizes.append(path.with_name("s.db-wal").stat().st_size)
     assert max(sizes) < 100 * 4120
+
+
+async def test_numbers_beyond_every_position_are_harmless(reader: Reader) -> None:
+    """Whoever asks over the bus may send any whole number."""
+    huge = 2**64
+    assert await reader.mentions("task", "web.1", after=huge) == []
+    assert await reader.mentions("task", "web.1", limit=-1) == []
+    assert await reader.mentions("task", "web.1", limit=huge) != []
+    assert await reader.at_position(huge) is None
+    assert await gathered(reader.records(after=-huge, to=huge, since=Now(-huge), until=Now(huge))) == TALE.records
+    assert await gathered(reader.records(after=huge)) == []

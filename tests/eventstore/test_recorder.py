@@ -1,0 +1,89 @@
+"""A store that keeps up with a stream, and finds out when the stream is not the one it copied."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bus.memory import MemoryBus, MemoryServer
+from bus.nouns import NOBODY, Now, Position
+from bus.port import Record, StreamDiverged
+from bus.subjects import Author
+from eventstore.errors import StoreDiverged
+from eventstore.recorder import Recorder, open_recorder
+from tests.eventstore.tale import A1, MARATHON, MASTER, Tale, started, twelve_steps
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def stream_of(records: Sequence[Record]) -> MemoryBus:
+    """A connection to a stream that holds these messages."""
+    server = MemoryServer("dc", lambda: Now(0))
+    for record in records:
+        server.inject(record.subject, record.body)
+    return MemoryBus(server)
+
+
+async def wait_position(recorder: Recorder, position: Position) -> None:
+    while recorder.writer.last < position:
+        await asyncio.sleep(0)
+
+
+async def copied(path: Path, records: Sequence[Record], log: Author | None = None) -> list[Record]:
+    """Copy a stream until its end is stored; what the store has then of Marathon's log, or of `log`."""
+    async with open_recorder(str(path), stream_of(records), log) as recorder:
+        copying = asyncio.create_task(recorder.run())
+        await wait_position(recorder, max(r.position for r in records if log is None or f".{log}." in r.subject))
+        copying.cancel()
+        return [record async for group in recorder.recorded(log or MARATHON) for record in group]
+
+
+async def test_a_recorder_copies_the_stream_and_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """The first run stores the beginning, the second the rest; one author's part can be told apart."""
+    tale, _ = twelve_steps()
+    assert await copied(tmp_path / "s.db", tale.records[:10]) == [r for r in tale.of(MARATHON) if r.position <= 10]
+    assert await copied(tmp_path / "s.db", tale.records) == tale.of(MARATHON)
+
+
+async def test_a_recorder_of_one_log_copies_that_alone(tmp_path: Path) -> None:
+    tale, _ = twelve_steps()
+    assert await copied(tmp_path / "s.db", tale.records, A1) == tale.of(A1)
+    assert await copied(tmp_path / "s.db", tale.records, A1) == tale.of(A1)
+
+
+@pytest.mark.parametrize("log", [None, MASTER])
+async def test_a_shorter_stream_is_another_stream(tmp_path: Path, log: Author | None) -> None:
+    """Found at once, instead of waiting for ever for what will not come."""
+    tale, _ = twelve_steps()
+    await copied(tmp_path / "s.db", tale.records, log)
+    for kept in (tale.records[:5], []):
+        with pytest.raises(StreamDiverged, match="the store ends at position"):
+            async with open_recorder(str(tmp_path / "s.db"), stream_of(kept), log):
+                pass
+
+
+async def test_a_stream_with_another_past_is_another_stream(tmp_path: Path) -> None:
+    """The newest stored message is read again and compared."""
+    tale, other = Tale(), Tale()
+    for epoch in (1, 2, 3):
+        tale.say(MASTER, NOBODY, started(epoch))
+        other.say(MASTER, NOBODY, started(epoch), after_us=999)
+    await copied(tmp_path / "s.db", tale.records)
+    with pytest.raises(StoreDiverged, match="position 3"):
+        async with open_recorder(str(tmp_path / "s.db"), stream_of(other.records), None):
+            pass
+
+
+async def test_a_log_that_lost_its_last_stored_event_is_another_log(tmp_path: Path) -> None:
+    """The author's next event would fit the store; the stream has lost what it had acknowledged all the same."""
+    tale = Tale()
+    for epoch in (1, 2, 3):
+        tale.say(MASTER, NOBODY, started(epoch))
+    await copied(tmp_path / "s.db", tale.records[:2], MASTER)
+    lossy = [tale.records[0], tale.records[1]._replace(subject="dc.agent.a1.x.y._"), tale.records[2]]
+    with pytest.raises(StreamDiverged, match="position 2 is in the store, but not in the stream"):
+        async with open_recorder(str(tmp_path / "s.db"), stream_of(lossy), MASTER):
+            pass
