@@ -158,6 +158,10 @@ class Connection:
                 await self._client.close()
         except TimeoutError:
             self._abort()
+        reconnecting = self._client._reconnection_task
+        while reconnecting is not None and not reconnecting.done():  # a cancel that meets a refused connect is lost
+            reconnecting.cancel()
+            await asyncio.wait({reconnecting}, timeout=reconnect_pause_s / 2)
 
     def end(self, why: str, cause: BaseException | None) -> None:
         """From now on every call, also those that wait, raises BusClosed."""

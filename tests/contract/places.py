@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -99,11 +101,19 @@ class JetStreamPlace:
     async def open(self) -> None:
         await self.server.start()
 
-    async def connect(self, url: str | None = None) -> JetStreamBus:
+    async def connect(self, url: str | None = None, *, on_lost: Callable[[str], None] | None = None) -> JetStreamBus:
         mine = self.credentials
-        bus = await connect(url or mine.url, cluster=CLUSTER, user=mine.user, password=mine.password, name="test")
+        bus = await connect(
+            url or mine.url, cluster=CLUSTER, user=mine.user, password=mine.password, name="test", on_lost=on_lost
+        )
         self.buses.append(bus)
         return bus
+
+    async def kill(self) -> None:
+        """The server dies in the middle of whatever it does."""
+        assert self.server.pid is not None
+        os.kill(self.server.pid, signal.SIGKILL)
+        await self.server.wait()
 
     async def proxy(self, trouble: Trouble | None = None) -> Proxy:
         proxy = Proxy(self.credentials.port, trouble)
@@ -158,9 +168,7 @@ async def read(bus: Bus, log: str, count: int, *, after: int = 0) -> list[Record
     return found
 
 
-async def until(condition: object, *, within_s: float = 30) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """Wait for something to come true."""
-    assert callable(condition)
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)
+    while not condition():
+        await asyncio.sleep(0.01)

@@ -52,6 +52,7 @@ class Link:
 
     def __init__(self, proxy: Proxy, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.proxy, self.client, self.server = proxy, client, server
+        self.frozen = False
         self.held: list[Frame] = []
         self.acks: set[str] = set()
         """Reply subjects of appends that passed."""
@@ -60,8 +61,14 @@ class Link:
         """The client loses this connection; what is on its way to the server stays on its way."""
         self.client.transport.abort()
 
+    def freeze(self) -> None:
+        """Nothing passes any more, and nobody is told."""
+        self.frozen = True
+
     def from_client(self, frame: Frame) -> None:
         """A frame on its way up."""
+        if self.frozen:
+            return
         if not frame.subject.startswith("dc."):
             self.server.write(frame.raw)
             return
@@ -96,6 +103,8 @@ class Link:
 
     def from_server(self, frame: Frame) -> None:
         """A frame on its way down."""
+        if self.frozen:
+            return
         if frame.subject in self.acks and self._is_lost(frame):
             return
         if self.proxy.drops is not None and frame.subject.startswith("dc.") and self.proxy.drops(frame):

@@ -1,0 +1,280 @@
+"""A real server stops, dies, freezes, and loses what it should have kept; nothing acknowledged is lost unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import aclosing
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from bus import codec
+from bus.append import append_surely
+from bus.jetstream import JetStreamBus
+from bus.nouns import Position
+from bus.port import BusClosed, Message, NoAnswer, OutcomeUnknown, Record, StreamDiverged
+from bus.subjects import ask
+from tests.contract.places import CLUSTER, JetStreamPlace, read, until
+from tests.contract.proxy import Trouble
+from tests.contract.speech import ALL, LEADER, LEADERS, chain, fence
+
+
+class Writer:
+    """Appends one chain for ever, and remembers what was acknowledged where."""
+
+    def __init__(self, bus: JetStreamBus) -> None:
+        self.bus, self.acknowledged, self.last = bus, list[Message](), Position(0)
+        self.enough = asyncio.Event()
+
+    async def write(self) -> None:
+        prev = b""
+        for size in count(1):
+            if self.enough.is_set():
+                return
+            n = len(self.acknowledged) + 1
+            messages = chain(LEADER, *(f"word {n + i}" for i in range(size % 7 + 1)), n=n, prev=prev)
+            self.last = await append_surely(self.bus, messages, fence(LEADER, self.last))
+            self.acknowledged += messages
+            prev = codec.link(messages[-1].body)
+
+
+class Reader:
+    """Follows a log for ever, and remembers what came."""
+
+    def __init__(self, bus: JetStreamBus, log: str) -> None:
+        self.bus, self.log, self.found = bus, log, list[Record]()
+
+    async def read(self) -> None:
+        async with aclosing(self.bus.follow(self.log, after=Position(0))) as groups:
+            async for records in groups:
+                self.found += records
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["sigterm", "sigkill"])
+async def test_a_restart_of_the_server_loses_and_doubles_nothing(nats: JetStreamPlace, kill: bool) -> None:
+    """While a writer appends and two readers follow, the server restarts five times: all acknowledged is there once."""
+    lost: list[str] = []
+    writer = Writer(await nats.connect(on_lost=lost.append))
+    readers = [Reader(await nats.connect(), log) for log in (ALL, LEADERS)]
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(writer.write())
+        reading = [group.create_task(reader.read()) for reader in readers]
+        for _ in range(5):
+            seen = len(writer.acknowledged)
+            await until(lambda seen=seen: len(writer.acknowledged) > seen + 20)  # type: ignore[misc]
+            await (nats.kill() if kill else nats.server.stop())
+            await nats.server.start()
+        writer.enough.set()
+        await writing
+        for reader, task in zip(readers, reading, strict=True):
+            await until(lambda reader=reader: len(reader.found) >= len(writer.acknowledged))  # type: ignore[misc]
+            task.cancel()
+    sent = [message.body for message in writer.acknowledged]
+    for reader in readers:
+        assert [record.body for record in reader.found] == sent
+        assert [record.position for record in reader.found] == list(range(1, len(sent) + 1))
+    assert len(lost) == 5
+    assert "was lost" in lost[0]
+
+
+async def test_a_frozen_server_makes_outcomes_unknown_and_loses_nothing(nats: JetStreamPlace) -> None:
+    """Frozen in the middle of eight mebibytes, then thawed: the batch is there once, and the link is new."""
+    bus = await nats.connect()
+    big = [codec_message(n) for n in range(1, 16)]
+    assert nats.server.pid is not None
+    os.kill(nats.server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(OutcomeUnknown):
+            await bus.append(big, fence(LEADER, 0))
+        with pytest.raises(NoAnswer):
+            await bus.last(ALL)
+    finally:
+        os.kill(nats.server.pid, signal.SIGCONT)
+    assert await append_surely(bus, big, fence(LEADER, 0)) == 15
+    assert [record.body for record in await read(bus, ALL, 15)] == [message.body for message in big]
+
+
+def codec_message(n: int) -> Message:
+    """An event of half a mebibyte."""
+    return chain(LEADER, str(n) * (500_000 // len(str(n))), n=n)[0]
+
+
+@pytest.mark.timeout(120)
+async def test_a_link_that_is_dead_but_not_closed_is_torn_down(nats: JetStreamPlace) -> None:
+    """The proxy takes everything and passes nothing on: within half a minute the link is made anew."""
+    proxy = await nats.proxy()
+    bus = await nats.connect(proxy.url)
+    reader = Reader(bus, ALL)
+    reading = asyncio.create_task(reader.read())
+    await append_surely(bus, chain(LEADER, "a"), fence(LEADER, 0))
+    proxy.links[-1].freeze()
+    assert await append_surely(bus, chain(LEADER, "a", "b")[1:], fence(LEADER, 1)) == 2
+    await until(lambda: len(reader.found) == 2)
+    assert bus.statistics().links == 2
+    reading.cancel()
+
+
+async def test_a_lost_message_is_noticed_and_asked_for_again(nats: JetStreamPlace) -> None:
+    """One pushed message in the middle vanishes on the wire: the reader gets it all the same, in its place."""
+    proxy = await nats.proxy()
+    bus = await nats.connect(proxy.url)
+    await bus.append(chain(LEADER, *map(str, range(100))), fence(LEADER, 0))
+    proxy.drops = lambda frame: proxy.dropped == 0 and ".50.50." in frame.reply
+    assert [record.position for record in await read(bus, ALL, 100)] == list(range(1, 101))
+    assert proxy.dropped == 1
+    assert bus.statistics().consumers == 2
+
+
+async def test_a_lost_last_message_is_noticed_by_the_heartbeat(nats: JetStreamPlace) -> None:
+    """Nothing comes behind it that would show the gap; the server says how far it is."""
+    proxy = await nats.proxy()
+    bus = await nats.connect(proxy.url)
+    await bus.append(chain(LEADER, *map(str, range(10))), fence(LEADER, 0))
+    proxy.drops = lambda frame: proxy.dropped == 0 and ".10.10." in frame.reply
+    assert len(await read(bus, LEADERS, 10)) == 10
+    assert proxy.dropped == 1
+
+
+async def test_a_consumer_that_vanished_is_made_anew(nats: JetStreamPlace) -> None:
+    """An administrator, or the server, deletes it: silence, and then the rest."""
+    bus, writer = await nats.connect(), await nats.connect()
+    await writer.append(chain(LEADER, "a"), fence(LEADER, 0))
+    async with aclosing(bus.follow(ALL, after=Position(0))) as groups:
+        found = list(await anext(groups))
+        names = (await nats.api("CONSUMER.NAMES.LOG-DC")).decode()
+        name = names.partition('"consumers":["')[2].partition('"')[0]
+        assert b'"success":true' in await nats.api(f"CONSUMER.DELETE.LOG-DC.{name}")
+        await writer.append(chain(LEADER, "a", "b")[1:], fence(LEADER, 1))
+        found += await anext(groups)
+    assert [record.position for record in found] == [1, 2]
+
+
+async def test_a_reader_whose_buffer_is_full_asks_again(nats: JetStreamPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is dropped, noticed and read again: 3,000 messages through a buffer for a hundred."""
+    monkeypatch.setattr("bus.following.buffer_bytes_max", 100 * 1600)
+    bus, writer = await nats.connect(), await nats.connect()
+    last = 0
+    for start in range(0, 3000, 500):
+        messages = [Message(f"{CLUSTER}.master.main.a.b._", b"%1000d" % n) for n in range(start, start + 500)]
+        last = await writer.append(messages, fence(LEADER, last))
+    assert [int(record.body) for record in await read(bus, ALL, 3000)] == list(range(3000))
+    assert bus.statistics().consumers > 1
+
+
+async def test_a_late_append_really_came_late(nats: JetStreamPlace) -> None:
+    """What the other tests rely on: the first try arrives behind the second, and the server refuses it."""
+    proxy = await nats.proxy(Trouble.LATE_AFTER_RETRY)
+    bus = await nats.connect(proxy.url)
+    assert await append_surely(bus, chain(LEADER, *"abc"), fence(LEADER, 0)) == 3
+    await proxy.late_answered.wait()
+    assert b"10071" in proxy.late_answers[0]
+    assert len(await read(bus, ALL, 3)) == 3
+
+
+async def test_a_server_error_ends_the_connection_for_good(nats: JetStreamPlace) -> None:
+    """What waits ends with BusClosed, and the owner is told in words: the process must end."""
+    proxy = await nats.proxy()
+    told: list[str] = []
+    bus = await nats.connect(proxy.url, on_lost=told.append)
+    waiting = asyncio.create_task(anext(bus.follow(ALL, after=Position(0))))
+    await until(lambda: bus.statistics().consumers == 1)
+    proxy.links[-1].client.write(b"-ERR 'Maximum Subscriptions Exceeded'\r\n")
+    with pytest.raises(BusClosed, match=r"closed for good.*maximum subscriptions exceeded"):
+        await waiting
+    with pytest.raises(BusClosed):
+        await bus.append(chain(LEADER, "a"), fence(LEADER, 0))
+    assert "closed for good" in told[-1]
+
+
+async def test_an_owner_that_fails_when_told_ends_the_connection(nats: JetStreamPlace) -> None:
+    """Its error is not swallowed by the client library."""
+
+    def fail(text: str) -> None:
+        raise ZeroDivisionError(text)
+
+    bus = await nats.connect(on_lost=fail)
+    waiting = asyncio.create_task(anext(bus.follow(ALL, after=Position(0))))
+    await nats.server.stop()
+    with pytest.raises(BusClosed, match="on_lost failed") as closed:
+        await waiting
+    assert isinstance(closed.value.__cause__, ZeroDivisionError)
+
+
+async def test_questions_find_their_answerer_again_after_a_restart(nats: JetStreamPlace) -> None:
+    """Who serves need not notice anything; who asks while there is no server gets no answer."""
+    asker, server = await nats.connect(), await nats.connect()
+
+    async def shout(question: bytes) -> bytes:
+        return question.upper()
+
+    subject = ask(CLUSTER, LEADER, "summary")
+    await server.serve(subject, shout)
+    await nats.server.stop()
+    with pytest.raises(NoAnswer):
+        await asker.query(subject, b"a", timeout_s=0.1)
+    await nats.server.start()
+    await until(lambda: server.statistics().links == 2)
+    assert await asker.query(subject, b"a", timeout_s=20) == b"A"
+
+
+async def test_a_stream_made_anew_has_diverged(nats: JetStreamPlace) -> None:
+    """The same name, even the same messages: it is not the log that was there."""
+    bus = await nats.connect()
+    messages = chain(LEADER, *"abc")
+    await bus.append(messages, fence(LEADER, 0))
+    groups = bus.follow(ALL, after=Position(0))
+    await anext(groups)
+    await nats.api("STREAM.DELETE.LOG-DC")
+    with pytest.raises(StreamDiverged, match="is gone"):
+        await anext(groups)
+    other = await nats.connect()
+    await other.append(messages, fence(LEADER, 0))
+    with pytest.raises(StreamDiverged, match="made anew"):
+        await anext(bus.follow(ALL, after=Position(3)))
+
+
+def flip_a_bit(data: Path, needle: bytes) -> None:
+    """Change one byte of one message in the stopped server's files, and let it find out."""
+    [block] = [path for path in data.rglob("*.blk") if needle in path.read_bytes()]
+    content = bytearray(block.read_bytes())
+    content[content.index(needle)] ^= 1
+    block.write_bytes(content)
+    for index in data.rglob("index.db"):
+        index.unlink()
+
+
+def needles(first: int, count: int, size: int) -> list[Message]:
+    """Messages that can be told apart on the disk."""
+    bodies = (b"needle %04d " % n + bytes(size) for n in range(first, first + count))
+    return [Message(f"{CLUSTER}.master.main.a.b._", body) for body in bodies]
+
+
+async def test_a_hole_in_the_stream_has_diverged(nats: JetStreamPlace, tmp_path: Path) -> None:
+    """A flipped bit in an older file: the server drops messages without a word, no reader goes on."""
+    bus = await nats.connect()
+    last = Position(0)
+    for batch in range(4):  # a file holds 8 MiB
+        last = await bus.append(needles(batch * 16, 16, 500_000), fence(LEADER, last))
+    await nats.kill()
+    flip_a_bit(tmp_path, b"needle 0005")
+    await nats.server.start()
+    for log in (ALL, LEADERS):
+        with pytest.raises(StreamDiverged, match="messages at positions 1 to 64"):
+            await anext(bus.follow(log, after=Position(0)))
+
+
+async def test_a_stream_that_lost_its_end_has_diverged(nats: JetStreamPlace, tmp_path: Path) -> None:
+    """A flipped bit in the newest file: acknowledged messages are gone, and a reader that had them stops."""
+    bus = await nats.connect()
+    reader = Reader(bus, ALL)
+    reading = asyncio.create_task(reader.read())
+    await bus.append(needles(0, 300, 0), fence(LEADER, 0))
+    await until(lambda: len(reader.found) == 300)
+    await nats.kill()
+    flip_a_bit(tmp_path, b"needle 0150")
+    await nats.server.start()
+    with pytest.raises(StreamDiverged, match="ends at position 150, position 300 was in it"):
+        await reading
