@@ -117,11 +117,8 @@ class Stream:
     def _accept(self, found: dict[str, Any]) -> None:
         config = found["config"]
         wanted = {"subjects": [everything(self.cluster)]} | _KEEPS_EVERYTHING | _ABSENT
-        wrong = [
-            f"{name} is {config.get(name, _ABSENT.get(name))!r}, must be {value!r}"
-            for name, value in wanted.items()
-            if config.get(name, _ABSENT.get(name)) != value
-        ]
+        is_ = {name: config.get(name, _ABSENT.get(name, False)) for name in wanted}
+        wrong = [f"{name} is {is_[name]!r}, must be {value!r}" for name, value in wanted.items() if is_[name] != value]
         if wrong:
             raise StreamUnfit(f"stream {self.name}: {'; '.join(wrong)}")
         self._created = found["created"]

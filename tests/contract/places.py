@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -131,15 +132,25 @@ class JetStreamPlace:
     async def inject(self, subject: str, body: bytes) -> None:
         await self._ask(subject, body)
 
+    async def publish(self, subject: str, body: bytes) -> None:
+        """What somebody with the credentials sends by hand, to a subject no stream keeps."""
+        async with self._client() as client:
+            await client.publish(subject, body)
+            await client.flush()
+
     async def _ask(self, subject: str, body: bytes) -> bytes:
-        client = await nats.connect(
-            self.credentials.url, user=self.credentials.user, password=self.credentials.password
-        )
-        try:
+        async with self._client() as client:
             answer: bytes = (await client.request(subject, body, timeout=5)).data
+        return answer
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[nats.NATS]:
+        mine = self.credentials
+        client = await nats.connect(mine.url, user=mine.user, password=mine.password)
+        try:
+            yield client
         finally:
             await client.close()
-        return answer
 
     async def limit(self, bytes_max: int) -> None:
         info = json.loads(await self.api("STREAM.INFO.LOG-DC"))

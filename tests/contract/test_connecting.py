@@ -1,0 +1,228 @@
+"""Getting onto the bus: who may, what the stream must promise, and what each refusal says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import nats as nats_py
+import pytest
+
+from bus.following import sequences
+from bus.jetstream import connect
+from bus.nouns import Position
+from bus.port import BusUnreachable, StreamUnfit
+from bus.server import find_binary, free_port
+from tests.contract.places import CLUSTER, JetStreamPlace
+from tests.contract.speech import ALL, LEADER, chain, fence
+
+
+async def refusal(url: str, *, user: str | None = "x", password: str | None = "x", connect_s: float = 0.5) -> str:
+    """What a connection that must not come about says."""
+    with pytest.raises((BusUnreachable, StreamUnfit)) as refused:
+        await connect(url, cluster=CLUSTER, user=user, password=password, connect_s=connect_s)
+    return str(refused.value)
+
+
+async def test_nobody_gets_in_without_the_credentials(nats: JetStreamPlace) -> None:
+    """None, wrong ones, half of them: refused at once, by name."""
+    mine = nats.credentials
+    for user, password in [
+        (None, None),
+        ("x", "x"),
+        (mine.user, "x"),
+        (mine.user, None),
+        (mine.user, mine.password[:-1]),
+    ]:
+        text = await refusal(mine.url, user=user, password=password, connect_s=3600)
+        assert text == f"{mine.url} refused the credentials: check user and password"
+
+
+async def test_the_server_itself_refuses_strangers(nats: JetStreamPlace) -> None:
+    """Not only our client asks: a bare connection may neither read nor write."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", nats.credentials.port)
+    info = json.loads((await reader.readline())[5:])
+    assert info["auth_required"] is True
+    writer.write(b'CONNECT {"verbose":false}\r\nSUB dc.> 1\r\nPUB dc.a.b.c.d._ 1\r\nx\r\nPING\r\n')
+    assert b"-ERR 'Authorization Violation'" in await reader.read(1000)
+    assert await reader.read(1000) == b""
+    writer.close()
+    assert await (await nats.connect()).last(ALL) is None
+
+
+async def test_no_server_at_the_address() -> None:
+    """The text names the address, the last error, and what to check."""
+    url = f"nats://127.0.0.1:{free_port()}"
+    text = await refusal(url)
+    assert text.startswith(f"no NATS server answers at {url} within 0.5 s (")
+    assert "Connect call failed" in text
+    assert text.endswith("): check the address, and that the server runs")
+
+
+async def test_something_else_at_the_address() -> None:
+    """A program that is no NATS server is not waited for longer than asked."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.com ESMTP\r\n")
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert "empty response from server when expecting INFO" in await refusal(f"nats://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:4222", "http://127.0.0.1:4222", "nats://", "nats://host", "nats://h:port"]
+)
+async def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    """With the form that is expected."""
+    assert await refusal(url, connect_s=3600) == f"{url!r} is not the address of a bus: expected nats://HOST:PORT"
+
+
+async def test_credentials_in_the_address_are_refused() -> None:
+    """Addresses are logged; the refusal does not repeat it."""
+    text = await refusal("nats://alice:secret@127.0.0.1:4222", connect_s=3600)
+    assert "secret" not in text
+    assert "credentials do not belong" in text
+
+
+async def test_a_server_without_jetstream_keeps_no_stream() -> None:
+    """It lets us in and cannot keep a log."""
+    port = free_port()
+    server = await asyncio.create_subprocess_exec(
+        find_binary(), "-a", "127.0.0.1", "-p", str(port), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        text = await refusal(f"nats://127.0.0.1:{port}", connect_s=2)
+    finally:
+        server.terminate()
+        await server.wait()
+    assert f"nats://127.0.0.1:{port} keeps no stream within 2 s" in text
+    assert text.endswith("is JetStream enabled there?")
+
+
+async def test_the_stream_is_made_as_the_log_needs_it(nats: JetStreamPlace) -> None:
+    """By whoever comes first, also if two come at once; later ones find it fit."""
+    await asyncio.gather(*(nats.connect() for _ in range(5)))
+    config = json.loads(await nats.api("STREAM.INFO.LOG-DC"))["config"]
+    wanted = {
+        "subjects": [ALL],
+        "storage": "file",
+        "num_replicas": 1,
+        "retention": "limits",
+        "discard": "new",
+        "max_age": 0,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_msgs_per_subject": -1,
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_atomic": True,
+        "allow_direct": True,
+        "allow_rollup_hdrs": False,
+    }
+    assert {name: config[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"max_age": 3_600_000_000_000}, "max_age is 3600000000000, must be 0"),
+        ({"discard": "old", "max_msgs": 5}, "discard is 'old', must be 'new'"),
+        ({"deny_delete": False}, "deny_delete is False, must be True"),
+        ({"deny_purge": False}, "deny_purge is False, must be True"),
+        ({"allow_atomic": False}, "allow_atomic is False, must be True"),
+        ({"allow_direct": False}, "allow_direct is False, must be True"),
+        ({"storage": "memory"}, "storage is 'memory', must be 'file'"),
+        ({"subjects": ["dc.master.>"]}, "subjects is ['dc.master.>'], must be ['dc.>']"),
+        ({"retention": "interest"}, "retention is 'interest', must be 'limits'"),
+        ({"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1, must be -1"),
+        ({"deny_purge": False, "allow_rollup_hdrs": True}, "allow_rollup_hdrs is True, must be False"),
+        ({"allow_msg_ttl": True}, "allow_msg_ttl is True, must be False"),
+        ({"duplicate_window": 1_000_000_000}, "duplicate_window is 1000000000, must be 120000000000"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_stream_that_promises_less_is_refused(
+    nats: JetStreamPlace, change: dict[str, object], text: str
+) -> None:
+    """Each property the log needs, by its name, with what it is and what it must be."""
+    config: dict[str, object] = {
+        "name": "LOG-DC",
+        "subjects": [ALL],
+        "storage": "file",
+        "discard": "new",
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_atomic": True,
+        "allow_direct": True,
+    }
+    made = json.loads(await nats.api("STREAM.CREATE.LOG-DC", json.dumps(config | change).encode()))
+    assert "error" not in made, made
+    mine = nats.credentials
+    refused = await refusal(mine.url, user=mine.user, password=mine.password, connect_s=3600)
+    assert refused.startswith("stream LOG-DC: ")
+    assert text in refused
+
+
+async def test_clusters_on_one_server_are_worlds_apart(nats: JetStreamPlace) -> None:
+    """Each has its own stream, positions and subjects."""
+    mine = nats.credentials
+    east = await connect(mine.url, cluster="east", user=mine.user, password=mine.password)
+    west = await nats.connect()
+    try:
+        await west.append(chain(LEADER, "a"), fence(LEADER, 0))
+        assert await east.last("east.>") is None
+        assert await east.first_since(0) == 1  # type: ignore[arg-type]
+    finally:
+        await east.close()
+
+
+async def test_readers_leave_no_consumers_behind(nats: JetStreamPlace) -> None:
+    """Whoever ends a reader ends its consumer on the server."""
+    bus = await nats.connect()
+    await bus.append(chain(LEADER, "a"), fence(LEADER, 0))
+    for _ in range(3):
+        groups = bus.follow(ALL, after=Position(0))
+        await anext(groups)
+        await groups.aclose()
+    await bus.last(ALL)
+    while json.loads(await nats.api("CONSUMER.NAMES.LOG-DC"))["consumers"]:
+        pass
+
+
+async def test_the_library_beneath_still_has_what_we_reach_into() -> None:
+    """Two private fields of nats-py are used, each for a trap it leaves open; a new release must not lose them."""
+    client = nats_py.NATS()
+    assert client._transport is None
+    assert client._reconnection_task is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("$JS.ACK.LOG-DC.c1.1.22.11.1795373419899545883.0", (22, 11)),
+        ("$JS.ACK.hub.ACC.LOG-DC.c1.1.22.11.1795373419899545883.0", (22, 11)),
+        ("$JS.ACK.hub.ACC.LOG-DC.c1.1.22.11.1795373419899545883.0.random", (22, 11)),
+        ("_INBOX.abc", None),
+        ("", None),
+    ],
+)
+def test_sequences_are_read_from_the_reply_subject(reply: str, expected: tuple[int, int] | None) -> None:
+    """Both forms of it; anything else is no pushed message. (ADR-15)"""
+    assert sequences(reply) == expected
+
+
+async def test_a_garbage_message_to_a_readers_inbox_changes_nothing(nats: JetStreamPlace) -> None:
+    """Somebody who learns the inbox cannot make the reader skip or double anything."""
+    bus, other = await nats.connect(), await nats.connect()
+    groups = bus.follow(ALL, after=Position(0))
+    waiting = asyncio.create_task(anext(groups))
+    subscribed: list[str] = []
+    while not subscribed:
+        await other.last(ALL)
+        subs = [sub.subject for sub in bus._link._client._subs.values()]
+        subscribed = [subject for subject in subs if "_INBOX." in subject and not subject.endswith("*")]
+    await nats.publish(subscribed[0], b"garbage")
+    await other.append(chain(LEADER, *"abc"), fence(LEADER, 0))
+    assert [record.position for record in await waiting] == [1, 2, 3]
+    await groups.aclose()
