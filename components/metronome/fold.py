@@ -276,6 +276,7 @@ def _task_moved(attempt: Attempt, status: TaskStatus) -> None:
     assert before in LOST or status.state in (*MOVES[before], TaskState.UNKNOWN), f"{status}: was {before}"
     attempt.status = status
     if status.state in LOST:
+        attempt.given_up = True
         attempt.kill_asked = False  # a kill may have been lost with it
 
 

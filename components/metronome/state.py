@@ -66,6 +66,8 @@ class Attempt:
     agent: AgentId | None = None
     status: TaskStatus | None = None
     """None: nobody has reported it."""
+    given_up: bool = False
+    """It was lost once: whatever becomes of it, its run goes on without it."""
     kill_asked: bool = False
 
     @property
@@ -79,7 +81,7 @@ class Attempt:
     @property
     def lives(self) -> bool:
         """Whether it was launched and its end is still to come."""
-        return not self.waits and self.state not in TERMINAL and self.state not in LOST
+        return not self.waits and not self.given_up and self.state not in TERMINAL
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from bus.events import (
 from bus.nouns import AgentId, Now, Reason, RunId, TaskId, TaskState, TaskStatus, second
 from components.metronome import MetronomeConfig
 from components.metronome.runs import next_delay_us
-from components.metronome.state import RUN_ENDED, RUN_MOVES, Attempt, MetronomeState, Run, RunState, check
+from components.metronome.state import LOST, RUN_ENDED, RUN_MOVES, Attempt, MetronomeState, Run, RunState, check
 from components.metronome.tasks import largest_task_bytes, task_bytes, task_id
 from tests.components.driver import START, only, types
 from tests.components.metronome.play import (
@@ -301,6 +301,16 @@ def test_a_task_given_up_is_killed_when_it_comes_back():
     assert play.state.jobs[COUNT].failures == 1
 
 
+def test_a_task_given_up_that_is_back_before_the_next_attempt_is_killed():
+    """The run rests meanwhile and goes on with another task, not with two."""
+    play = Play()
+    run, task = play.running(policy="ON_FAILURE")
+    play.update(task, UNREACHABLE)
+    assert types(play.update(task, RUNNING)) == ["run.updated", "kill.requested"]
+    assert types(play.update(task, KILLED)) == ["run.updated"]
+    assert [fact.task for fact in only(play.advance(1), AttemptScheduled)] == [task_id(COUNT, run, 2)]
+
+
 def test_a_task_given_up_does_not_disturb_the_next():
     """The run goes on with its second task; the first is killed when it is back."""
     play = Play()
@@ -451,6 +461,6 @@ def test_an_attempt_lives_until_it_is_over_or_lost():
     attempt = Attempt(task=TaskId("t"), asked_at=START)
     lives = []
     for state in TaskState:
-        attempt.status = status(TaskId("t"), state)
+        attempt.status, attempt.given_up = status(TaskId("t"), state), state in LOST
         lives += [state] if attempt.lives else []
     assert lives == [TaskState.STAGING, STARTING, RUNNING, KILLING]
