@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 from collections.abc import Sequence
 
@@ -34,6 +35,13 @@ class Process:
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid, self._pidfd = pid, pidfd
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, even if whoever started it did not care to reap it."""
+        ending = select.poll()
+        ending.register(self._pidfd, select.POLLIN)
+        return bool(ending.poll(0))
 
     async def ended_within(self, seconds: float) -> bool:
         """Whether it ends within a time; if it was a child it is gone entirely then."""
@@ -98,7 +106,7 @@ def find(path: str, argv: Sequence[str]) -> Process | None:
         process = Process(noted["pid"], os.pidfd_open(noted["pid"]))
     except (FileNotFoundError, ProcessLookupError, ValueError, KeyError, TypeError):
         return None  # nothing usable is written down: then pings tell, and of two executors the later one stays
-    if noted.get("began") == _began(process.pid):
+    if noted.get("began") == _began(process.pid) and not process.ended:
         if noted.get("argv") == list(argv):
             return process
         log.warning("executor was started with another command line: it is replaced", pid=process.pid)
@@ -175,8 +183,10 @@ class WarmExecutor:
         silent_s = config.silent_s if process else 2 * config.ping_every_s
         deadline_s = loop.time() + (config.start_grace_s if process else silent_s)
         while not await self._ended(process):
-            # A bus that does not carry our own ping says nothing about the executor.
-            if await self._answers(config.executor_author) or not await self._answers(config.author):
+            if await self._answers(config.executor_author):
+                deadline_s = loop.time() + silent_s
+            elif not await self._answers(config.author):
+                # A bus that does not carry our own ping says nothing about the executor.
                 deadline_s = max(deadline_s, loop.time() + silent_s)
             elif loop.time() >= deadline_s:
                 if process is not None:

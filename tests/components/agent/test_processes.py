@@ -163,6 +163,21 @@ async def test_an_executor_that_answers_no_pings_is_replaced(work: Path):
     assert {"event": "executor lost", "why": "it answered no ping"}.items() <= logs[1].items()
 
 
+async def test_an_executor_that_answered_has_no_grace_left(work: Path):
+    """The long wait is for one that starts; once it answered, its silence is short."""
+    theirs = memory()
+    bus = Counting(theirs.server)
+    await bus.serve(ping(CLUSTER, config().author), pong)
+    async with kept(work, bus, start_grace_s=1000.0):
+        await wait_until(lambda: lives(noted(work)))
+        before = noted(work)
+        await theirs.serve(ping(CLUSTER, config().executor_author), pong)
+        asked = len(bus.asked_s)
+        await wait_until(lambda: len(bus.asked_s) > asked + 2)
+        await theirs.close()
+        await wait_until(lambda: noted(work) != before)
+
+
 async def test_an_executor_is_not_blamed_for_the_bus(work: Path):
     """While not even the agent's own ping comes through, silence says nothing."""
     faults = Silent()
@@ -236,6 +251,19 @@ def test_a_pid_that_means_another_process_now_is_left_alone(work: Path):
     (work / "another.pid").write_text(other)
     assert find(str(work / "another.pid"), SLEEP) is None
     assert lives(process.pid)
+    process.close()
+
+
+async def test_a_process_that_nobody_reaped_does_not_run(work: Path):
+    """An executor that ended after its agent is whose child? On some machines nobody's: it stays in the table."""
+    path = str(work / "executor.pid")
+    process = start(SLEEP, str(work / "executor.log"))
+    pids.add(process.pid)
+    note(path, process, SLEEP)
+    os.kill(process.pid, signal.SIGKILL)
+    await wait_until(lambda: not lives(process.pid))
+    assert Path(f"/proc/{process.pid}").exists()
+    assert find(path, SLEEP) is None
     process.close()
 
 
