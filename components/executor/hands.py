@@ -88,7 +88,7 @@ class ExecutorHands:
     def _catch_up(self, link: Link, running: Mapping[TaskId, str]) -> None:
         """Make the launcher know what is wanted, and end what nobody wants."""
         self._link = link
-        for name in sorted(running - self._wanted.keys()):
+        for name in sorted(running.keys() - self._wanted.keys()):
             log.warning("the launcher runs a task that is not in the log", task=name)
             link.say({"do": "kill", "task": name, "sandbox": running[name], "grace_s": 0})
         for name in self._wanted:

@@ -100,7 +100,12 @@ class Sandbox:
         return self._read("failed")
 
     def _directory(self) -> int:
-        return os.open(f"{self.path}/.busbar", _DIRECTORY)
+        """Our directory in the sandbox. A task's user owns the sandbox and may swap what is in it, but not for ours."""
+        directory = os.open(f"{self.path}/.busbar", _DIRECTORY)
+        if os.fstat(directory).st_uid != os.geteuid():
+            os.close(directory)
+            raise PermissionError(f"{self.path}/.busbar was tampered with: it is another user's")
+        return directory
 
     def _read(self, name: str) -> str | None:
         try:

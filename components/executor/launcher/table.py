@@ -72,7 +72,11 @@ class Table:
     def adopt_all(self) -> None:
         """Answer for what a launcher before this one started and did not see to the end."""
         for pid, path in self.links:
-            launch = Sandbox(path).launch()
+            try:
+                launch = Sandbox(path).launch()
+            except OSError as error:
+                log(f"not adopted: {error}")
+                launch = None
             if launch is not None and launch.pid == pid:
                 self._adopt(launch.task, Sandbox(path))
             if launch is None or launch.task not in self.tasks:
@@ -171,7 +175,7 @@ class Table:
             return False
         elif launch.task != task:
             self._tell_failed(task, f"{sandbox.path} is the sandbox of {launch.task}")
-        elif status is not None and not self.links.has(launch.pid, sandbox.path):
+        elif launch.boot != self.boot or (status is not None and not self.links.has(launch.pid, sandbox.path)):
             self._tell_ended(task, status)
         else:
             self._take_over(launch, sandbox, status)
@@ -189,7 +193,7 @@ class Table:
 
     def _open(self, launch: Launch) -> int | None:
         """A pidfd of exactly the process that was launched, if it is not reaped yet."""
-        if launch.boot != self.boot or not _is_there(launch):
+        if not _is_there(launch):
             return None
         try:
             fd = os.pidfd_open(launch.pid)

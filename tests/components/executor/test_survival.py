@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from components.executor.attach import shutdown_launcher
 from components.executor.launcher.pidfd import wait_status
-from tests.components.executor.place import alive, wait_until
+from tests.components.executor.place import Place, alive, wait_until
 from tests.components.executor.test_launcher import ESCAPES, FOREVER, escaped
 
 pytestmark = pytest.mark.timeout(90)
@@ -149,8 +151,8 @@ async def test_a_pid_of_another_boot_is_nobodys(place):
     client = await place.attach()
     client.watch("t1")
     assert await client.ended("t1") is None
-    if alive(pid):
-        os.kill(pid, signal.SIGKILL)
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_sandbox_that_was_tampered_with_harms_only_its_task(place):
@@ -161,6 +163,33 @@ async def test_a_sandbox_that_was_tampered_with_harms_only_its_task(place):
     client.launch("t1", "true")
     assert "was tampered with" in str((await client.told_of("t1", "failed"))["message"])
     assert await client.run("t2", "true") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+async def test_a_task_cannot_point_a_launcher_at_another_process(tmp_path):
+    """Its user swaps the record for one that names somebody else's process: that one is neither adopted nor killed."""
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    place = Place(root)
+    client = await place.attach()
+    client.launch("victim", FOREVER)
+    victim = await client.started("victim")
+    record = place.sandbox("victim") / ".busbar/launch"
+    forge = f"mv .busbar mine; mkdir .busbar; sed s/victim/t1/ {record} > .busbar/launch; echo ready; {FOREVER}"
+    client.launch("t1", forge, user="nobody")
+    main = await client.started("t1")
+    await place.wait_line("t1")
+    await kill_launcher(client)
+    client = await place.attach()
+    client.watch("t1")
+    assert "tampered" in str((await client.told_of("t1", "failed"))["message"])
+    client.kill("t1", 0)
+    await client.told_of("t1", "failed")
+    assert alive(victim)
+    os.kill(main, signal.SIGKILL)
+    await place.stack.aclose()
+    await shutdown_launcher(str(place.work))
+    shutil.rmtree(root)
 
 
 async def test_a_status_that_cannot_be_written_is_told_and_kept(place):
