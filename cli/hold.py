@@ -20,7 +20,7 @@ from bus.server import ServerTrouble
 from cli.datacenter import Plan, Tell, running, tasks_left, wind_up
 from cli.output import Failure
 from cli.processes import Process, identify, record
-from cli.readiness import session_of, until_ready, until_settled
+from cli.readiness import session_at, until_ready, until_settled
 from cli.supervisor import Supervisor
 
 Content = dict[str, object]
@@ -138,13 +138,13 @@ async def _unless(stop: asyncio.Event, plan: Plan) -> list[Summary] | None:
 
 
 async def _ready(plan: Plan) -> list[Summary]:
-    async with session_of(plan) as session:
+    async with session_at(plan.data) as session:
         return await until_ready(session, plan)
 
 
 async def _settled(plan: Plan) -> None:
     with suppress(Failure):  # without a bus nothing more can become known; the next start learns it
-        async with session_of(plan) as session:
+        async with session_at(plan.data) as session:
             await until_settled(session)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from bus.nouns import TaskState
 from bus.queries import AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
@@ -36,9 +37,9 @@ settle_s = 3.0
 
 
 @asynccontextmanager
-async def session_of(plan: Plan) -> AsyncIterator[Session]:
+async def session_at(data: Path) -> AsyncIterator[Session]:
     """A session with the datacenter of a data directory, as the person who runs it."""
-    async with connected(Where(data=str(plan.data))) as bus:
+    async with connected(Where(data=str(data))) as bus:
         yield Session(bus, Author(Kind.CLIENT, client_id(user_name())), user_name(), Output(as_json=True))
 
 

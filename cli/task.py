@@ -134,9 +134,9 @@ async def _history(session: Session, task_id: TaskId) -> list[HistoryRow]:
         after = lines[-1].position if lines else Position(0)
         question = HistoryQuestion(noun="task", id=task_id, after=after, limit=history_page)
         page = await session.ask(THE_MASTER, "history", list[HistoryRow], question)
-        lines.extend(page)
-        if len(page) < history_page:
+        if not page:
             return lines
+        lines.extend(page)  # a page may be short because its events are large
 
 
 @task.command()

@@ -159,13 +159,13 @@ def down(data: str, as_json: bool) -> None:
     if not (path / "lock").exists():
         raise NoCluster(f"nothing runs on {path}: `busbar up` was never used there", next_="busbar down --data DIR")
     holder = supervisor_of(path)
-    ended = asyncio.run(_stop(path, holder, out.note))
+    ended = asyncio.run(stop(path, holder, out.note))
     if not ended:
         raise NoCluster(f"nothing runs on {path}", next_=f"busbar up --data {path}")
     out.show({"data": str(path), "stopped": True}, f"the datacenter on {path} is stopped")
 
 
-async def _stop(data: Path, holder: Process | None, tell: Tell) -> bool:
+async def stop(data: Path, holder: Process | None, tell: Tell) -> bool:
     """End a datacenter through its supervisor, or in its place; whether there was anything to end."""
     if holder is not None:
         tell(f"stopping the datacenter of process {holder.pid}: its schedulers, tasks, agents, master and bus")
