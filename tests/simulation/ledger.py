@@ -41,6 +41,10 @@ from bus.nouns import (
 from bus.subjects import Author, Kind
 
 
+ENDED = ("SUCCESS", "FAILED")
+"""Of a run; a task that comes back later may still be spoken of."""
+
+
 @dataclass
 class Ledger:
     """An auditor that knows nothing of the components' states, only their words."""
@@ -162,7 +166,8 @@ class Ledger:
         self.runs[fact.run] = "INITIAL"
 
     def _run(self, fact: RunUpdated, event: Event) -> None:
-        assert self.runs[fact.run] not in ("SUCCESS", "FAILED"), f"#{event.position} {fact.run} goes on after its end"
+        before = self.runs[fact.run]
+        assert before not in ENDED or fact.state == before, f"#{event.position} {fact.run}: {before} -> {fact.state}"
         self.runs[fact.run] = fact.state
 
 
