@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError
 
 from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere
+from bus.replies import Parcel, Replies, Send, cut
 
 reconnect_pause_s = 0.25
 ping_interval_s = 5
@@ -33,54 +34,7 @@ farewell_s = 2.0
 inbox_pending_bytes_max = 128 * 1024 * 1024
 """Of one subscription, before messages are dropped; whoever needs them all must notice."""
 
-
-piece_bytes_max = 512 * 1024
-"""Of an answer: a longer one travels in pieces."""
-_PIECE = "Busbar-Piece"
-
-
-class Send(NamedTuple):
-    """One message to be published."""
-
-    subject: str
-    body: bytes
-    headers: dict[str, str] | None = None
-
-
-class Parcel(NamedTuple):
-    """One message that came."""
-
-    subject: str
-    reply: str
-    body: bytes
-    headers: dict[str, str]
-
-
 Hear = Callable[[Parcel], Awaitable[None]]
-
-
-class _Awaited:
-    """An answer that is on its way, perhaps in pieces."""
-
-    def __init__(self) -> None:
-        self.answered: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
-        self._from = ""
-        self._pieces: list[bytes] = []
-
-    def take(self, parcel: Parcel) -> None:
-        """A piece came, or all of it; pieces of a second answer, or behind a lost one, are left aside."""
-        if self.answered.done():
-            return
-        if _PIECE not in parcel.headers:
-            self.answered.set_result(parcel)
-            return
-        answer, number, count = parcel.headers[_PIECE].split(" ")
-        if int(number) == 1 and not self._pieces:
-            self._from = answer
-        if answer == self._from and int(number) == len(self._pieces) + 1:
-            self._pieces.append(parcel.body)
-            if number == count:
-                self.answered.set_result(parcel._replace(body=b"".join(self._pieces)))
 
 
 class Connection:
@@ -94,10 +48,10 @@ class Connection:
         """Set whenever the link comes, goes, or ends for good."""
         self._client = Client()
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._replies = Replies(self._inbox)
         self._up = False
         self._why = ""
         self._closed: BusClosed | None = None
-        self._waiting: dict[str, _Awaited] = {}
         self._watch_task: asyncio.Task[None] | None = None
 
     # ---- opening and closing --------------------------------------------------------------------------------------
@@ -117,7 +71,7 @@ class Connection:
             ) from None
         self._client.options["allow_reconnect"] = True  # off until here: a first refusal must end the attempt
         self._up, self.links = True, 1
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._replied, pending_bytes_limit=inbox_pending_bytes_max)
+        await self.subscribe(f"{self._inbox}.*", self._replies.take)
         self._watch_task = asyncio.create_task(self._watch())
 
     async def _try_to_open(self, user: str | None, password: str | None, name: str) -> bool:
@@ -169,7 +123,7 @@ class Connection:
             return
         self._closed = BusClosed(why)
         self._closed.__cause__ = cause
-        self._fail_waiting(self._closed)
+        self._replies.fail(self._closed)
         self._tell_watchers()
 
     def check(self) -> None:
@@ -186,7 +140,7 @@ class Connection:
         if not self._up:
             return
         self._up = False
-        self._fail_waiting(NoAnswer(f"the connection to {self.url} was lost"))
+        self._replies.fail(NoAnswer(f"the connection to {self.url} was lost"))
         self._tell_watchers()
         if self._closed is None:
             self._tell_owner(f"the connection to {self.url} was lost: {self._why or 'closed by the server'}")
@@ -215,11 +169,6 @@ class Connection:
         for event in self.watchers:
             event.set()
 
-    def _fail_waiting(self, error: Exception) -> None:
-        for awaited in self._waiting.values():
-            if not awaited.answered.done():
-                awaited.answered.set_exception(error)
-
     # ---- sending and asking ---------------------------------------------------------------------------------------
 
     async def send(self, *sends: Send, reply: str = "") -> None:
@@ -238,7 +187,7 @@ class Connection:
     async def ask(self, *sends: Send, timeout_s: float) -> Parcel:
         """Publish and wait for the answer to the last message. Raises NobodyThere, NoAnswer, BusClosed."""
         subject = sends[-1].subject
-        with self._reply() as (reply, answered):
+        with self._replies.expect() as (reply, answered):
             await self.send(*sends, reply=reply)
             try:
                 async with asyncio.timeout(timeout_s):
@@ -249,35 +198,14 @@ class Connection:
             raise NobodyThere(f"{subject} is served by nobody")
         return parcel
 
-    @contextmanager
-    def _reply(self) -> Iterator[tuple[str, asyncio.Future[Parcel]]]:
-        token, awaited = secrets.token_hex(8), _Awaited()
-        self._waiting[token] = awaited
-        try:
-            yield f"{self._inbox}.{token}", awaited.answered
-        finally:
-            del self._waiting[token]
-            if not awaited.answered.cancel() and not awaited.answered.cancelled():
-                awaited.answered.exception()  # seen, or of no interest any more
-
-    async def _replied(self, message: Any) -> None:
-        awaited = self._waiting.get(message.subject.rpartition(".")[2])
-        if awaited is not None:
-            awaited.take(_parcel(message))
-
     async def answer(self, reply: str, body: bytes) -> None:
         """Send an answer to one who asked. Raises NoAnswer, BusClosed."""
-        if len(body) <= piece_bytes_max:
-            await self.send(Send(reply, body))
-            return
-        pieces = [body[start : start + piece_bytes_max] for start in range(0, len(body), piece_bytes_max)]
-        name = secrets.token_hex(8)
-        for number, piece in enumerate(pieces, 1):
-            await self.send(Send(reply, piece, {_PIECE: f"{name} {number} {len(pieces)}"}))
+        for piece in cut(reply, body):
+            await self.send(piece)
 
     async def echo(self, *, timeout_s: float) -> None:
         """Return once the server has taken everything sent before. Raises NoAnswer, BusClosed."""
-        with self._reply() as (reply, answered):
+        with self._replies.expect() as (reply, answered):
             await self.send(Send(reply, b""))
             try:
                 async with asyncio.timeout(timeout_s):

@@ -11,9 +11,9 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from bus.connection import Parcel, Send
 from bus.nouns import Position
 from bus.port import BusClosed, NoAnswer, Record, StreamDiverged
+from bus.replies import Parcel, Send
 from bus.stream import Stream
 from bus.subjects import everything
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from bus.connection import Connection, Parcel, Send
+from bus.connection import Connection
 from bus.following import Push
 from bus.nouns import Now, Position
 from bus.port import (
@@ -28,6 +28,7 @@ from bus.port import (
     check_append,
     message_bytes_max,
 )
+from bus.replies import Parcel, Send
 from bus.stream import Stream, retry_pause_s
 
 append_s = 5.0

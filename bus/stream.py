@@ -11,7 +11,7 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bus.connection import Connection, Send
+from bus.connection import Connection
 from bus.nouns import Now, Position
 from bus.port import (
     BusUnreachable,
@@ -22,6 +22,7 @@ from bus.port import (
     StreamUnfit,
     same_request_s,
 )
+from bus.replies import Send
 from bus.subjects import everything
 
 answer_s = 5.0

@@ -1,0 +1,99 @@
+"""Answers that are on their way to this connection, by the subject each will come to.
+
+Rule of this room: an answer is whole or it is none. One that is larger than a message travels in numbered pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+piece_bytes_max = 512 * 1024
+_PIECE = "Busbar-Piece"
+"""The header of a piece: a name for its answer, its number from 1, how many there are."""
+
+
+class Send(NamedTuple):
+    """One message to be published."""
+
+    subject: str
+    body: bytes
+    headers: dict[str, str] | None = None
+
+
+class Parcel(NamedTuple):
+    """One message that came."""
+
+    subject: str
+    reply: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def cut(reply: str, answer: bytes) -> Iterator[Send]:
+    """An answer as messages."""
+    if len(answer) <= piece_bytes_max:
+        yield Send(reply, answer)
+        return
+    name, starts = secrets.token_hex(8), range(0, len(answer), piece_bytes_max)
+    for number, start in enumerate(starts, 1):
+        yield Send(reply, answer[start : start + piece_bytes_max], {_PIECE: f"{name} {number} {len(starts)}"})
+
+
+class _Awaited:
+    """One answer, perhaps in pieces."""
+
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
+        self._name = ""
+        self._pieces: list[bytes] = []
+
+    def take(self, parcel: Parcel) -> None:
+        """A piece came, or all of it; pieces of a second answer, or behind a lost one, are left aside."""
+        if self.answered.done():
+            return
+        if _PIECE not in parcel.headers:
+            self.answered.set_result(parcel)
+            return
+        name, number, count = parcel.headers[_PIECE].split(" ")
+        if not self._pieces:
+            self._name = name
+        if name == self._name and int(number) == len(self._pieces) + 1:
+            self._pieces.append(parcel.body)
+            if number == count:
+                self.answered.set_result(parcel._replace(body=b"".join(self._pieces)))
+
+
+class Replies:
+    """Everything one connection waits for, under one inbox."""
+
+    def __init__(self, inbox: str) -> None:
+        self._inbox = inbox
+        self._awaited: dict[str, _Awaited] = {}
+
+    @contextmanager
+    def expect(self) -> Iterator[tuple[str, asyncio.Future[Parcel]]]:
+        """A reply subject, and what will come to it."""
+        token, awaited = secrets.token_hex(8), _Awaited()
+        self._awaited[token] = awaited
+        try:
+            yield f"{self._inbox}.{token}", awaited.answered
+        finally:
+            del self._awaited[token]
+            if not awaited.answered.cancel() and not awaited.answered.cancelled():
+                awaited.answered.exception()  # seen, or of no interest any more
+
+    async def take(self, parcel: Parcel) -> None:
+        """A message came to the inbox."""
+        awaited = self._awaited.get(parcel.subject.rpartition(".")[2])
+        if awaited is not None:
+            awaited.take(parcel)
+
+    def fail(self, error: Exception) -> None:
+        """No answer will come to what is expected now."""
+        for awaited in self._awaited.values():
+            if not awaited.answered.done():
+                awaited.answered.set_exception(error)
