@@ -150,6 +150,17 @@ async def test_what_does_not_extend_its_log_is_foreign(tmp_path: Path) -> None:
     ]
 
 
+async def test_the_end_of_a_log_is_its_last_good_event(tmp_path: Path) -> None:
+    """Reopened behind a replay, the writer still knows what the author said last."""
+    tale = Tale()
+    tale.say(MASTER, NOBODY, started())
+    tale.say(MASTER, NOBODY, started(2))
+    tale.put(tale.records[0].subject, tale.records[0].body)
+    assert len(await stored(tmp_path / "s.db", tale.records)) == 1
+    tale.say(MASTER, NOBODY, started(3))
+    assert await stored(tmp_path / "s.db", tale.records[3:]) == []
+
+
 async def test_an_event_that_shows_that_one_is_missing_is_a_gap(tmp_path: Path) -> None:
     """Positions may be whole and events lost all the same: the author's number tells."""
     tale = Tale()
