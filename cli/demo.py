@@ -1,7 +1,7 @@
 """`busbar demo`: a datacenter for half a minute, and every claim about it checked.
 
-Rule of this room: exit code 0 only if all was true; whatever happens nothing is left running, nor on the disk but what a
-failed demo wrote.
+Rule of this room: exit code 0 only if all was true; whatever happens nothing is left running, and nothing on the disk
+but what a failed demo wrote.
 """
 
 from __future__ import annotations

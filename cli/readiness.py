@@ -26,6 +26,7 @@ from cli.session import (
     agent,
     client_id,
     connected,
+    executor_of,
     user_name,
 )
 
@@ -63,8 +64,8 @@ async def until_ready(session: Session, plan: Plan, timeout_s: float = ready_s) 
 async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]:
     """Who answers, and which conditions do not hold yet."""
     summaries, missing = [], []
-    executors = [Author(Kind.EXECUTOR, f"{agent_id}-cmd") for agent_id in plan.agent_ids]
-    for author in (THE_MASTER, *map(agent, plan.agent_ids), *executors, MARATHON, METRONOME):
+    of_agents = (author for agent_id in plan.agent_ids for author in (agent(agent_id), executor_of(agent_id)))
+    for author in (THE_MASTER, *of_agents, MARATHON, METRONOME):
         try:
             summaries.append(await session.ask(author, "summary", Summary))
         except NotThere:

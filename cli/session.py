@@ -178,6 +178,11 @@ def agent(name: AgentId | str) -> Author:
         raise Failure(str(error)) from None
 
 
+def executor_of(name: AgentId | str) -> Author:
+    """The executor that an agent keeps warm."""
+    return Author(Kind.EXECUTOR, f"{name}-cmd")
+
+
 @asynccontextmanager
 async def connected(where: Where) -> AsyncIterator[Bus]:
     """A connection to the cluster, with a bound on the time it takes."""

@@ -11,7 +11,7 @@ import click
 from bus.queries import AgentRow, FrameworkRow, Summary
 from bus.subjects import Author, Kind, everything
 from cli.output import Failure, Table, date
-from cli.session import MARATHON, METRONOME, THE_MASTER, NotThere, Session, agent, on_cluster, title
+from cli.session import MARATHON, METRONOME, THE_MASTER, NotThere, Session, agent, executor_of, on_cluster, title
 
 
 class Look(NamedTuple):
@@ -19,6 +19,14 @@ class Look(NamedTuple):
 
     author: Author
     summary: Summary | None
+    expected: bool = True
+    """False: the master has given it up already."""
+
+    @property
+    def state(self) -> str:
+        if self.summary is not None:
+            return "up"
+        return "down" if self.expected else "unreachable"
 
 
 @click.command()
@@ -30,43 +38,38 @@ async def status(session: Session) -> None:
     Example:
         busbar status
     """
-    looks = await asyncio.gather(*(look(session, author) for author in await members(session)))
+    expected = await members(session)
+    looks = await asyncio.gather(*(look(session, author, known) for author, known in expected.items()))
     newest = await session.bus.last(everything(session.cluster))
     position = newest.position if newest else 0
-    content = {
-        "cluster": session.cluster,
-        "position": position,
-        "components": [
-            {"by": str(each.author), "up": each.summary is not None, "summary": each.summary} for each in looks
-        ],
-    }
+    rows = [{"by": str(each.author), "state": each.state, "summary": each.summary} for each in looks]
+    content = {"cluster": session.cluster, "position": position, "components": rows}
     session.out.show(content, f"cluster {session.cluster}, {position} events", "", _table(looks))
-    down = [title(each.author) for each in looks if each.summary is None]
+    down = [title(each.author) for each in looks if each.state == "down"]
     if down:
-        raise Failure(
-            f"not running: {', '.join(down)}", next_="busbar up, or busbar run for one of them: ops/runbook.md"
-        )
+        raise Failure(f"not running: {', '.join(down)}", next_="busbar up; for one of them, busbar run")
 
 
-async def members(session: Session) -> list[Author]:
-    """The master, and the schedulers and agents it knows; the built-in schedulers in any case."""
-    known = {THE_MASTER, MARATHON, METRONOME}
+async def members(session: Session) -> dict[Author, bool]:
+    """The master and whom it knows, the built-in schedulers in any case; each with whether it should be up."""
+    known = dict.fromkeys((THE_MASTER, MARATHON, METRONOME), True)
     try:
         agents = await session.ask(THE_MASTER, "agents", list[AgentRow])
         frameworks = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
     except NotThere:
-        return sorted(known)
-    known |= {agent(row.agent) for row in agents}
-    known |= {Author(Kind.FRAMEWORK, row.framework) for row in frameworks}
-    return sorted(known, key=lambda author: (author != THE_MASTER, author))
+        return known
+    known |= {Author(Kind.FRAMEWORK, row.framework): True for row in frameworks}
+    for row in agents:
+        known[agent(row.agent)] = known[executor_of(row.agent)] = row.state == "ACTIVE"
+    return known
 
 
-async def look(session: Session, author: Author) -> Look:
+async def look(session: Session, author: Author, expected: bool) -> Look:
     """Ask one component how it is."""
     try:
-        return Look(author, await session.ask(author, "summary", Summary))
+        return Look(author, await session.ask(author, "summary", Summary), expected)
     except NotThere:
-        return Look(author, None)
+        return Look(author, None, expected)
 
 
 def _table(looks: Sequence[Look]) -> Table:
@@ -77,10 +80,10 @@ def _table(looks: Sequence[Look]) -> Table:
 def _cells(each: Look) -> list[str]:
     summary = each.summary
     if summary is None:
-        return [str(each.author), "down", *[""] * 8]
+        return [str(each.author), each.state, *[""] * 8]
     return [
         str(each.author),
-        "up",
+        each.state,
         str(summary.epoch),
         str(summary.n),
         str(summary.position),

@@ -99,6 +99,8 @@ def _noun(noun: Noun) -> str:
             return noun.task
         case TaskStatus():
             return f"{noun.task}:{say_status(noun)}"
+        case Fact():
+            return noun.type
         case HeldTask():
             return f"{noun.info.task}:{noun.status.state}"
         case Unfit():

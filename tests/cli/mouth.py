@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 from bus import codec, queries
 from bus.events import Event, Fact
 from bus.memory import MemoryBus, MemoryServer
-from bus.nouns import Now, Position, RequestId, TraceId, second
+from bus.nouns import NOTHING, FrameworkId, Now, Position, RequestId, TraceId, second
+from bus.queries import FrameworkRow
 from bus.subjects import CLUSTER, Author, ask, inbox
 from cli.main import busbar
 from cli.session import Reach, Where, client_id, user_name, wall_clock
@@ -26,6 +27,21 @@ from cli.session import Reach, Where, client_id, user_name, wall_clock
 ME = client_id(user_name())
 START = Now(1_800_000_000 * second)
 command_s = 20.0
+
+
+def known(framework: str) -> FrameworkRow:
+    """A scheduler as the master lists it."""
+    return FrameworkRow(
+        framework=FrameworkId(framework),
+        name=framework,
+        role="*",
+        state="ACTIVE",
+        tasks=0,
+        offers=0,
+        used=NOTHING,
+        share_milli=0,
+        registered_at=START,
+    )
 
 
 class Mouth:

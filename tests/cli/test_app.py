@@ -17,29 +17,15 @@ from bus.events import (
     SchedulerLocated,
 )
 from bus.nouns import Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
-from bus.queries import AppRow, Check, Explanation, FrameworkRow, InstanceRow, QueryRefused, Summary
+from bus.queries import AppRow, Check, Explanation, InstanceRow, QueryRefused, Summary
 from cli.explain import explain_parts
 from cli.output import Table
 from cli.session import MARATHON, THE_MASTER
-from tests.cli.mouth import ME, START, Mouth, playing
+from tests.cli.mouth import ME, START, Mouth, known, playing
 
 WEB = AppSpec(id="/web", cmd="serve", instances=2)
 VERSION = "2027-01-15T08:00:00.000Z"
-KNOWN = {
-    "frameworks": [
-        FrameworkRow(
-            framework="marathon",
-            name="marathon",
-            role="*",
-            state="ACTIVE",
-            tasks=0,
-            offers=0,
-            used=Resources(),
-            share_milli=0,
-            registered_at=START,
-        )
-    ]
-}
+KNOWN = {"frameworks": [known("marathon")]}
 
 
 def row(running, spec=WEB, waiting=0):
