@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import Event, InstanceDismissed, KillRequested, SchedulerLocated, TaskUpdated
+from bus.events import Event, InstanceDismissed, KillRequested, TaskUpdated
 from bus.nouns import Now, Resources, Source, TaskState, TaskStatus
 from bus.queries import (
     HistoryQuestion,
@@ -97,15 +97,8 @@ async def test_show_tells_state_and_why():
 
 async def test_history_tells_every_event_page_by_page():
     """A page may be short; the end is an empty one."""
-    events = [
-        Event(
-            by=THE_MASTER,
-            to="marathon",
-            fact=TaskUpdated(framework="marathon", status=status("web.1")),
-            at=Now(START + n),
-        )
-        for n in range(5)
-    ]
+    fact = TaskUpdated(framework="marathon", status=status("web.1"))
+    events = [Event(by=THE_MASTER, to="marathon", fact=fact, at=Now(START + n)) for n in range(5)]
     rows = [
         HistoryRow(position=n + 1, subject=codec.subject("dc", event), body=codec.encode(event))
         for n, event in enumerate(events)
@@ -123,19 +116,9 @@ async def test_history_tells_every_event_page_by_page():
 async def test_trace_prints_the_steps_numbered_with_the_slowest_marked():
     """Position, time, since previous, author, addressee, type, words; a step that did not happen says why."""
     steps = (
-        TraceRow(
-            step=1,
-            words="The client learns",
-            position=7,
-            at=START,
-            by="client.u-a",
-            to="marathon",
-            type="scheduler.located",
-        ),
+        TraceRow(step=1, words="The client learns", position=7, at=START, by="client.u-a", type="scheduler.located"),
         TraceRow(step=2, words="The master offers", note="no offer was made"),
-        TraceRow(
-            step=3, words="declines", position=9, at=START, since_previous_us=2500, slowest=True, by="x", to="main"
-        ),
+        TraceRow(step=3, words="declines", position=9, at=START, since_previous_us=2500, slowest=True, by="x"),
     )
     asked = []
 
@@ -212,14 +195,13 @@ class Killing:
         self.heard, self.mouth = [], None
 
     def reply(self, event):
-        if isinstance(event.fact, SchedulerLocated):
+        if not isinstance(event.fact, KillRequested):
             return
         self.heard.append(event.fact)
         yield InstanceDismissed(app="/web", task=event.fact.task, reason="user request")
         for state in (TaskState.KILLING, TaskState.KILLED):
-            self.mouth.say(
-                THE_MASTER, TaskUpdated(framework="marathon", status=status(event.fact.task, state)), "marathon"
-            )
+            told = TaskUpdated(framework="marathon", status=status(event.fact.task, state))
+            self.mouth.say(THE_MASTER, told, "marathon")
 
 
 async def test_kill_asks_the_tasks_scheduler_and_waits_for_the_end():
