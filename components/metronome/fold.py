@@ -15,7 +15,6 @@ from bus.events import (
     FrameworkSuppressed,
     JobRemoved,
     JobSpecified,
-    KillRequested,
     LeaderElected,
     OfferAccepted,
     OfferDeclined,
@@ -58,8 +57,6 @@ def fold(state: MetronomeState, event: Event) -> None:
             _answered(state, fact.refuse_s, fact.unfit, event.at)
         case OfferAccepted() as fact:
             _accepted(state, fact, event.at)
-        case KillRequested() as fact:
-            _kill_asked(state, fact)
         case _:
             _fold_jobs(state, event)
 
@@ -122,12 +119,6 @@ def _launched(state: MetronomeState, task: TaskInfo, at: Now) -> None:
     attempt.asked_at, attempt.agent = at, task.agent
     state.verdicts.get(run.job, {}).pop(task.agent, None)
     _settle(state, run)
-
-
-def _kill_asked(state: MetronomeState, fact: KillRequested) -> None:
-    run = state.run_of(fact.task)
-    if run is not None:
-        run.attempt(fact.task).kill_asked = True
 
 
 # ---- jobs -------------------------------------------------------------------------------------------------------
@@ -273,11 +264,11 @@ def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
 
 def _task_moved(attempt: Attempt, status: TaskStatus) -> None:
     before = attempt.state
-    assert before in LOST or status.state in (*MOVES[before], TaskState.UNKNOWN), f"{status}: was {before}"
+    assert attempt.lives, f"{status}: it was over as {before}"
+    assert status.state in MOVES[before] or status.state is TaskState.UNKNOWN, f"{status}: was {before}"
     attempt.status = status
     if status.state in LOST:
         attempt.given_up = True
-        attempt.kill_asked = False  # a kill may have been lost with it
 
 
 def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:

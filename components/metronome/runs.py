@@ -26,7 +26,7 @@ from bus.events import (
 )
 from bus.nouns import MASTER, MOVES, NOBODY, JobId, Now, Reason, TaskState, TaskStatus, TraceId, second
 from components.component import Say, answer
-from components.metronome.state import ALIVE, LOST, Attempt, MetronomeState, Run, RunState
+from components.metronome.state import ALIVE, MetronomeState, Run, RunState
 from components.metronome.tasks import run_id, task_id
 
 delay_first_us = second
@@ -91,28 +91,14 @@ def _updated(
 
 def hear_update(state: MetronomeState, told: TaskUpdated, now: Now) -> Iterator[Say]:
     """What follows from a task's status."""
-    run = state.run_of(told.status.task)
-    if run is None:
-        if told.status.state in ALIVE:
-            yield Say(KillRequested(task=told.status.task), to=MASTER)
-        return
-    attempt = run.attempt(told.status.task)
-    if not _is_news(attempt, told.status):
-        return
-    if attempt is run.current:
-        yield from _current_moved(state, run, told, now)
-    else:
-        yield _updated(run, run.state, told)
-        if told.status.state in ALIVE and not attempt.kill_asked:  # it was unreachable, given up, and is back
-            yield _say(run, KillRequested(task=attempt.task), to=MASTER)
-
-
-def _is_news(attempt: Attempt, status: TaskStatus) -> bool:
-    if attempt.waits:
-        return False
-    if attempt.state in LOST:
-        return status.state not in LOST
-    return status.state in MOVES[attempt.state] or (status.state is TaskState.UNKNOWN and attempt.lives)
+    task, to = told.status.task, told.status.state
+    run = state.run_of(task)
+    attempt = run.attempt(task) if run else None
+    if run and attempt and attempt is run.current:
+        if attempt.lives and (to in MOVES[attempt.state] or to is TaskState.UNKNOWN):
+            yield from _current_moved(state, run, told, now)
+    elif to in ALIVE and (attempt is None or attempt.given_up):  # it was unreachable, and is back
+        yield Say(KillRequested(task=task), to=MASTER, trace=run.trace if run else None)
 
 
 def _current_moved(state: MetronomeState, run: Run, told: TaskUpdated, now: Now) -> Iterator[Say]:

@@ -68,7 +68,6 @@ class Attempt:
     """None: nobody has reported it."""
     given_up: bool = False
     """It was lost once: whatever becomes of it, its run goes on without it."""
-    kill_asked: bool = False
 
     @property
     def state(self) -> TaskState:

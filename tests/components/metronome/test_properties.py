@@ -163,7 +163,7 @@ class Reading:
 
     def updated(self, fact: RunUpdated) -> None:
         before = self.states[fact.run]
-        assert before not in RUN_ENDED or fact.state == before, f"{fact.run} ends twice: {before}, {fact.state}"
+        assert before not in RUN_ENDED, f"{fact.run} goes on after its end: {before}, {fact.state}"
         self.states[fact.run] = fact.state
         if fact.status is not None:
             states = self.statuses[fact.status.task]
