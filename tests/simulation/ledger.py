@@ -40,7 +40,6 @@ from bus.nouns import (
 )
 from bus.subjects import Author, Kind
 
-
 ENDED = ("SUCCESS", "FAILED")
 """Of a run; a task that comes back later may still be spoken of."""
 
