@@ -15,11 +15,11 @@ from msgspec import Meta
 
 from bus.nouns import AppId, JobId, Resources
 
-_Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
-_Line = Annotated[str, Meta(min_length=1, max_length=65536, pattern=r"^[^\x00]*$")]
+_Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+\Z")]
+_Line = Annotated[str, Meta(min_length=1, max_length=65536, pattern=r"^[^\x00]*\Z")]
 _Env = dict[
-    Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)],
-    Annotated[str, Meta(max_length=65536, pattern=r"^[^\x00]*$")],
+    Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z", max_length=256)],
+    Annotated[str, Meta(max_length=65536, pattern=r"^[^\x00]*\Z")],
 ]
 _Labels = dict[_Name, Annotated[str, Meta(max_length=4096)]]
 _Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -45,7 +45,7 @@ class PortDefinition(Document, frozen=True):
     """A port an app wants on its host; 0 asks for any free one."""
 
     port: _Port = 0
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = None
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")] | None = None
     protocol: Literal["tcp", "udp", "udp,tcp"] = "tcp"
     labels: _Labels = {}
 
@@ -115,7 +115,7 @@ class Schedule(Document, frozen=True):
     """When a job runs by itself: five cron fields in an IANA time zone."""
 
     cron: Annotated[str, Meta(min_length=9, max_length=255)]
-    id: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "default"
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")] = "default"
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     enabled: bool = True
     concurrency_policy: Literal["ALLOW", "FORBID"] = "ALLOW"

@@ -31,7 +31,7 @@ Now = NewType("Now", int)
 second = 1_000_000
 """Microseconds in a second, the unit of `Now`."""
 
-ID_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+ID_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 """What a component may be called: it becomes a token of a subject."""
 NOBODY = "_"
 """The addressee of an event that speaks to nobody in particular."""
