@@ -1,10 +1,11 @@
 """What can be set about Metronome.
 
-Rule of this room: every default is the original's and says where it is from.
+Rule of this room: every default is the original's and says where it is from. Checked once, when it is made.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from bus.nouns import FrameworkId
@@ -28,3 +29,13 @@ class MetronomeConfig:
     """Finished runs that can be asked for, of each job; all of them are in the log. (Metronome: 1000 summaries)"""
     removed_jobs_kept_max: int = 1000
     """Removed jobs whose finished runs can still be asked for."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError that names the setting and what is allowed."""
+        for name, least in (("failover_timeout_s", 0.0), ("decline_s", 0.001)):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= least):
+                raise ValueError(f"{name} is {value}: expected at least {least:g}")
+        for name, least_count in (("launches_max", 1), ("runs_kept_max", 0), ("removed_jobs_kept_max", 0)):
+            if getattr(self, name) < least_count:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least_count}")

@@ -40,8 +40,7 @@ def decide(config: MetronomeConfig, state: MetronomeState, told: Input, now: Now
         yield from _hear(config, state, told.event, now)
     elif isinstance(told, Wake):
         yield from _do_what_is_due(state, now)
-    if state.admitted and state.hungry and (state.suppressed or state.filtered):
-        yield Say(FrameworkRevived(framework=config.id), to=MASTER)
+    yield from _revive(config, state)
 
 
 def _hear(config: MetronomeConfig, state: MetronomeState, event: Event, now: Now) -> Iterator[Say]:
@@ -66,6 +65,16 @@ def _hear_master(config: MetronomeConfig, state: MetronomeState, event: Event, n
 def _register(config: MetronomeConfig) -> Say:
     fact = FrameworkRegistered(name=config.id, role=config.role, failover_timeout_s=config.failover_timeout_s)
     return Say(fact, to=MASTER)
+
+
+def _revive(config: MetronomeConfig, state: MetronomeState) -> Iterator[Say]:
+    """Want offers again if something waits for one.
+
+    What was given back would come again with the master's next batch: asking for it brings it at once.
+    """
+    held_back = state.given_back or (state.hungry and (state.suppressed or state.filtered))
+    if state.admitted and held_back:
+        yield Say(FrameworkRevived(framework=config.id), to=MASTER)
 
 
 def _do_what_is_due(state: MetronomeState, now: Now) -> Iterator[Say]:

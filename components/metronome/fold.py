@@ -5,8 +5,6 @@ Rule of this room: nothing else writes state. What must not happen is asserted: 
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-
 from bus.events import (
     AttemptScheduled,
     Event,
@@ -25,6 +23,17 @@ from bus.events import (
     TaskReconciled,
 )
 from bus.nouns import MOVES, JobId, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
+from components.metronome.books import (
+    fires_next,
+    forget_if_empty,
+    forget_job,
+    forget_run,
+    release,
+    settle,
+    wait,
+    wait_no_more,
+    withdraw,
+)
 from components.metronome.state import (
     LOST,
     RUN_MOVES,
@@ -36,7 +45,6 @@ from components.metronome.state import (
     Spec,
     Verdict,
     Version,
-    attempts_kept_max,
 )
 
 
@@ -48,9 +56,9 @@ def fold(state: MetronomeState, event: Event) -> None:
         case FrameworkRegistered():
             state.to_register, state.admitted = False, False
         case FrameworkSuppressed():
-            state.suppressed = True
+            state.suppressed, state.given_back = True, False
         case FrameworkRevived():
-            state.suppressed = state.filtered = state.hungry = False
+            state.suppressed = state.filtered = state.hungry = state.given_back = False
         case TaskReconciled() as fact:
             _reconciled(state, fact, event.at)
         case OfferDeclined() as fact:
@@ -68,7 +76,7 @@ def _fold_jobs(state: MetronomeState, event: Event) -> None:
         case JobRemoved() as fact:
             _removed(state, fact.job)
         case ScheduleSkipped() as fact:
-            _fires_next(state, fact.job, fact.next_at)
+            fires_next(state, fact.job, fact.next_at)
         case RunCreated() as fact:
             _created(state, fact, event)
         case AttemptScheduled() as fact:
@@ -86,16 +94,17 @@ def _reconciled(state: MetronomeState, fact: TaskReconciled, at: Now) -> None:
     for task in fact.tasks:
         run = _run_of(state, task)
         run.attempt(task).asked_at = at
-        _settle(state, run)
+        settle(state, run)
     if not fact.tasks:
         # what the master kept of suppression and filters from before is not ours to know: both may hold offers back
-        state.admitted, state.suppressed, state.filtered = True, False, True
+        state.admitted, state.suppressed, state.filtered, state.given_back = True, False, True, False
         state.hungry = bool(state.waiting)
 
 
 def _answered(state: MetronomeState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now) -> None:
     state.hungry = False
-    state.filtered = state.filtered or refuse_s > 0
+    state.filtered = True
+    state.given_back = state.given_back or refuse_s == 0
     for one in unfit:
         if one.job in state.verdicts:
             verdicts = state.verdicts[one.job]
@@ -115,10 +124,10 @@ def _launched(state: MetronomeState, task: TaskInfo, at: Now) -> None:
     attempt = run.attempt(task.task)
     assert attempt.waits, f"{task.task} is launched and did not wait: {run}"
     assert not run.stopping, f"{task.task} is launched and its run is stopped: {run.stopping}"
-    _wait_no_more(state, run, attempt)
+    wait_no_more(state, run, attempt)
     attempt.asked_at, attempt.agent = at, task.agent
     state.verdicts.get(run.job, {}).pop(task.agent, None)
-    _settle(state, run)
+    settle(state, run)
 
 
 # ---- jobs -------------------------------------------------------------------------------------------------------
@@ -133,53 +142,25 @@ def _specified(state: MetronomeState, fact: JobSpecified, n: int) -> None:
         job.successes = job.failures = 0
         job.last_success_at = job.last_failure_at = None
     else:
-        _release(state, job.version)
+        release(state, job.version)
     job.version = Version(str(n))
     state.specs[job.version] = Spec(job=fact.job, users=1)
-    _fires_next(state, fact.job.id, fact.next_at)
+    fires_next(state, fact.job.id, fact.next_at)
 
 
 def _removed(state: MetronomeState, job_id: JobId) -> None:
     job = state.jobs[job_id]
     assert job.version is not None, f"{job_id} is removed twice"
-    _fires_next(state, job_id, None)
-    _release(state, job.version)
+    fires_next(state, job_id, None)
+    release(state, job.version)
     job.version = None
     state.removed[job_id] = None
     for run in job.active.values():
         run.job_removed = True
-        _settle(state, run)
+        settle(state, run)
     if len(state.removed) > state.removed_jobs_kept_max:
-        _forget_job(state, next(iter(state.removed)))
-    _forget_if_empty(state, job_id)
-
-
-def _fires_next(state: MetronomeState, job_id: JobId, at: Now | None) -> None:
-    job = state.jobs[job_id]
-    job.next_at = at
-    job.due = _due(state, "job", job_id, job.due, at)
-
-
-def _forget_job(state: MetronomeState, job_id: JobId) -> None:
-    job = state.jobs[job_id]
-    del state.removed[job_id]
-    for run in list(job.finished.values()):
-        _forget_run(state, job, run)
-    _forget_if_empty(state, job_id)
-
-
-def _forget_if_empty(state: MetronomeState, job_id: JobId) -> None:
-    job = state.jobs[job_id]
-    if job.version is None and not job.active and not job.finished:
-        state.removed.pop(job_id, None)
-        del state.jobs[job_id]
-
-
-def _release(state: MetronomeState, version: Version) -> None:
-    spec = state.specs[version]
-    spec.users -= 1
-    if not spec.users:
-        del state.specs[version]
+        forget_job(state, next(iter(state.removed)))
+    forget_if_empty(state, job_id)
 
 
 # ---- runs -------------------------------------------------------------------------------------------------------
@@ -191,7 +172,7 @@ def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
     assert fact.run not in state.runs, f"{fact.run} is created twice"
     if fact.schedule is not None:
         assert fact.nominal == job.next_at, f"{fact.run} fires for {fact.nominal}, due is {job.next_at}"
-        _fires_next(state, fact.job, fact.next_at)
+        fires_next(state, fact.job, fact.next_at)
     spec = state.specs[job.version]
     spec.users += 1
     start_by, end_by = _deadlines(spec, fact, event.at)
@@ -209,7 +190,7 @@ def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
     )
     job.active[fact.run] = run
     state.runs[fact.run] = fact.job
-    _settle(state, run)
+    settle(state, run)
 
 
 def _deadlines(spec: Spec, fact: RunCreated, at: Now) -> tuple[Now, Now | None]:
@@ -226,25 +207,16 @@ def _scheduled(state: MetronomeState, fact: AttemptScheduled) -> None:
     run = _active(state, fact.run)
     assert run.current is None, f"{fact.task} is scheduled and {run.current} is not over"
     assert not run.stopping, f"{fact.task} is scheduled and its run is stopped: {run.stopping}"
-    run.attempts.append(Attempt(task=fact.task))
-    run.attempt_count, run.retry_at = run.attempt_count + 1, None
-    state.tasks[fact.task] = run.run
-    if run.version not in state.waiting:
-        state.waiting[run.version], state.hungry = {}, True
-    state.waiting[run.version][fact.task] = run.run
-    state.verdicts.setdefault(run.job, {})
-    for old in run.attempts[:-attempts_kept_max]:
-        del state.tasks[old.task]
-    del run.attempts[:-attempts_kept_max]
-    _settle(state, run)
+    wait(state, run, fact.task)
+    settle(state, run)
 
 
 def _stopped(state: MetronomeState, fact: RunStopped) -> None:
     run = _active(state, fact.run)
     run.stopping = run.stopping or fact.reason
     run.retry_at = None
-    _withdraw(state, run)
-    _settle(state, run)
+    withdraw(state, run)
+    settle(state, run)
 
 
 def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
@@ -259,7 +231,7 @@ def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
     if to is not run.state:
         assert to in RUN_MOVES[run.state], f"{fact.run}: {run.state} -> {to}"
         _run_moved(state, run, to, at)
-    _settle(state, run)
+    settle(state, run)
 
 
 def _task_moved(attempt: Attempt, status: TaskStatus) -> None:
@@ -277,8 +249,8 @@ def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
         run.start_by = None
     if not run.ended:
         return
-    _withdraw(state, run)
-    _release(state, run.version)
+    withdraw(state, run)
+    release(state, run.version)
     run.finished_at, run.retry_at = at, None
     _finished(state, run, state.jobs[run.job])
 
@@ -293,31 +265,8 @@ def _finished(state: MetronomeState, run: Run, job: Job) -> None:
         job.failures, job.last_failure_at = job.failures + 1, run.finished_at
     forgotten = job.version is None and run.job not in state.removed
     if forgotten or len(job.finished) > state.runs_kept_max:
-        _forget_run(state, job, next(iter(job.finished.values())))
-    _forget_if_empty(state, run.job)
-
-
-def _withdraw(state: MetronomeState, run: Run) -> None:
-    """An attempt that was never launched is none."""
-    if run.attempts and run.attempts[-1].waits:
-        attempt = run.attempts.pop()
-        _wait_no_more(state, run, attempt)
-        del state.tasks[attempt.task]
-
-
-def _wait_no_more(state: MetronomeState, run: Run, attempt: Attempt) -> None:
-    group = state.waiting[run.version]
-    del group[attempt.task]
-    if not group:
-        del state.waiting[run.version]
-        if not any(state.specs[version].job.id == run.job for version in state.waiting):
-            del state.verdicts[run.job]
-
-
-def _forget_run(state: MetronomeState, job: Job, run: Run) -> None:
-    del job.finished[run.run], state.runs[run.run]
-    for attempt in run.attempts:
-        del state.tasks[attempt.task]
+        forget_run(state, job, next(iter(job.finished.values())))
+    forget_if_empty(state, run.job)
 
 
 def _run_of(state: MetronomeState, task: TaskId) -> Run:
@@ -331,21 +280,3 @@ def _active(state: MetronomeState, run_id: RunId) -> Run:
     assert run is not None, f"{run_id} is not known"
     assert not run.ended, f"{run_id} is not active: {run}"
     return run
-
-
-def _settle(state: MetronomeState, run: Run) -> None:
-    """What follows from any change of a run: whether it is adrift, and when it is due."""
-    if run.adrift:
-        state.adrift[run.run] = None
-    else:
-        state.adrift.pop(run.run, None)
-    run.due = _due(state, "run", run.run, run.due, run.next_due())
-
-
-def _due(state: MetronomeState, kind: str, name: JobId | RunId, before: Now | None, at: Now | None) -> Now | None:
-    if before != at:
-        if before is not None:
-            del state.dues[bisect_left(state.dues, (before, kind, str(name)))]
-        if at is not None:
-            insort(state.dues, (at, kind, str(name)))
-    return at

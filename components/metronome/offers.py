@@ -19,7 +19,7 @@ from components.metronome.state import MetronomeState, Version
 from components.metronome.tasks import task_bytes, task_info
 
 accepts_max = 250
-"""Offers accepted in one decision; the rest is given back and offered again at once."""
+"""Offers accepted in one decision; the rest is given back and asked for again."""
 accept_bytes_max = 200 * 1024
 """Of tasks, in one accept, before its last."""
 launch_bytes_max = 3 * 1024 * 1024
@@ -46,7 +46,8 @@ def answer_offers(config: MetronomeConfig, state: MetronomeState, fact: OfferMad
             unused.append((offer.offer, placed.unfit))
     yield from _decline(config, unused)
     if offers:
-        yield Say(OfferDeclined(offers=tuple(offer.offer for offer in offers), refuse_s=0.0), to=MASTER)
+        refuse_s = 0.0 if state.waiting else config.decline_s
+        yield Say(OfferDeclined(offers=tuple(offer.offer for offer in offers), refuse_s=refuse_s), to=MASTER)
     if not state.waiting and not state.suppressed:
         yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
 

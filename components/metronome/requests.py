@@ -32,6 +32,9 @@ from components.metronome.tasks import largest_task_bytes
 
 job_bytes_max = 128 * 1024
 """A job, and each of its tasks, on the bus."""
+grace_s_max = 31_536_000
+message_chars_max = 1000
+"""What was asked may be as large as an event; the words of its refusal are not."""
 
 
 def hear_request(state: MetronomeState, event: Event, now: Now) -> Iterator[Say]:
@@ -52,11 +55,15 @@ def hear_request(state: MetronomeState, event: Event, now: Now) -> Iterator[Say]
         case SchedulerLocated():
             return
         case _ if event.request is not None:
-            yield refuse(event, Refusal.INVALID, f"metronome knows nothing of {event.type}")
+            yield _refuse(event, Refusal.INVALID, f"metronome knows nothing of {event.type}")
+
+
+def _refuse(event: Event, reason: Refusal, message: str) -> Say:
+    return refuse(event, reason, message[:message_chars_max])
 
 
 def _no_job(event: Event, job: JobId) -> Say:
-    return refuse(event, Refusal.NOT_FOUND, f"job {job} does not exist")
+    return _refuse(event, Refusal.NOT_FOUND, f"job {job} does not exist")
 
 
 # ---- jobs -------------------------------------------------------------------------------------------------------
@@ -66,11 +73,11 @@ def _specify(state: MetronomeState, event: Event, fact: JobRequested, now: Now) 
     known = state.spec(fact.job.id)
     wrong = _wrong(fact.job)
     if wrong is not None:
-        return refuse(event, Refusal.INVALID, wrong)
+        return _refuse(event, Refusal.INVALID, wrong)
     if known is None and fact.update:
         return _no_job(event, fact.job.id)
     if known is not None and not fact.update:
-        return refuse(event, Refusal.ALREADY_EXISTS, f"a job with id {fact.job.id} already exists")
+        return _refuse(event, Refusal.ALREADY_EXISTS, f"a job with id {fact.job.id} already exists")
     if known is not None and schedule_of(known) == schedule_of(fact.job):
         next_at = state.jobs[fact.job.id].next_at  # the same schedule goes on, whatever else changed
     else:
@@ -98,13 +105,13 @@ def _wrong(spec: JobSpec) -> str | None:
 
 def _remove(state: MetronomeState, event: Event, fact: RemovalRequested) -> Say:
     if fact.job is None:
-        return refuse(event, Refusal.INVALID, "expected the id of a job - at `$.job`")
+        return _refuse(event, Refusal.INVALID, "expected the id of a job - at `$.job`")
     if state.spec(fact.job) is None:
         return _no_job(event, fact.job)
     active = state.jobs[fact.job].active
     if active and not fact.stop_runs:
         runs = f"{len(active)} runs are" if len(active) > 1 else f"run {next(iter(active))} is"
-        return refuse(event, Refusal.RUNS_ACTIVE, f"{runs} active: stop them first, or remove the job with them")
+        return _refuse(event, Refusal.RUNS_ACTIVE, f"{runs} active: stop them first, or remove the job with them")
     return answer(event, JobRemoved(job=fact.job))
 
 
@@ -114,7 +121,7 @@ def _remove(state: MetronomeState, event: Event, fact: RemovalRequested) -> Say:
 def _stop(state: MetronomeState, event: Event, fact: StopRequested) -> Iterator[Say]:
     run = state.run(fact.run)
     if run is None or run.job != fact.job:
-        yield refuse(event, Refusal.NOT_FOUND, f"job {fact.job} has no run {fact.run}")
+        yield _refuse(event, Refusal.NOT_FOUND, f"job {fact.job} has no run {fact.run}")
     elif run.ended:
         yield _not_running(event, run)
     else:
@@ -125,11 +132,14 @@ def _kill(state: MetronomeState, event: Event, fact: KillRequested) -> Iterator[
     """A run whose task is killed by hand is stopped. (Metronome: a killed run is FAILED)"""
     run = state.run_of(fact.task)
     if run is None:
-        yield refuse(event, Refusal.NOT_FOUND, f"no run has a task {fact.task}")
+        yield _refuse(event, Refusal.NOT_FOUND, f"no run has a task {fact.task}")
     elif run.ended:
         yield _not_running(event, run)
     elif run.current is None or run.current.task != fact.task:
-        yield refuse(event, Refusal.NOT_RUNNING, f"{fact.task} is over: {run.attempt(fact.task).state}")
+        yield _refuse(event, Refusal.NOT_RUNNING, f"{fact.task} is over: {run.attempt(fact.task).state}")
+    elif fact.grace_s is not None and not 0 <= fact.grace_s <= grace_s_max:
+        wrong = f"Expected `float` from 0 to {grace_s_max}, found {fact.grace_s} - at `$.grace_s`"
+        yield _refuse(event, Refusal.INVALID, wrong)
     else:
         yield from _stopped(event, run, f"task {fact.task} was killed on request", fact.grace_s)
 
@@ -140,4 +150,4 @@ def _stopped(event: Event, run: Run, reason: str, grace_s: float | None) -> Iter
 
 
 def _not_running(event: Event, run: Run) -> Say:
-    return refuse(event, Refusal.NOT_RUNNING, f"run {run.run} has ended: {run.state}")
+    return _refuse(event, Refusal.NOT_RUNNING, f"run {run.run} has ended: {run.state}")

@@ -215,6 +215,8 @@ class MetronomeState(State):
     """Whether resources may be held back from us because we declined them."""
     hungry: bool = False
     """Whether something waits that did not when the last offers were answered."""
+    given_back: bool = False
+    """Whether something offered was given back only because one decision could not use more."""
 
     def spec(self, job: JobId) -> JobSpec | None:
         """A job as it is described now; None if there is no such job."""

@@ -299,6 +299,22 @@ def test_a_task_that_is_over_is_not_killed():
     assert refused(play, KillRequested(task=task)) == (Refusal.NOT_RUNNING, f"run {run} has ended: FAILED")
 
 
+@pytest.mark.parametrize("grace_s", [-1.0, float("nan"), float("inf"), 1e9])
+def test_an_impossible_grace_is_refused(grace_s: float):
+    """Nothing is killed."""
+    play = Play()
+    _, task = play.running()
+    reason, message = refused(play, KillRequested(task=task, grace_s=grace_s))
+    assert reason is Refusal.INVALID
+    assert message == f"Expected `float` from 0 to 31536000, found {grace_s} - at `$.grace_s`"
+
+
+def test_a_refusal_is_short_whatever_was_asked():
+    """The words do not grow with the request."""
+    _, message = refused(Play(), RunRequested(job=JobId("x" * 400_000)))
+    assert len(message) == 1000
+
+
 # ---- schedules --------------------------------------------------------------------------------------------------
 
 

@@ -124,6 +124,15 @@ def test_a_task_that_finished_before_the_kill_reached_it_succeeded():
 # ---- restarts ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("end", [FAILED, KILLED, GONE, UNREACHABLE, UNKNOWN])
+def test_every_end_but_finished_is_restarted(end: TaskState):
+    """ON_FAILURE; also of a task that was killed, but not on request."""
+    play = Play()
+    run, task = play.running(policy="ON_FAILURE")
+    assert states(play.update(task, end)) == ["STARTING"]
+    assert [fact.task for fact in only(play.advance(1), AttemptScheduled)] == [task_id(COUNT, run, 2)]
+
+
 def test_on_failure_another_task_follows_in_the_same_run():
     """After the delay, with the next number; the run is STARTING meanwhile."""
     play = Play()
@@ -422,6 +431,18 @@ def test_the_runs_of_so_many_removed_jobs_are_kept():
         play.ask(RemovalRequested(job=job))  # type: ignore[arg-type]
     assert [row.job for row in play.rows()] == ["second"]
     assert list(play.state.jobs) == ["second"]
+
+
+def test_of_removed_jobs_nothing_may_be_kept():
+    """Then a job is gone with its last run."""
+    play = Play(MetronomeConfig(removed_jobs_kept_max=0))
+    for stop_runs in (False, True):
+        _, task = play.running()
+        if not stop_runs:
+            play.update(task, FINISHED)
+        play.ask(RemovalRequested(job=COUNT, stop_runs=stop_runs))
+        play.update(task, KILLED)
+        assert play.state.jobs == play.state.runs == play.state.tasks == play.state.removed == {}
 
 
 def test_a_run_that_stands_on_nothing_is_found():

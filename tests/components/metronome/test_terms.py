@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bus.events import (
     FrameworkAdmitted,
     FrameworkDisconnected,
@@ -73,6 +75,22 @@ def test_only_the_master_is_believed():
     made = OfferMade(framework=METRONOME, role="*", offers=(play.offer(),), expires_at=play.now)
     assert play.hear(evil, admitted) == play.hear(evil, made) == play.hear(evil, RunRequested(job=COUNT)) == []
     assert play.run(run).attempt(task).state is RUNNING
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("failover_timeout_s", -1.0, "failover_timeout_s is -1.0: expected at least 0"),
+        ("decline_s", float("nan"), "decline_s is nan: expected at least 0.001"),
+        ("launches_max", 0, "launches_max is 0: expected at least 1"),
+        ("runs_kept_max", -1, "runs_kept_max is -1: expected at least 0"),
+        ("removed_jobs_kept_max", -1, "removed_jobs_kept_max is -1: expected at least 0"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused(setting: str, value: float, message: str):
+    """With its name and what is allowed."""
+    with pytest.raises(ValueError, match=message):
+        MetronomeConfig(**{setting: value})  # type: ignore[arg-type]
 
 
 # ---- offers -----------------------------------------------------------------------------------------------------
@@ -155,6 +173,13 @@ def test_a_decision_is_bounded():
     assert all(fact.refuse_s == 0.0 for fact in only(events, OfferAccepted))
     (given_back,) = only(events, OfferDeclined)
     assert (len(given_back.offers), given_back.refuse_s) == (10, 0.0)
+    assert types(events)[-1] == "framework.revived", "or the master would wait for its next batch"
+    assert "framework.revived" in types(play.make(play.offer()))
+    launched = 2 * accepts_max + 2
+    while launched < 2 * accepts_max + 50:
+        events = play.make(play.offer())
+        launched += len(launches(events))
+    assert types(events) == ["offer.accepted", "framework.suppressed"]
 
 
 def test_reasons_are_bounded():

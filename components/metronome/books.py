@@ -1,0 +1,108 @@
+"""The books Metronome keeps beside its jobs and runs: what is due, what waits, what may be forgotten.
+
+Rule of this room: only `fold` comes here. Every entry follows from a job or a run, and is made and unmade with it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+from bus.nouns import JobId, Now, RunId, TaskId
+from components.metronome.state import Attempt, Job, MetronomeState, Run, Version, attempts_kept_max
+
+# ---- what is due ------------------------------------------------------------------------------------------------
+
+
+def settle(state: MetronomeState, run: Run) -> None:
+    """What follows from any change of a run: whether it is adrift, and when it is due."""
+    if run.adrift:
+        state.adrift[run.run] = None
+    else:
+        state.adrift.pop(run.run, None)
+    run.due = _due(state, "run", run.run, run.due, run.next_due())
+
+
+def fires_next(state: MetronomeState, job_id: JobId, at: Now | None) -> None:
+    """A job fires at that time, or no more."""
+    job = state.jobs[job_id]
+    job.next_at = at
+    job.due = _due(state, "job", job_id, job.due, at)
+
+
+def _due(state: MetronomeState, kind: str, name: JobId | RunId, before: Now | None, at: Now | None) -> Now | None:
+    if before != at:
+        if before is not None:
+            del state.dues[bisect_left(state.dues, (before, kind, str(name)))]
+        if at is not None:
+            insort(state.dues, (at, kind, str(name)))
+    return at
+
+
+# ---- what waits -------------------------------------------------------------------------------------------------
+
+
+def wait(state: MetronomeState, run: Run, task: TaskId) -> None:
+    """A run has one more attempt, and that waits for an offer."""
+    run.attempts.append(Attempt(task=task))
+    run.attempt_count, run.retry_at = run.attempt_count + 1, None
+    state.tasks[task] = run.run
+    if run.version not in state.waiting:
+        state.waiting[run.version], state.hungry = {}, True
+    state.waiting[run.version][task] = run.run
+    state.verdicts.setdefault(run.job, {})
+    for old in run.attempts[:-attempts_kept_max]:
+        del state.tasks[old.task]
+    del run.attempts[:-attempts_kept_max]
+
+
+def wait_no_more(state: MetronomeState, run: Run, attempt: Attempt) -> None:
+    """An attempt was launched, or is wanted no more."""
+    group = state.waiting[run.version]
+    del group[attempt.task]
+    if not group:
+        del state.waiting[run.version]
+        if not any(state.specs[version].job.id == run.job for version in state.waiting):
+            del state.verdicts[run.job]
+
+
+def withdraw(state: MetronomeState, run: Run) -> None:
+    """An attempt that was never launched is none."""
+    if run.attempts and run.attempts[-1].waits:
+        attempt = run.attempts.pop()
+        wait_no_more(state, run, attempt)
+        del state.tasks[attempt.task]
+
+
+# ---- what is forgotten ------------------------------------------------------------------------------------------
+
+
+def release(state: MetronomeState, version: Version) -> None:
+    """One user less of a description; the last one takes it along."""
+    spec = state.specs[version]
+    spec.users -= 1
+    if not spec.users:
+        del state.specs[version]
+
+
+def forget_run(state: MetronomeState, job: Job, run: Run) -> None:
+    """A finished run can be asked for no more; all of it is in the log."""
+    del job.finished[run.run], state.runs[run.run]
+    for attempt in run.attempts:
+        del state.tasks[attempt.task]
+
+
+def forget_if_empty(state: MetronomeState, job_id: JobId) -> None:
+    """A removed job is gone with its last run."""
+    job = state.jobs.get(job_id)
+    if job and job.version is None and not job.active and not job.finished:
+        state.removed.pop(job_id, None)
+        del state.jobs[job_id]
+
+
+def forget_job(state: MetronomeState, job_id: JobId) -> None:
+    """What is left of a removed job can be asked for no more."""
+    job = state.jobs[job_id]
+    del state.removed[job_id]
+    for run in list(job.finished.values()):
+        forget_run(state, job, run)
+    forget_if_empty(state, job_id)

@@ -1,0 +1,148 @@
+"""Metronome's state and log, read by somebody who believes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bus.documents import JobSpec
+from bus.events import (
+    AttemptScheduled,
+    Event,
+    Fact,
+    JobRemoved,
+    JobSpecified,
+    OfferAccepted,
+    RunCreated,
+    RunStopped,
+    RunUpdated,
+    ScheduleSkipped,
+)
+from bus.nouns import JobId, Now, RunId, TaskId, TaskState
+from components.metronome.cron import next_after, parse_cron
+from components.metronome.state import RUN_ENDED, MetronomeState, Run, schedule_of
+
+
+def audit(state: MetronomeState) -> None:
+    """What `check` takes from its books, counted."""
+    every = [run for job in state.jobs.values() for run in (*job.active.values(), *job.finished.values())]
+    active = [run for job in state.jobs.values() for run in job.active.values()]
+    assert {run.run: run.job for run in every} == state.runs
+    assert {attempt.task: run.run for run in every for attempt in run.attempts} == state.tasks
+    assert all(run.ended == (run.run in state.jobs[run.job].finished) for run in every)
+    for run in active:
+        footing = (run.current is not None, run.retry_at is not None)
+        assert sum(footing) == 1, f"stands on {footing}: {run}"
+    waiting = {attempt.task: run for run in every for attempt in run.attempts if attempt.waits}
+    assert {task for group in state.waiting.values() for task in group} == set(waiting)
+    assert all(task in state.waiting[run.version] for task, run in waiting.items())
+    assert set(state.verdicts) == {run.job for run in waiting.values()}
+    audit_books(state, active)
+
+
+def audit_books(state: MetronomeState, active: list[Run]) -> None:
+    users = Counter(run.version for run in active) + Counter(job.version for job in state.jobs.values() if job.version)
+    assert {version: one.users for version, one in state.specs.items()} == users
+    dues = [(job.next_at, "job", name) for name, job in state.jobs.items() if job.next_at is not None]
+    dues += [(due, "run", run.run) for run in active if (due := run.next_due()) is not None]
+    assert state.dues == sorted(dues)
+    assert all(len(job.finished) <= state.runs_kept_max for job in state.jobs.values())
+    assert all((job.version is None) == (name in state.removed) or job.active for name, job in state.jobs.items())
+
+
+class Reading:
+    """What the log says, event by event: every firing once, every run ended once, nothing after an end."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.jobs: dict[JobId, JobSpec] = {}
+        self.cursors: dict[JobId, Now] = {}
+        """Up to when every firing of a job is accounted for."""
+        self.runs: dict[RunId, JobSpec] = {}
+        self.states: dict[RunId, str] = {}
+        self.launched: dict[RunId, list[TaskId]] = {}
+        self.statuses: dict[TaskId, list[TaskState]] = {}
+        self.stopped: set[RunId] = set()
+
+    def go_on(self, log: list[Event]) -> None:
+        for event in log[self.read :]:
+            self.one(event.fact, event.at)
+        self.read = len(log)
+
+    def one(self, fact: Fact, at: Now) -> None:
+        match fact:
+            case JobSpecified():
+                self.specified(fact, at)
+            case JobRemoved():
+                del self.jobs[fact.job]
+            case ScheduleSkipped():
+                self.skipped(fact, at)
+            case RunCreated():
+                self.created(fact, at)
+            case AttemptScheduled():
+                assert self.states[fact.run] not in RUN_ENDED, f"{fact.task} is wanted after the end"
+                assert fact.run not in self.stopped, f"{fact.task} is wanted after the stop"
+            case OfferAccepted():
+                self.accepted(fact)
+            case RunStopped():
+                assert self.states[fact.run] not in RUN_ENDED, f"{fact.run} is stopped after its end"
+                self.stopped.add(fact.run)
+            case RunUpdated():
+                self.updated(fact)
+
+    def specified(self, fact: JobSpecified, at: Now) -> None:
+        before = self.jobs.get(fact.job.id)
+        if before is None or schedule_of(before) != schedule_of(fact.job):
+            self.cursors[fact.job.id] = at
+        self.jobs[fact.job.id] = fact.job
+        assert fact.next_at == self.following(fact.job.id)
+
+    def following(self, job: JobId) -> Now | None:
+        schedule = schedule_of(self.jobs[job])
+        return next_after(parse_cron(schedule.cron), schedule.timezone, self.cursors[job]) if schedule else None
+
+    def fired(self, job: JobId, nominal: Now, at: Now) -> None:
+        assert nominal == self.following(job), f"{job} fires for {nominal}, due is {self.following(job)}"
+        assert nominal <= at, f"{job} fires for {nominal} at {at}"
+        self.cursors[job] = nominal
+
+    def skipped(self, fact: ScheduleSkipped, at: Now) -> None:
+        self.fired(fact.job, fact.nominal, at)
+        for _ in range(fact.count - 1):
+            self.fired(fact.job, self.following(fact.job) or at, at)
+        assert (fact.until or fact.nominal) == self.cursors[fact.job]
+        assert fact.next_at == self.following(fact.job)
+
+    def created(self, fact: RunCreated, at: Now) -> None:
+        assert fact.run not in self.runs, f"{fact.run} is created twice"
+        schedule = schedule_of(self.jobs[fact.job])
+        if fact.nominal is not None:
+            self.fired(fact.job, fact.nominal, at)
+            forbidden = schedule is not None and schedule.concurrency_policy == "FORBID"
+            assert not (forbidden and self.active(fact.job)), f"{fact.run} begins beside {self.active(fact.job)}"
+        self.runs[fact.run], self.states[fact.run], self.launched[fact.run] = self.jobs[fact.job], "INITIAL", []
+
+    def active(self, job: JobId) -> list[RunId]:
+        return [run for run, spec in self.runs.items() if spec.id == job and self.states[run] not in RUN_ENDED]
+
+    def accepted(self, fact: OfferAccepted) -> None:
+        for task in fact.launch:
+            assert task.run is not None
+            assert self.states[task.run] not in RUN_ENDED, f"{task.task} is launched after the end"
+            assert task.run not in self.stopped, f"{task.task} is launched after the stop"
+            self.launched[task.run].append(task.task)
+            self.statuses[task.task] = []
+
+    def updated(self, fact: RunUpdated) -> None:
+        before = self.states[fact.run]
+        assert before not in RUN_ENDED, f"{fact.run} goes on after its end: {before}, {fact.state}"
+        self.states[fact.run] = fact.state
+        if fact.status is not None:
+            states = self.statuses[fact.status.task]
+            assert not states or states[-1] is not fact.status.state, f"said twice: {fact}"
+            states.append(fact.status.state)
+
+    def check_policies(self) -> None:
+        """NEVER: of the tasks of a run at most one was not dropped."""
+        for run, spec_ in self.runs.items():
+            ran = [task for task in self.launched[run] if TaskState.DROPPED not in self.statuses[task]]
+            assert spec_.run.restart.policy == "ON_FAILURE" or len(ran) <= 1, f"{run} ran {ran}"
