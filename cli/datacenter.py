@@ -109,7 +109,7 @@ def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = 
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     common = ("--credentials", str(credentials_file(str(plan.data))), "--store", str(file))
     noted = ("--pid-file", str(plan.data / "run" / f"{name}.json"), "--log-json")
-    argv = (sys.executable, "-m", "cli.main", "run", role, *given, *common, *noted)
+    argv = (sys.executable, "-P", "-m", "cli.main", "run", role, *given, *common, *noted)
     return Member(name, "framework" if role in SCHEDULERS else role, argv, plan.data / "logs" / f"{name}.log")
 
 

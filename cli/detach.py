@@ -42,7 +42,7 @@ def detached(argv: Sequence[str], log: Path) -> dict[str, object]:
     try:
         with log.open("ab") as out:
             subprocess.Popen(  # it outlives us: nobody waits for it here
-                [sys.executable, "-m", "cli.main", *argv, "--tell", str(telling)],
+                [sys.executable, "-P", "-m", "cli.main", *argv, "--tell", str(telling)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -111,7 +111,18 @@ def agent(
 
 def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
     """How an agent starts its executor. Credentials travel by file: a command line is for everybody to read."""
-    argv = [sys.executable, "-m", "cli.main", "run", "executor", "--agent", agent_id, "--work", str(work / "executor")]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "cli.main",
+        "run",
+        "executor",
+        "--agent",
+        agent_id,
+        "--work",
+        str(work / "executor"),
+    ]
     if place.bus is not None:
         argv += ["--bus", place.bus]
     if place.credentials_file is not None:
