@@ -89,7 +89,7 @@ def decode(subject: str, body: bytes, position: int) -> Event:
     Raises Foreign if it is none, Unreadable if it is one this release cannot read.
     """
     try:
-        envelope = msgspec.convert(_unpack(body), _Envelope)
+        envelope = msgspec.convert(_unpack(body), _Envelope, builtin_types=(bytes,))
         author = parse_author(envelope.by)
     except (SubjectError, msgspec.ValidationError) as error:
         raise Foreign(f"{subject} #{position}: {error}") from None
@@ -146,9 +146,19 @@ def _fact(type_: str, version: int, fields: dict[str, Any]) -> Fact:
     if version > cls.version:
         raise _NotKnown(f"{type_} version {version} was written by a newer release; this one reads up to {cls.version}")
     while version < cls.version:
-        fields = UPCASTS[type_, version](fields)
+        fields = _climb(type_, version, fields)
         version += 1
     return msgspec.convert(fields, cls)
+
+
+def _climb(type_: str, version: int, fields: dict[str, Any]) -> dict[str, Any]:
+    step = UPCASTS.get((type_, version))
+    if step is None:
+        raise _NotKnown(f"{type_} version {version} was never written")
+    try:
+        return step(fields)
+    except (LookupError, TypeError, ValueError) as error:  # the step is ours, the fields are not
+        raise _NotKnown(f"{type_} version {version} does not have the fields of that version: {error!r}") from None
 
 
 def subject(cluster: str, event: Event) -> str:
