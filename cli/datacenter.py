@@ -19,7 +19,7 @@ import msgspec
 
 from bus.nouns import Ranges, Resources, without
 from bus.subjects import CLUSTER
-from cli.processes import Process, end, recorded
+from cli.processes import Process, end, forget_dead, recorded
 from cli.session import credentials_file
 from components.executor.attach import LauncherLost, shutdown_launcher
 
@@ -180,8 +180,7 @@ async def wind_up(data: Path, own: Callable[[], Iterable[Process]], settled: Set
             await _end_tasks(data, tell)
         if role == "framework":
             await settled()
-    for path in (data / "run").glob("*.json"):
-        path.unlink()
+    forget_dead(data / "run")
 
 
 async def _end(data: Path, own: Callable[[], Iterable[Process]], role: str, tell: Tell) -> None:
@@ -205,7 +204,7 @@ async def _end_tasks(data: Path, tell: Tell) -> None:
 def running(data: Path) -> list[Process]:
     """The processes of a datacenter that run, as they wrote themselves down, or as an agent noted its executor."""
     noted = [process for path in (data / "agents").glob("*/executor.pid") if (process := _noted(path)) is not None]
-    return [*recorded(data / "run"), *noted]
+    return list({process.pid: process for process in (*noted, *recorded(data / "run"))}.values())
 
 
 def _noted(path: Path) -> Process | None:

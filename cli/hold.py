@@ -95,12 +95,17 @@ async def hold(plan: Plan, ready: Callable[[Content], None], tell: Tell) -> None
         raise Failure(str(trouble)) from None
     finally:
         await supervisor.server.stop()
+        _file(plan.data).unlink(missing_ok=True)
 
 
 def _note(data: Path) -> None:
     me = identify("supervisor", "supervisor", os.getpid())
     assert me is not None, "this process runs"
-    record(data / "run" / "supervisor.json", me)
+    record(_file(data), me)
+
+
+def _file(data: Path) -> Path:
+    return data / "run" / "supervisor.json"
 
 
 def _signalled() -> asyncio.Event:

@@ -97,6 +97,14 @@ def recorded(directory: Path) -> list[Process]:
     return [process for process in found if process.alive]
 
 
+def forget_dead(directory: Path) -> None:
+    """Remove what was written down about processes that run no more."""
+    for path in directory.glob("*.json"):
+        process = _read(path)
+        if process is None or not process.alive:
+            path.unlink(missing_ok=True)
+
+
 def _read(path: Path) -> Process | None:
     """What was written down; a file cut short by a crash of the machine is of nobody who runs now."""
     with suppress(FileNotFoundError, msgspec.DecodeError):

@@ -128,7 +128,8 @@ def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
     if place.credentials_file is not None:
         argv += ["--credentials", str(Path(place.credentials_file).absolute())]
     if place.pid_file is not None:
-        argv += ["--pid-file", str(Path(place.pid_file).absolute().with_suffix(".executor.json"))]
+        noted = Path(place.pid_file).absolute()
+        argv += ["--pid-file", str(noted.with_name(f"{noted.stem}-cmd.json"))]
     if place.store is not None:
         argv += ["--store", str(Path(place.store).absolute().with_suffix(".executor.db"))]
     return (*argv, "--node", place.node)

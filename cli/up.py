@@ -90,7 +90,8 @@ def _log(text: str) -> None:
 def _detach(data: Path, given: dict[str, Any]) -> Content:
     settings = [part for name, value in given.items() if value is not None for part in (_flag(name), str(value))]
     with disk(data):
-        (data / "logs").mkdir(parents=True, exist_ok=True)
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "logs").mkdir(exist_ok=True)
         return detached(["up", "--data", str(data), *settings], data / "logs" / "up.log")
 
 

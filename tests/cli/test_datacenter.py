@@ -1,0 +1,84 @@
+"""Which processes make a datacenter, and how a machine is split between agents."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from bus.nouns import Resources, parse_resources, total
+from cli.datacenter import Plan, Shape, as_flag, free_ports, members, split
+from cli.hold import disk, sole
+from cli.output import Failure
+
+WHOLE = parse_resources("cpus:5;mem:1000;disk:300;ports:[31000-31010,32000-32000]")
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_a_machine_is_split_evenly_and_no_port_is_given_twice(parts):
+    """Equal amounts; what cannot be split evenly stays with the machine."""
+    shares = split(WHOLE, parts)
+    assert len({(share.cpu_milli, share.mem_mb, share.disk_mb, share.port_count) for share in shares}) == 1
+    together = total(shares)
+    assert WHOLE.covers(together)
+    assert together.port_count == parts * shares[0].port_count
+
+
+def test_the_flag_of_resources_says_the_same_again():
+    """Text and back."""
+    assert parse_resources(as_flag(WHOLE)) == WHOLE
+    assert parse_resources(as_flag(Resources(cpu_milli=250, mem_mb=1))) == Resources(cpu_milli=250, mem_mb=1)
+
+
+def test_ports_somebody_listens_on_are_not_shared_out():
+    """Found as the kernel lists them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert free_ports(((port, port),)) == ()
+    assert free_ports(((port, port),)) == ((port, port),)
+
+
+def test_every_component_gets_its_credentials_by_file(tmp_path):
+    """Names and options on the command line, secrets never."""
+    plan = Plan(data=tmp_path, agents=2, resources=WHOLE)
+    (tmp_path / "credentials.json").write_text('{"url": "nats://h:1", "password": "s3cret"}')
+    made = members(plan)
+    assert [member.name for member in made] == ["master", "a1", "a2", "marathon", "metronome"]
+    for member in made:
+        assert str(tmp_path / "credentials.json") in member.argv
+        assert "s3cret" not in " ".join(member.argv)
+        assert str(tmp_path / "run" / f"{member.name}.json") in member.argv
+
+
+def test_a_datacenter_remembers_its_shape(tmp_path):
+    """What an agent's tasks hold must be there when it comes back."""
+    assert Shape.read(tmp_path) is None
+    Shape(agents=3, resources="cpus:1").write(tmp_path)
+    assert Shape.read(tmp_path) == Shape(agents=3, resources="cpus:1")
+
+
+def test_only_one_holds_a_data_directory(tmp_path):
+    """The second is refused with the process that holds it, and changes nothing."""
+    with sole(tmp_path / "data"):
+        with pytest.raises(Failure) as refused, sole(tmp_path / "data"):
+            pass
+        before = (tmp_path / "data" / "lock").read_text()
+        assert f"runs on {tmp_path / 'data'} already: process {before.strip()} holds it" in refused.value.message
+        assert "busbar down --data" in refused.value.next
+    with sole(tmp_path / "data"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "way_on"),
+    [
+        (errno.ENOSPC, "/d/x: No space left on device", "free space on the disk, then start again"),
+        (errno.EACCES, "/d/x: Permission denied", "name another directory with --data DIR"),
+        (errno.EROFS, "/d/x: Read-only file system", "name another directory with --data DIR"),
+    ],
+)
+def test_what_the_disk_refuses_is_said_exactly(tmp_path, number, message, way_on):
+    """The path, the reason, what to do."""
+    with pytest.raises(Failure) as failed, disk(tmp_path):
+        raise OSError(number, os.strerror(number), "/d/x")
+    assert (failed.value.message, failed.value.next) == (message, way_on)
