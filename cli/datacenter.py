@@ -8,7 +8,6 @@ would report them, the bus goes last.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import msgspec
 
 from bus.nouns import Ranges, Resources, without
 from bus.subjects import CLUSTER
-from cli.processes import Process, end, forget_dead, recorded
+from cli.processes import OWN_COMMAND, Process, end, forget_dead, recorded
 from cli.session import credentials_file
 from components.executor.attach import LauncherLost, shutdown_launcher
 
@@ -109,7 +108,7 @@ def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = 
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     common = ("--credentials", str(credentials_file(str(plan.data))), "--store", str(file))
     noted = ("--pid-file", str(plan.data / "run" / f"{name}.json"), "--log-json")
-    argv = (sys.executable, "-P", "-m", "cli.main", "run", role, *given, *common, *noted)
+    argv = (*OWN_COMMAND, "run", role, *given, *common, *noted)
     return Member(name, "framework" if role in SCHEDULERS else role, argv, plan.data / "logs" / f"{name}.log")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import click
 import msgspec
 
 from cli.output import Failure
+from cli.processes import OWN_COMMAND
 
 
 class Report(msgspec.Struct, omit_defaults=True):
@@ -42,7 +42,7 @@ def detached(argv: Sequence[str], log: Path) -> dict[str, object]:
     try:
         with log.open("ab") as out:
             subprocess.Popen(  # it outlives us: nobody waits for it here
-                [sys.executable, "-P", "-m", "cli.main", *argv, "--tell", str(telling)],
+                [*OWN_COMMAND, *argv, "--tell", str(telling)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

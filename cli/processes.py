@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+OWN_COMMAND = (sys.executable, "-P", "-m", "cli.main")
+"""The command `busbar` of this very release; whatever lies in the directory it runs in is not imported."""
 look_again_s = 0.02
 """Between two looks whether a process that is nobody's child here is gone."""
 

@@ -5,7 +5,6 @@ Rule of this room: options in, one frozen config out; the config refuses what is
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from bus.nouns import AgentId, ExecutorId, FrameworkId, parse_resources
 from bus.subjects import check_id
 from cli.output import wrong_usage
+from cli.processes import OWN_COMMAND
 from cli.wiring import Place, place_options, run_component
 
 C = TypeVar("C")
@@ -111,18 +111,7 @@ def agent(
 
 def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
     """How an agent starts its executor. Credentials travel by file: a command line is for everybody to read."""
-    argv = [
-        sys.executable,
-        "-P",
-        "-m",
-        "cli.main",
-        "run",
-        "executor",
-        "--agent",
-        agent_id,
-        "--work",
-        str(work / "executor"),
-    ]
+    argv = [*OWN_COMMAND, "run", "executor", "--agent", agent_id, "--work", str(work / "executor")]
     if place.bus is not None:
         argv += ["--bus", place.bus]
     if place.credentials_file is not None:
