@@ -11,7 +11,7 @@ import re
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from bus.nouns import AppId, JobId, Resources
 
@@ -147,11 +147,32 @@ def parse_document(text: bytes, shape: type[D]) -> D:
     try:
         document = msgspec.json.decode(text, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(str(error)) from None
+        raise DocumentError(_with_choices(str(error))) from None
     except RecursionError:
         raise DocumentError("nested too deeply") from None
     check_document(document)
     return document
+
+
+def _fields(cls: type[Document]) -> tuple[inspect.Field, ...]:
+    info = inspect.type_info(cls)
+    assert isinstance(info, inspect.StructType)
+    return info.fields
+
+
+_CHOICES = {
+    field.encode_name: ", ".join(map(str, field.type.values))
+    for cls in (PortDefinition, Restart, Schedule)
+    for field in _fields(cls)
+    if isinstance(field.type, inspect.LiteralType)
+}
+"""What a field with a closed list of values allows, by its wire name."""
+
+
+def _with_choices(error: str) -> str:
+    """msgspec names the wrong value of a closed list; people need the list."""
+    wrong = re.fullmatch(r"(Invalid enum value .*)( - at `.*?(\w+)`)", error, re.DOTALL)
+    return f"{wrong[1]}, expected one of {_CHOICES[wrong[3]]}{wrong[2]}" if wrong else error
 
 
 def check_document(document: AppSpec | JobSpec) -> None:
@@ -162,7 +183,7 @@ def check_document(document: AppSpec | JobSpec) -> None:
         _check_command(document.cmd, document.args, "$")
         if document.ports is not None and document.port_definitions is not None:
             raise DocumentError("ports and portDefinitions exclude each other - at `$.ports`")
-        _check_ports(document.wanted_ports)
+        _check_ports(document.wanted_ports, "$.ports" if document.ports is not None else "$.portDefinitions")
     else:
         if not JOB_ID.fullmatch(document.id) or len(document.id) > 255:
             raise DocumentError(f"{document.id!r} is not a job id: expected a.b, parts of [a-z0-9-] - at `$.id`")
@@ -175,10 +196,10 @@ def _check_command(cmd: str | None, args: tuple[str, ...] | None, path: str) -> 
         raise DocumentError(f"expected exactly one of cmd and args, found {found} - at `{path}.cmd`")
 
 
-def _check_ports(ports: tuple[PortDefinition, ...]) -> None:
+def _check_ports(ports: tuple[PortDefinition, ...], path: str) -> None:
     fixed = [port.port for port in ports if port.port]
     names = [port.name for port in ports if port.name]
     if len(set(fixed)) < len(fixed):
-        raise DocumentError("a port is asked for twice - at `$.portDefinitions`")
+        raise DocumentError(f"a port is asked for twice - at `{path}`")
     if len(set(names)) < len(names):
-        raise DocumentError("two ports have the same name - at `$.portDefinitions`")
+        raise DocumentError(f"two ports have the same name - at `{path}`")
