@@ -64,7 +64,6 @@ class Connection:
                 while not await self._try_to_open(user, password, name):
                     await asyncio.sleep(reconnect_pause_s)
         except TimeoutError:
-            self._abort()
             raise BusUnreachable(
                 f"no NATS server answers at {self.url} within {connect_s:g} s ({self._why or 'silence'}): "
                 "check the address, and that the server runs"
@@ -94,9 +93,12 @@ class Connection:
                 reconnected_cb=self._on_reconnected,
                 closed_cb=self._on_closed,
             )
+        except asyncio.CancelledError:
+            self._abort()
+            raise
         except (Error, OSError, TimeoutError) as error:
             self._abort()
-            if "authorization" in str(error).lower():
+            if _is_refusal(error):
                 raise BusUnreachable(f"{self.url} refused the credentials: check user and password") from None
             self._why = str(error) or type(error).__name__
             return False
@@ -135,6 +137,9 @@ class Connection:
 
     async def _on_error(self, error: Exception) -> None:
         self._why = str(error) or type(error).__name__
+        if self.links and self._closed is None and _is_refusal(error):
+            self.end(f"{self.url} refuses the credentials since its restart", error)
+            self._tell_owner(str(self._closed))
 
     async def _on_disconnected(self) -> None:
         if not self._up:
@@ -279,6 +284,10 @@ class Connection:
 
 def _parcel(message: Any) -> Parcel:
     return Parcel(message.subject, message.reply, message.data, message.headers or {})
+
+
+def _is_refusal(error: Exception) -> bool:
+    return "authorization violation" in str(error).lower()
 
 
 def _check_url(url: str) -> None:

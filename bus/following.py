@@ -48,6 +48,7 @@ class Push:
         self._whole = log == everything(stream.cluster)
         self._link, self._links = stream.link, 0
         self._name = secrets.token_hex(8)
+        self._inbox = stream.link.new_inbox()
         self._taken = 0
         self._broken = False
         self._buffer: deque[Parcel] = deque()
@@ -63,16 +64,15 @@ class Push:
         end = await self._stream.end()
         if end < self._position:
             raise StreamDiverged(f"the stream ends at position {end}, position {self._position} was in it")
-        inbox = self._link.new_inbox()
         self._link.watchers[self._changed] = None
-        self._unsubscribe = await self._link.subscribe(inbox, self._hear)
+        self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
         where = f"{self._stream.name}.{self._name}.{self._log}"
-        await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request(inbox))
+        await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request())
 
-    def _request(self, inbox: str) -> dict[str, object]:
+    def _request(self) -> dict[str, object]:
         config = {
             "name": self._name,
-            "deliver_subject": inbox,
+            "deliver_subject": self._inbox,
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": self._position + 1,
             "filter_subject": self._log,
@@ -101,7 +101,7 @@ class Push:
         size = len(parcel.body) + _message_overhead_bytes
         if self._buffer_bytes + size > buffer_bytes_max:
             return  # the next one that is taken, or the next heartbeat, shows that it is missing
-        if _is_heartbeat(parcel) and self._buffer and _is_heartbeat(self._buffer[-1]):
+        if self._is_heartbeat(parcel) and self._buffer and self._is_heartbeat(self._buffer[-1]):
             self._buffer_bytes -= len(self._buffer.pop().body) + _message_overhead_bytes
         self._buffer.append(parcel)
         self._buffer_bytes += size
@@ -142,7 +142,7 @@ class Push:
         while self._buffer and not self._broken:
             parcel = self._buffer.popleft()
             self._buffer_bytes -= len(parcel.body) + _message_overhead_bytes
-            if "Status" in parcel.headers and not parcel.body:
+            if parcel.subject == self._inbox:  # a message of the log keeps its own subject
                 self._control(parcel)
                 continue
             found = sequences(parcel.reply)
@@ -160,17 +160,16 @@ class Push:
         records.append(Record(self._position, parcel.subject, parcel.body))
 
     def _control(self, parcel: Parcel) -> None:
-        if _is_heartbeat(parcel):
+        if self._is_heartbeat(parcel):
             if int(parcel.headers["Nats-Last-Consumer"]) != self._taken:
                 self._broken = True
             stalled = parcel.headers.get("Nats-Consumer-Stalled")
             if stalled:
                 self._flow.append(stalled)
-        elif parcel.headers["Status"] == "100" and parcel.reply:
+        elif parcel.headers.get("Status") == "100" and parcel.reply:
             self._flow.append(parcel.reply)
         else:
             self._broken = True
 
-
-def _is_heartbeat(parcel: Parcel) -> bool:
-    return not parcel.body and "Nats-Last-Consumer" in parcel.headers
+    def _is_heartbeat(self, parcel: Parcel) -> bool:
+        return parcel.subject == self._inbox and "Nats-Last-Consumer" in parcel.headers

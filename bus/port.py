@@ -85,7 +85,7 @@ def check_append(messages: Sequence[Message], fence: Fence | None) -> None:
     """Raises ValueError for an append that no bus takes."""
     if not 1 <= len(messages) <= batch_events_max:
         raise ValueError(f"{len(messages)} messages in one append, 1 to {batch_events_max} are allowed")
-    if fence is None and (len(messages) > 1 or messages[0].request is None):
+    if fence is None and (len(messages) > 1 or not messages[0].request):
         raise ValueError("without a fence exactly one message with a request id is taken")
     log = fence.log.removesuffix(">") if fence else ""
     size = 0

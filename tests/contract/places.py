@@ -132,10 +132,10 @@ class JetStreamPlace:
     async def inject(self, subject: str, body: bytes) -> None:
         await self._ask(subject, body)
 
-    async def publish(self, subject: str, body: bytes) -> None:
-        """What somebody with the credentials sends by hand, to a subject no stream keeps."""
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """What somebody with the credentials sends by hand, and waits for no answer."""
         async with self._client() as client:
-            await client.publish(subject, body)
+            await client.publish(subject, body, headers=headers)
             await client.flush()
 
     async def _ask(self, subject: str, body: bytes) -> bytes:

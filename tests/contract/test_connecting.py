@@ -11,9 +11,9 @@ import pytest
 from bus.following import sequences
 from bus.jetstream import connect
 from bus.nouns import Position
-from bus.port import BusUnreachable, StreamUnfit
+from bus.port import BusClosed, BusUnreachable, StreamUnfit
 from bus.server import find_binary, free_port
-from tests.contract.places import CLUSTER, JetStreamPlace
+from tests.contract.places import CLUSTER, JetStreamPlace, read
 from tests.contract.speech import ALL, LEADER, chain, fence
 
 
@@ -190,6 +190,21 @@ async def test_readers_leave_no_consumers_behind(nats: JetStreamPlace) -> None:
         pass
 
 
+async def test_changed_credentials_end_a_connection_for_good(nats: JetStreamPlace) -> None:
+    """A server that came back with others will never let it in again: the process must read them anew."""
+    told: list[str] = []
+    bus = await nats.connect(on_lost=told.append)
+    waiting = asyncio.create_task(anext(bus.follow(ALL, after=Position(0))))
+    await nats.server.stop()
+    path = nats.server.credentials_file
+    path.write_bytes(path.read_bytes().replace(nats.credentials.password.encode(), b"x" * 64))
+    await nats.server.start()
+    with pytest.raises(BusClosed, match="refuses the credentials since its restart"):
+        await waiting
+    assert told[-1].endswith("refuses the credentials since its restart")
+    assert await (await nats.connect()).last(ALL) is None
+
+
 async def test_the_library_beneath_still_has_what_we_reach_into() -> None:
     """Two private fields of nats-py are used, each for a trap it leaves open; a new release must not lose them."""
     client = nats_py.NATS()
@@ -210,6 +225,27 @@ async def test_the_library_beneath_still_has_what_we_reach_into() -> None:
 def test_sequences_are_read_from_the_reply_subject(reply: str, expected: tuple[int, int] | None) -> None:
     """Both forms of it; anything else is no pushed message. (ADR-15)"""
     assert sequences(reply) == expected
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Status": "100"},
+        {"Status": "100", "Description": "Idle Heartbeat", "Nats-Last-Consumer": "0"},
+        {"Status": "409", "Description": "Consumer Deleted"},
+        {"Nats-Sequence": "7", "Nats-Stream": "OTHER"},
+        {"Nats-Consumer-Stalled": "dc.master.main.a.b._"},
+    ],
+    ids=str,
+)
+async def test_a_stored_message_with_forged_headers_is_a_message(nats: JetStreamPlace, headers: dict[str, str]) -> None:
+    """It looks like the server's own signals; readers take it like any other and go on."""
+    bus = await nats.connect()
+    await bus.append(chain(LEADER, "a"), fence(LEADER, 0))
+    await nats.publish("dc.client.u-eve.a.b.main", b"", headers)
+    await bus.append(chain(LEADER, "a", "b")[1:], fence(LEADER, 1))
+    assert [record.position for record in await read(bus, ALL, 3)] == [1, 2, 3]
+    assert bus.statistics().consumers == 1
 
 
 async def test_a_garbage_message_to_a_readers_inbox_changes_nothing(nats: JetStreamPlace) -> None:

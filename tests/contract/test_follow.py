@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 
 import pytest
 
-from bus.nouns import Position
+from bus.nouns import Now, Position
 from bus.port import Bus, Message, Record, StreamDiverged
 from bus.subjects import inbox, pattern
 from tests.contract.places import CLUSTER, Place, read
@@ -169,13 +170,16 @@ async def test_the_newest_message_of_a_log(place: Place) -> None:
 
 async def test_the_first_position_since_a_time(place: Place) -> None:
     """At the beginning of time the first message, in the far future the one after the last."""
-    from bus.nouns import Now
-
     bus = await place.connect()
     assert await bus.first_since(Now(0)) == 1
-    await fill(bus, 3)
+    last = await fill(bus, 3)
+    between = Now(time.time_ns() // 1000 + 1)
+    while time.time_ns() // 1000 <= between:
+        pass
+    await fill(bus, 2, last=last)
     assert await bus.first_since(Now(0)) == 1
-    assert await bus.first_since(Now(4_000_000_000_000_000)) == 4
+    assert await bus.first_since(between) == 4
+    assert await bus.first_since(Now(4_000_000_000_000_000)) == 6
 
 
 async def test_empty_and_large_bodies_come_as_they_went(place: Place) -> None:
