@@ -72,6 +72,7 @@ class Link:
         if not frame.subject.startswith("dc."):
             self.server.write(frame.raw)
             return
+        self.proxy.count()
         if self.proxy.trouble in (None, Trouble.ANSWER_LOST):
             self.server.write(frame.raw)
             if frame.reply:
@@ -138,6 +139,9 @@ class Proxy:
         self.drops: Callable[[Frame], bool] | None = None
         """Asked for each message under `dc.` that comes down: lose it?"""
         self.dropped = 0
+        self.moments: dict[int, Callable[[], None]] = {}
+        """What happens just before the n-th message under `dc.` goes up."""
+        self._counted = 0
         self.late: Link | None = None
         self.landing: set[str] = set()
         self.late_answers: list[bytes] = []
@@ -145,6 +149,13 @@ class Proxy:
         self.links: list[Link] = []
         self._listening: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def count(self) -> None:
+        """A message under `dc.` is about to go up."""
+        self._counted += 1
+        happens = self.moments.pop(self._counted, None)
+        if happens is not None:
+            happens()
 
     @property
     def url(self) -> str:

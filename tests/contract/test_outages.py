@@ -80,6 +80,28 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(nats: JetStream
     assert "was lost" in lost[0]
 
 
+@pytest.mark.parametrize("moment", [1, 2, 500, 1000, 1001])
+async def test_a_server_that_dies_in_the_middle_of_a_batch_keeps_all_or_nothing(
+    nats: JetStreamPlace, moment: int
+) -> None:
+    """Killed just before the n-th message of a thousand arrives, or while the next append is on its way."""
+    proxy = await nats.proxy()
+    bus = await nats.connect(proxy.url)
+    proxy.moments[moment] = lambda: os.kill(nats.server.pid or 0, signal.SIGKILL)
+    batch = chain(LEADER, *map(str, range(1000)))
+    settling = asyncio.create_task(append_surely(bus, batch, fence(LEADER, 0)))
+    if moment > len(batch):
+        await settling
+        settling = asyncio.create_task(append_surely(bus, chain(LEADER, "next", n=1001), fence(LEADER, 1000)))
+    await nats.server.wait()
+    await nats.server.start()
+    count = 1000 + (moment > len(batch))
+    assert await settling == count
+    found = await read(await nats.connect(), ALL, count)
+    assert [record.body for record in found[:1000]] == [message.body for message in batch]
+    assert [record.position for record in found] == list(range(1, count + 1))
+
+
 async def test_a_frozen_server_makes_outcomes_unknown_and_loses_nothing(nats: JetStreamPlace) -> None:
     """Frozen in the middle of eight mebibytes, then thawed: the batch is there once, and the link is new."""
     bus = await nats.connect()
