@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bus.nouns import NOTHING, Now, OfferId, Resources, TaskInfo, total
+from bus.nouns import NOTHING, AgentId, Now, OfferId, Resources, TaskInfo, total
 from components.master.state import (
     Agent,
     Filter,
@@ -30,10 +30,15 @@ def scalars(resources: Resources) -> Resources:
     return Resources(cpu_milli=resources.cpu_milli, mem_mb=resources.mem_mb, disk_mb=resources.disk_mb)
 
 
+def note(state: MasterState, agent: AgentId, n: int) -> None:
+    """Event `n` changed the agent's books."""
+    state.changed.pop(agent, None)
+    state.changed[agent] = n
+
+
 def touch(state: MasterState, agent: Agent, n: int, at: Now) -> None:
-    """Event `n` changed the agent's books: note it, and see anew who has filtered what is free now."""
-    state.changed.pop(agent.agent, None)
-    state.changed[agent.agent] = n
+    """Event `n` changed what is free on an agent: note it, and see anew who has filtered that."""
+    note(state, agent.agent, n)
     if agent.filters or agent.waits:
         _refresh(state, agent, at)
 
