@@ -84,7 +84,10 @@ class Cluster:
         raise AssertionError(f"{task} never said its pid")
 
     def component_pid(self, name: str) -> int:
-        """The process of a component, as it wrote itself down."""
+        """The process of a component, as it wrote itself down; of `a1.executor`, as its agent did."""
+        agent, _, executor = name.partition(".")
+        if executor:
+            return int(json.loads((self.data / "agents" / agent / "executor.pid").read_text())["pid"])
         return int(json.loads((self.data / "run" / f"{name}.json").read_text())["pid"])
 
     def up(self) -> None:

@@ -27,18 +27,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
 
 
-def slow_job(cluster: Cluster, name: str, *, lasts_s: int, exit_status: int) -> str:
-    """A run that ends by itself while something is dead; its id."""
+def slow_job(cluster: Cluster, name: str, *, lasts_s: int, exit_status: int) -> tuple[str, str]:
+    """A run that ends by itself while something is dead: its id and its task's."""
     command = f"sleep {lasts_s}; exit {exit_status}"
     job = {"id": name, "run": {"cmd": command, "cpus": 0.1, "mem": 32, "disk": 0}}
     cluster.run("job", "add", "-", stdin=json.dumps(job))
     run: str = cluster.ask("job", "run", name, "--no-wait")["run"]
-    wait_for(f"{name} runs", lambda: cluster.tasks(run=run, **{}) and running(cluster, run))
-    return run
+    return run, wait_for(f"{name} runs", lambda: running(cluster, run))
 
 
-def running(cluster: Cluster, run: str) -> bool:
-    return any(row["status"]["state"] == "TASK_RUNNING" for row in cluster.tasks(run=run))
+def running(cluster: Cluster, run: str) -> str | None:
+    """The running task of a run."""
+    return next((row["task"] for row in cluster.tasks(run=run) if row["status"]["state"] == "TASK_RUNNING"), None)
 
 
 def ended(cluster: Cluster, run: str) -> dict[str, Any] | None:
@@ -78,8 +78,7 @@ def test_a_killed_component_loses_no_task_and_no_exit_status(cluster: Cluster, n
     """The instances run on as the same processes, a run that ends meanwhile tells how, and new work is done."""
     before = {task: cluster.pid_of(task) for task in cluster.running("/hold")}
     assert len(before) == INSTANCES
-    run = slow_job(cluster, f"during-{name.replace('.', '-')}", lasts_s=2, exit_status=7)
-    (task,) = [row["task"] for row in cluster.tasks(run=run)]
+    run, task = slow_job(cluster, f"during-{name.replace('.', '-')}", lasts_s=5, exit_status=7)
     kill_and_wait(cluster, name)
     result = wait_for("the run's end is known", lambda: ended(cluster, run))
     assert result["state"] == "FAILED"

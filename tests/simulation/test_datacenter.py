@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 
 import pytest
 
+from bus.port import Fenced
 from tests.simulation.clock import run_virtually
 from tests.simulation.datacenter import Datacenter, simulate
 from tests.simulation.weather import Sky
@@ -42,12 +44,13 @@ def test_the_same_seed_is_the_same_history() -> None:
 
 @pytest.mark.timeout(120)
 def test_a_bus_that_lies_is_caught() -> None:
-    """Planted bug: some appends are acknowledged and never stored; then something starts that is not in the log."""
+    """Planted bug: executors' appends are acknowledged and never stored; then a task starts that is not in the log."""
     with pytest.raises(AssertionError, match="no STARTING is in the log"):
         _lie()
 
 
 def _lie() -> None:
     for seed in range(30):
-        sky = Sky(Random(seed), losses_known=("lie",))
-        run_virtually(Datacenter(seed, sky).run())
+        sky = Sky(Random(seed), losses_known=("lie",), losers="-cmd")
+        with suppress(Fenced):  # the liar's next append finds the log shorter than it was told
+            run_virtually(Datacenter(seed, sky).run())

@@ -19,6 +19,8 @@ class Sky:
     slow_per_step: float = 0.1
     slow_s: float = 0.3
     losses_known: tuple[str, ...] = ("request", "answer", "late")
+    losers: str = ""
+    """Only processes whose names end so lose appends."""
     storm: bool = True
     crashes: int = 0
     losses: int = 0
@@ -46,7 +48,7 @@ class Exposed:
 
     def lost(self) -> str | None:
         sky = self.sky
-        if not sky.storm or sky.random.random() >= sky.lost_per_append:
+        if not (sky.storm and self.who.endswith(sky.losers)) or sky.random.random() >= sky.lost_per_append:
             return None
         sky.losses += 1
         return sky.random.choice(sky.losses_known)
