@@ -14,9 +14,9 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from nats.aio.client import Client
 from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError
 
+from bus.client import TolerantClient
 from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere
 from bus.replies import Parcel, Replies, Send, cut
 
@@ -46,7 +46,7 @@ class Connection:
         """How many times a link to the server was made."""
         self.watchers: dict[asyncio.Event, None] = {}
         """Set whenever the link comes, goes, or ends for good."""
-        self._client = Client()
+        self._client = TolerantClient()
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._replies = Replies(self._inbox)
         self._up = False
@@ -74,7 +74,7 @@ class Connection:
         self._watch_task = asyncio.create_task(self._watch())
 
     async def _try_to_open(self, user: str | None, password: str | None, name: str) -> bool:
-        self._client = Client()
+        self._client = TolerantClient()
         try:
             await self._client.connect(
                 self.url,
