@@ -78,7 +78,7 @@ class Summary(Noun, frozen=True):
     n: int
     """Events in its log that are folded."""
     position: Position
-    """Position of the last of them."""
+    """Position of the last event of its log that is known to be in the stream."""
     heard: Position
     state_hash: str
     """SHA-256 (hex) of the canonical folded state after event `n`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -23,7 +23,7 @@ from bus.events import (
 from bus.nouns import TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, HistoryQuestion, HistoryRow, QueryRefused, Trace
-from bus.subjects import Author, Kind, ping
+from bus.subjects import Author, Kind, everything, ping
 from components.component import Ask, See
 from components.master.config import MasterConfig
 from components.master.decide import PingsMissed
@@ -33,6 +33,8 @@ from eventstore.selection import position_max
 from eventstore.store import Reader, open_reader
 
 pings_at_once_max = 1000
+catch_up_s = 2.0
+catch_up_pause_s = 0.01
 history_rows_max = 1000
 history_bytes_max = 400_000
 """Bodies in one answer, but for a single one that is larger: an event is half a message at most."""
@@ -134,6 +136,16 @@ class MasterHands:
             raise QueryRefused("this master records its events nowhere: it has no history to tell")
         try:
             async with open_reader(self.store) as reader:
+                await self._catch_up(reader)
                 yield reader
-        except (StoreRefused, StoreFailed) as error:
+        except (StoreRefused, StoreFailed, NoAnswer) as error:
             raise QueryRefused(str(error)) from None
+
+    async def _catch_up(self, reader: Reader) -> None:
+        """Wait, for a bounded time, until the store has what was in the stream when it was asked."""
+        newest = await self.bus.last(everything(self.bus.cluster))
+        end = newest.position if newest else 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(catch_up_s):
+                while await reader.last() < end:
+                    await asyncio.sleep(catch_up_pause_s)
