@@ -12,6 +12,7 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
+import bus.services  # noqa: F401  its facts are declared by being imported
 from bus.events import FACTS, UPCASTS, Event, Fact
 from bus.nouns import Now, Position, RequestId, TraceId
 from bus.subjects import Author, SubjectError, parse_author, parse_subject, subject_of

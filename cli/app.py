@@ -7,9 +7,10 @@ from typing import IO
 import click
 
 from bus.documents import AppSpec
-from bus.events import AppRequested, AppSpecified, Fact, RemovalRequested, RestartRequested, ScaleRequested
+from bus.events import Fact
 from bus.nouns import AppId, Refusal
 from bus.queries import AppRow, ExplainQuestion, Explanation, InstanceRow
+from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRequested, ScaleRequested
 from cli.document import app_id, called, command_line, read_document
 from cli.explain import explain_parts
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day

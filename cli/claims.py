@@ -20,9 +20,9 @@ from typing import NamedTuple, TypeVar
 
 from bus import codec
 from bus.documents import AppSpec, JobSpec, parse_document
-from bus.events import AppRequested, JobRequested, RunCreated, RunRequested
 from bus.nouns import AppId, TaskId, TaskState
 from bus.queries import CountsRow, InstanceRow, Summary, TaskRow, TasksQuestion, Trace
+from bus.services import AppRequested, JobRequested, RunCreated, RunRequested
 from bus.subjects import everything
 from cli.logs import pieces
 from cli.output import Failure, Part, Table, span

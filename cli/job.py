@@ -7,9 +7,9 @@ from typing import IO
 import click
 
 from bus.documents import JobSpec
-from bus.events import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from bus.nouns import JobId, Refusal
 from bus.queries import JobExplainQuestion, JobExplanation, JobRow, RunRow, RunsQuestion
+from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from cli.document import called, command_line, read_document
 from cli.explain import explain_parts
 from cli.output import Failure, Fields, Part, Table, date, pretty, span

@@ -20,10 +20,11 @@ import click
 
 from bus import codec
 from bus.codec import Foreign, Unreadable
-from bus.events import Event, EventUnreadable, Fact, RequestRefused, SchedulerLocated
+from bus.events import Event, EventUnreadable, Fact, RequestRefused
 from bus.nouns import FrameworkId, Position, Refusal, RequestId, TraceId
 from bus.port import Message, OutcomeUnknown, Record
 from bus.queries import FrameworkRow, Summary
+from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
 from cli.output import Failure
 from cli.session import THE_MASTER, NotThere, Session, wall_clock

@@ -10,23 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from bus.codec import Foreign, Unreadable, decode
-from bus.events import (
-    AppUpdated,
-    AttemptScheduled,
-    Event,
-    Fact,
-    InstanceScheduled,
-    OfferAccepted,
-    OfferDeclined,
-    OfferMade,
-    RunCreated,
-    RunUpdated,
-    SchedulerLocated,
-    TaskReported,
-    TaskUpdated,
-)
+from bus.events import Event, Fact, OfferAccepted, OfferDeclined, OfferMade, TaskReported, TaskUpdated
 from bus.nouns import TERMINAL, OfferId, Position, TaskId, TaskInfo, TaskState, TaskStatus, TraceId
 from bus.port import Record
+from bus.services import AppUpdated, AttemptScheduled, InstanceScheduled, RunCreated, RunUpdated, SchedulerLocated
 from bus.subjects import Kind
 from eventstore.errors import UnknownTask
 

@@ -12,21 +12,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bus.events import (
-    AppUpdated,
-    Event,
-    Fact,
-    InstanceDismissed,
-    OfferDeclined,
-    RunCreated,
-    RunUpdated,
-    TaskDelivered,
-    TaskLaunched,
-    TaskReported,
-    TaskUpdated,
-)
+from bus.events import Event, Fact, OfferDeclined, TaskDelivered, TaskLaunched, TaskReported, TaskUpdated
 from bus.nouns import TERMINAL, TaskId, TaskState, TaskStatus
 from bus.queries import Trace, TraceRow
+from bus.services import AppUpdated, InstanceDismissed, RunCreated, RunUpdated
 from bus.subjects import Kind
 from eventstore.story import Looking, Story, first, state_of, status_of, story_of
 

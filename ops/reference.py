@@ -1,4 +1,4 @@
-"""Writes `ops/events.md` from the classes of `bus.events`; `--check` fails if it is not what they say."""
+"""Writes `ops/events.md` from the classes of `bus.events` and `bus.services`; `--check` compares."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import get_type_hints
 
 import msgspec
 
+import bus.services  # noqa: F401  its facts are declared by being imported
 from bus.events import FACTS, RETIRED, Fact
 from bus.nouns import MOVES, Noun, Reason, Refusal, Rescinded
 
@@ -24,11 +25,11 @@ def page() -> str:
 def _head() -> Iterator[str]:
     yield "# Events"
     yield ""
-    yield "Everything that can be said on the bus. Generated from `bus/events.py` by `make docs`; a test compares."
+    yield "Everything that can be said on the bus. Generated from `bus/events.py` and `bus/services.py` by `make docs`."
     yield ""
-    yield "The subject of an event is `<cluster>.<kind>.<id>.<noun>.<participle>.<addressee>`; its body is a MessagePack"
-    yield "map with `v`, `type`, `by`, `to`, `n`, `prev`, `epoch`, `last`, `heard`, `cause`, `at` (microseconds),"
-    yield "`actor`, `trace`, `request` and `data`, the fields below."
+    yield "The subject of an event is `<cluster>.<kind>.<id>.<noun>.<participle>.<addressee>`; its body is a"
+    yield "MessagePack map with `v`, `type`, `by`, `to`, `n`, `prev`, `epoch`, `last`, `heard`, `cause`,"
+    yield "`at` (microseconds), `actor`, `trace`, `request` and `data`, the fields below."
     yield ""
     yield f"Retired names, never used again: {', '.join(sorted(RETIRED)) or 'none'}."
 
@@ -89,7 +90,7 @@ def main() -> int:
         return 0
     if PAGE.read_text() == page():
         return 0
-    print(f"{PAGE.name} does not match bus/events.py: run `make docs`", file=sys.stderr)
+    print(f"{PAGE.name} does not match bus/events.py and bus/services.py: run `make docs`", file=sys.stderr)
     return 1
 
 

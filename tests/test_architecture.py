@@ -19,6 +19,7 @@ PURE_ELSEWHERE = (
     "bus/documents.py",
     "bus/subjects.py",
     "bus/events.py",
+    "bus/services.py",
     "bus/codec.py",
     "bus/queries.py",
     "eventstore/chain.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import bus.services  # noqa: F401  its facts are declared by being imported
 from bus.events import FACTS, Fact
 from ops.reference import PAGE, page
 

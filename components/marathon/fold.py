@@ -10,21 +10,17 @@ from bisect import bisect_left, insort
 from msgspec.structs import replace
 
 from bus.events import (
-    AppRemoved,
-    AppSpecified,
-    AppUpdated,
     Event,
     FrameworkRegistered,
     FrameworkRevived,
     FrameworkSuppressed,
-    InstanceDismissed,
-    InstanceScheduled,
     LeaderElected,
     OfferAccepted,
     OfferDeclined,
     TaskReconciled,
 )
 from bus.nouns import MOVES, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
+from bus.services import AppRemoved, AppSpecified, AppUpdated, InstanceDismissed, InstanceScheduled
 from components.marathon.state import (
     ENDED,
     LOST,

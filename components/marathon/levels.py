@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import InstanceDismissed, InstanceScheduled, KillRequested
+from bus.events import KillRequested
 from bus.nouns import MASTER, AppId, TaskId
+from bus.services import InstanceDismissed, InstanceScheduled
 from components.component import Say
 from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, MarathonState
 from components.marathon.tasks import task_id

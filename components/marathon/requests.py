@@ -13,19 +13,18 @@ import msgspec
 from msgspec.structs import replace
 
 from bus.documents import AppSpec, DocumentError, check_document
-from bus.events import (
+from bus.events import Event, KillRequested
+from bus.nouns import MASTER, AppId, Now, Refusal
+from bus.services import (
     AppRemoved,
     AppRequested,
     AppSpecified,
-    Event,
     InstanceDismissed,
-    KillRequested,
     RemovalRequested,
     RestartRequested,
     ScaleRequested,
     SchedulerLocated,
 )
-from bus.nouns import MASTER, AppId, Now, Refusal
 from components.component import Say, answer, refuse
 from components.marathon.state import USER_REQUEST, App, MarathonState
 from components.marathon.tasks import largest_task_bytes

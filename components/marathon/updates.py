@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import AppUpdated, KillRequested, TaskUpdated
+from bus.events import KillRequested, TaskUpdated
 from bus.nouns import MASTER, MOVES, AppId, Now, TaskId, TaskState, TaskStatus
+from bus.services import AppUpdated
 from components.component import Say
 from components.marathon.backoff import next_delay_us
 from components.marathon.state import ENDED, App, Launched, MarathonState, is_failure

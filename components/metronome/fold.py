@@ -6,23 +6,17 @@ Rule of this room: nothing else writes state. What must not happen is asserted: 
 from __future__ import annotations
 
 from bus.events import (
-    AttemptScheduled,
     Event,
     FrameworkRegistered,
     FrameworkRevived,
     FrameworkSuppressed,
-    JobRemoved,
-    JobSpecified,
     LeaderElected,
     OfferAccepted,
     OfferDeclined,
-    RunCreated,
-    RunStopped,
-    RunUpdated,
-    ScheduleSkipped,
     TaskReconciled,
 )
 from bus.nouns import MOVES, JobId, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
+from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
 from components.metronome.books import (
     fires_next,
     forget_if_empty,

@@ -10,19 +10,18 @@ from collections.abc import Iterator
 import msgspec
 
 from bus.documents import DocumentError, JobSpec, check_document
-from bus.events import (
-    Event,
+from bus.events import Event, KillRequested
+from bus.nouns import JobId, Now, Refusal
+from bus.services import (
     JobRemoved,
     JobRequested,
     JobSpecified,
-    KillRequested,
     RemovalRequested,
     RunRequested,
     RunStopped,
     SchedulerLocated,
     StopRequested,
 )
-from bus.nouns import JobId, Now, Refusal
 from components.component import Say, answer, refuse
 from components.metronome.cron import parse_cron, parse_zone
 from components.metronome.runs import create, stop

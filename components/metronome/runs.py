@@ -13,18 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import (
-    AttemptScheduled,
-    Event,
-    Fact,
-    KillRequested,
-    RunCreated,
-    RunStopped,
-    RunUpdated,
-    TaskReconciled,
-    TaskUpdated,
-)
+from bus.events import Event, Fact, KillRequested, TaskReconciled, TaskUpdated
 from bus.nouns import MASTER, MOVES, NOBODY, JobId, Now, Reason, TaskState, TaskStatus, TraceId, second
+from bus.services import AttemptScheduled, RunCreated, RunStopped, RunUpdated
 from components.component import Say, answer
 from components.metronome.state import ALIVE, MetronomeState, Run, RunState
 from components.metronome.tasks import run_id, task_id

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bus.documents import JobSpec, Schedule
-from bus.events import ScheduleSkipped
 from bus.nouns import JobId, Now, second
+from bus.services import ScheduleSkipped
 from components.component import Say
 from components.metronome.cron import next_after, parse_cron
 from components.metronome.runs import create_scheduled

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from bus import codec, queries
-from bus.events import Event, Fact, RequestRefused, SchedulerLocated
+from bus.events import Event, Fact, RequestRefused
 from bus.nouns import FrameworkId, Position, RequestId, TaskId, TraceId
 from bus.port import Bus, Message, Record
 from bus.queries import Trace
+from bus.services import SchedulerLocated
 from bus.subjects import Author, Kind, ask, inbox
 from cli.session import MARATHON, METRONOME, THE_MASTER, wall_clock
 

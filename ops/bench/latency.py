@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from bus.documents import AppSpec, JobRunSpec, JobSpec
-from bus.events import (
+from bus.events import Event
+from bus.nouns import AppId, JobId, TaskId, TaskState, TraceId
+from bus.services import (
     AppRemoved,
     AppRequested,
     AppUpdated,
-    Event,
     JobRequested,
     JobSpecified,
     RemovalRequested,
@@ -23,7 +24,6 @@ from bus.events import (
     RunUpdated,
     ScaleRequested,
 )
-from bus.nouns import AppId, JobId, TaskId, TaskState, TraceId
 from cli.session import MARATHON, METRONOME
 from ops.bench.client import Client, patience_s
 from ops.bench.figures import Figure

@@ -5,19 +5,19 @@ import json
 import pytest
 
 from bus.documents import AppSpec
-from bus.events import (
+from bus.events import RequestRefused
+from bus.nouns import Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
+from bus.queries import AppRow, Check, Explanation, InstanceRow, QueryRefused, Summary
+from bus.services import (
     AppRemoved,
     AppRequested,
     AppSpecified,
     AppUpdated,
     RemovalRequested,
-    RequestRefused,
     RestartRequested,
     ScaleRequested,
     SchedulerLocated,
 )
-from bus.nouns import Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
-from bus.queries import AppRow, Check, Explanation, InstanceRow, QueryRefused, Summary
 from cli.explain import explain_parts
 from cli.output import Table
 from cli.session import MARATHON, THE_MASTER

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bus.events import FrameworkSuppressed, KillRequested, SchedulerLocated, TaskLaunched, TaskUpdated
+from bus.events import FrameworkSuppressed, KillRequested, TaskLaunched, TaskUpdated
 from bus.nouns import (
     Command,
     Now,
@@ -19,6 +19,7 @@ from bus.nouns import (
     second,
 )
 from bus.port import Record
+from bus.services import SchedulerLocated
 from bus.subjects import Author, Kind
 from cli.replay import Pace
 from cli.session import MARATHON, THE_MASTER, wall_clock

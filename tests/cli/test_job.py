@@ -5,12 +5,14 @@ import json
 import pytest
 
 from bus.documents import JobRunSpec, JobSpec, Schedule
-from bus.events import (
+from bus.events import RequestRefused
+from bus.nouns import Now, Refusal, Source, TaskState, TaskStatus, second
+from bus.queries import JobRow, RunRow
+from bus.services import (
     JobRemoved,
     JobRequested,
     JobSpecified,
     RemovalRequested,
-    RequestRefused,
     RunCreated,
     RunRequested,
     RunStopped,
@@ -18,8 +20,6 @@ from bus.events import (
     SchedulerLocated,
     StopRequested,
 )
-from bus.nouns import Now, Refusal, Source, TaskState, TaskStatus, second
-from bus.queries import JobRow, RunRow
 from cli.session import METRONOME, THE_MASTER
 from tests.cli.mouth import START, Mouth, known, playing
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import Event, InstanceDismissed, KillRequested, TaskUpdated
+from bus.events import Event, KillRequested, TaskUpdated
 from bus.nouns import Now, Resources, Source, TaskState, TaskStatus
 from bus.queries import (
     HistoryQuestion,
@@ -19,6 +19,7 @@ from bus.queries import (
     Trace,
     TraceRow,
 )
+from bus.services import InstanceDismissed
 from cli.session import MARATHON, THE_MASTER, agent
 from tests.cli.mouth import START, Mouth, known, playing
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from bus.events import Event, LeaderElected, RunCreated, RunRequested
+from bus.events import Event, LeaderElected
 from bus.nouns import JobId, Now, RunId, second
+from bus.services import RunCreated, RunRequested
 from bus.subjects import Author, Kind
 from components.component import Component, Heard, Input, Say, State, answer
 from tests.components.driver import Stage, only, types

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bus import codec
-from bus.events import Event, SchedulerLocated
+from bus.events import Event
 from bus.nouns import MASTER, FrameworkId, Now, RequestId
 from bus.port import Fence, Message
+from bus.services import SchedulerLocated
 from bus.subjects import Author, Kind, everything, own_log
 from tests.contract.places import CLUSTER
 

@@ -9,16 +9,12 @@ import msgspec
 from bus import codec
 from bus.documents import AppSpec
 from bus.events import (
-    AppRequested,
-    AppUpdated,
     Event,
     Fact,
-    InstanceScheduled,
     LeaderElected,
     OfferAccepted,
     OfferDeclined,
     OfferMade,
-    SchedulerLocated,
     TaskDelivered,
     TaskLaunched,
     TaskReported,
@@ -46,6 +42,7 @@ from bus.nouns import (
     TraceId,
 )
 from bus.port import Record
+from bus.services import AppRequested, AppUpdated, InstanceScheduled, SchedulerLocated
 from bus.subjects import Author, Kind
 
 MASTER = Author(Kind.MASTER, "main")

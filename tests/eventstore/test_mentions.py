@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import FACTS, AgentRegistered, Event, Fact, OfferAccepted, OfferDeclined, RunUpdated, TaskLaunched
+from bus.events import FACTS, AgentRegistered, Event, Fact, OfferAccepted, OfferDeclined, TaskLaunched
 from bus.nouns import (
     AgentId,
     AppId,
@@ -24,6 +24,7 @@ from bus.nouns import (
     TraceId,
     Unfit,
 )
+from bus.services import RunUpdated
 from eventstore.mentions import NOUNS, compiled, mentions_of
 from tests.eventstore.tale import ALICE, MARATHON, SIZE, info_of, offer_made, status
 

@@ -8,17 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus.documents import AppSpec
-from bus.events import (
-    AppRequested,
-    AttemptScheduled,
-    InstanceDismissed,
-    InstanceScheduled,
-    OfferAccepted,
-    OfferDeclined,
-    RunCreated,
-    RunUpdated,
-    TaskUpdated,
-)
+from bus.events import OfferAccepted, OfferDeclined, TaskUpdated
 from bus.nouns import (
     NOBODY,
     AgentId,
@@ -36,6 +26,7 @@ from bus.nouns import (
     Unfit,
 )
 from bus.queries import Trace, TraceRow
+from bus.services import AppRequested, AttemptScheduled, InstanceDismissed, InstanceScheduled, RunCreated, RunUpdated
 from eventstore.errors import UnknownTask
 from eventstore.mentions import mentions_of
 from eventstore.store import open_reader, open_writer

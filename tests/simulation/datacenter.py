@@ -14,23 +14,20 @@ from random import Random
 from bus import codec
 from bus.codec import encode
 from bus.documents import AppSpec, JobRunSpec, JobSpec, Restart, Schedule
-from bus.events import (
+from bus.events import Event, Fact, KillRequested, RequestRefused
+from bus.memory import MemoryBus, MemoryServer
+from bus.nouns import AgentId, AppId, JobId, RequestId, Resources, TaskId, TaskState, TraceId
+from bus.port import Bus, Message
+from bus.services import (
     AppRemoved,
     AppRequested,
     AppSpecified,
-    Event,
-    Fact,
     JobRequested,
-    KillRequested,
     RemovalRequested,
-    RequestRefused,
     RestartRequested,
     RunRequested,
     ScaleRequested,
 )
-from bus.memory import MemoryBus, MemoryServer
-from bus.nouns import AgentId, AppId, JobId, RequestId, Resources, TaskId, TaskState, TraceId
-from bus.port import Bus, Message
 from bus.subjects import Author, Kind
 from components import agent, executor, marathon, master, metronome
 from components.agent import AgentConfig

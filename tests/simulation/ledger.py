@@ -9,14 +9,11 @@ from bus import codec
 from bus.codec import Foreign
 from bus.events import (
     AgentAdmitted,
-    AppSpecified,
     Event,
     Fact,
     OfferMade,
     OfferRecovered,
     OfferRescinded,
-    RunCreated,
-    RunUpdated,
     TaskLaunched,
     TaskReported,
     TaskUpdated,
@@ -38,6 +35,7 @@ from bus.nouns import (
     TaskInfo,
     TaskState,
 )
+from bus.services import AppSpecified, RunCreated, RunUpdated
 from bus.subjects import Author, Kind
 
 ENDED = ("SUCCESS", "FAILED")

@@ -10,17 +10,16 @@ from bus.events import (
     AgentAdmitted,
     AgentRefused,
     AgentRegistered,
-    AppRemoved,
     KillDelivered,
     KillDirected,
     RegistrationNoted,
-    RemovalRequested,
     RequestRefused,
     SandboxCollected,
     TaskDelivered,
     TaskReported,
 )
 from bus.nouns import AgentId, AppId, Command, Position, Refusal, Resources, Source, TaskId, TaskState
+from bus.services import AppRemoved, RemovalRequested
 from bus.subjects import Author, Kind
 from components.agent import ResourcesDetected, component
 from components.agent.decide import held_bytes_max

@@ -5,15 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bus.documents import AppSpec
-from bus.events import (
-    AppRequested,
-    Event,
-    FrameworkAdmitted,
-    InstanceScheduled,
-    OfferAccepted,
-    OfferMade,
-    TaskUpdated,
-)
+from bus.events import Event, FrameworkAdmitted, OfferAccepted, OfferMade, TaskUpdated
 from bus.nouns import (
     AgentId,
     AppId,
@@ -28,6 +20,7 @@ from bus.nouns import (
     TaskState,
     TaskStatus,
 )
+from bus.services import AppRequested, InstanceScheduled
 from bus.subjects import Author, Kind
 from components.component import Component
 from components.marathon import MarathonConfig, component

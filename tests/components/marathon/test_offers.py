@@ -6,15 +6,9 @@ import pytest
 
 from bus.codec import encode
 from bus.documents import PortDefinition
-from bus.events import (
-    FrameworkRevived,
-    FrameworkSuppressed,
-    KillRequested,
-    OfferAccepted,
-    OfferDeclined,
-    ScaleRequested,
-)
+from bus.events import FrameworkRevived, FrameworkSuppressed, KillRequested, OfferAccepted, OfferDeclined
 from bus.nouns import MASTER, AgentId, AppId, OfferId, Resources, Unfit
+from bus.services import ScaleRequested
 from components.marathon import MarathonConfig
 from components.marathon.offers import accept_bytes_max, accepts_max, unfits_max
 from tests.components.driver import only, types

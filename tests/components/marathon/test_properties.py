@@ -19,18 +19,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bus.documents import AppSpec
-from bus.events import (
-    AppRequested,
-    AppUpdated,
-    Fact,
-    FrameworkRevived,
-    KillRequested,
-    RemovalRequested,
-    RestartRequested,
-    ScaleRequested,
-    TaskUpdated,
-)
+from bus.events import Fact, FrameworkRevived, KillRequested, TaskUpdated
 from bus.nouns import MOVES, AppId, Now, Rescinded, TaskId, TaskState
+from bus.services import AppRequested, AppUpdated, RemovalRequested, RestartRequested, ScaleRequested
 from components.component import Say
 from components.marathon import MarathonConfig, offers, updates
 from components.marathon.state import App, MarathonState

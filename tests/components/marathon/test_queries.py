@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bus.events import KillRequested, RemovalRequested, ScaleRequested
+from bus.events import KillRequested
 from bus.nouns import AgentId, AppId, Resources, TaskState
 from bus.queries import AppRow, ExplainQuestion, Explanation, QueryRefused, answer_ok, pack, unpack
+from bus.services import RemovalRequested, ScaleRequested
 from tests.components.marathon.play import FAILED, RUNNING, WEB, Play, launches, scheduled
 
 

@@ -7,22 +7,20 @@ import re
 import pytest
 
 from bus.documents import PortDefinition
-from bus.events import (
+from bus.events import Fact, KillRequested, RequestRefused
+from bus.nouns import MASTER, AppId, JobId, Refusal, TaskId, TaskState
+from bus.services import (
     AppRemoved,
     AppRequested,
     AppSpecified,
-    Fact,
     InstanceDismissed,
     InstanceScheduled,
-    KillRequested,
     RemovalRequested,
-    RequestRefused,
     RestartRequested,
     RunRequested,
     ScaleRequested,
     SchedulerLocated,
 )
-from bus.nouns import MASTER, AppId, JobId, Refusal, TaskId, TaskState
 from components.marathon.requests import app_bytes_max, next_version
 from components.marathon.tasks import task_id, task_name
 from tests.components.driver import START, only, types
@@ -104,7 +102,7 @@ def test_an_app_that_exists_is_not_created_again():
         (spec(args=("a",)), "$.cmd"),
         (spec(cmd=None), "$.cmd"),
         (spec(ports=(1,), port_definitions=()), "$.ports"),
-        (spec(ports=(8080, 8080)), "$.portDefinitions"),
+        (spec(ports=(8080, 8080)), "$.ports"),
     ],
 )
 def test_a_wrong_app_is_refused_with_the_path_of_the_field(wrong, path):

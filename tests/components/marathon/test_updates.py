@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bus.events import AppRequested, AppUpdated, InstanceScheduled, KillRequested, ScaleRequested
+from bus.events import KillRequested
 from bus.nouns import AgentId, AppId, Now, Reason, TaskId, TaskState, second
+from bus.services import AppRequested, AppUpdated, InstanceScheduled, ScaleRequested
 from components.marathon.backoff import next_delay_us
 from components.marathon.state import Backoff
 from tests.components.driver import START, only, types

@@ -8,7 +8,6 @@ import pytest
 
 from bus.events import (
     AgentAdmitted,
-    AppRemoved,
     FrameworkAdmitted,
     FrameworkDisconnected,
     FrameworkReconnected,
@@ -18,6 +17,7 @@ from bus.events import (
     RequestRefused,
 )
 from bus.nouns import Refusal, Rescinded, TaskState
+from bus.services import AppRemoved
 from bus.subjects import Author, Kind
 from components.master.decide import PingsMissed
 from tests.components.driver import only, types

@@ -5,19 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bus.documents import JobSpec
-from bus.events import (
-    Event,
-    Fact,
-    FrameworkAdmitted,
-    JobRequested,
-    OfferAccepted,
-    OfferMade,
-    RunCreated,
-    RunRequested,
-    RunUpdated,
-    StopRequested,
-    TaskUpdated,
-)
+from bus.events import Event, Fact, FrameworkAdmitted, OfferAccepted, OfferMade, TaskUpdated
 from bus.nouns import (
     AgentId,
     FrameworkId,
@@ -36,6 +24,7 @@ from bus.nouns import (
     second,
 )
 from bus.queries import RunRow, RunsQuestion, pack
+from bus.services import JobRequested, RunCreated, RunRequested, RunUpdated, StopRequested
 from bus.subjects import Author, Kind
 from components.metronome import MetronomeConfig, component, queries
 from components.metronome.state import MetronomeState, Run

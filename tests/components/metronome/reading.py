@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from bus.documents import JobSpec
-from bus.events import (
-    AttemptScheduled,
-    Event,
-    Fact,
-    JobRemoved,
-    JobSpecified,
-    OfferAccepted,
-    RunCreated,
-    RunStopped,
-    RunUpdated,
-    ScheduleSkipped,
-)
+from bus.events import Event, Fact, OfferAccepted
 from bus.nouns import JobId, Now, RunId, TaskId, TaskState
+from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
 from components.metronome.cron import next_after, parse_cron
 from components.metronome.state import RUN_ENDED, MetronomeState, Run, schedule_of
 

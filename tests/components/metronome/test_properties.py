@@ -17,11 +17,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bus.documents import JobSpec
-from bus.events import (
-    Fact,
-    FrameworkRevived,
+from bus.events import Fact, FrameworkRevived, KillRequested, TaskUpdated
+from bus.nouns import MOVES, JobId, Now, Rescinded, RunId, TaskId, TaskState
+from bus.services import (
     JobRequested,
-    KillRequested,
     RemovalRequested,
     RunCreated,
     RunRequested,
@@ -29,9 +28,7 @@ from bus.events import (
     RunUpdated,
     ScheduleSkipped,
     StopRequested,
-    TaskUpdated,
 )
-from bus.nouns import MOVES, JobId, Now, Rescinded, RunId, TaskId, TaskState
 from components.component import Input, Say
 from components.metronome import MetronomeConfig, offers, runs, schedules
 from components.metronome.state import MetronomeState, Run, Version

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bus.documents import JobSpec
-from bus.events import RunRequested
 from bus.nouns import AgentId, JobId, Now, Resources, RunId, second
 from bus.queries import (
     JobExplainQuestion,
@@ -18,6 +17,7 @@ from bus.queries import (
     pack,
     unpack,
 )
+from bus.services import RunRequested
 from components.metronome import queries
 from tests.components.driver import START
 from tests.components.metronome.play import (

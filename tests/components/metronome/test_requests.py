@@ -7,16 +7,14 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from bus.events import (
+from bus.events import Event, Fact, KillRequested, RequestRefused
+from bus.nouns import MASTER, JobId, Refusal, RunId, TaskId, second
+from bus.services import (
     AppRequested,
-    Event,
-    Fact,
     JobRemoved,
     JobRequested,
     JobSpecified,
-    KillRequested,
     RemovalRequested,
-    RequestRefused,
     RunCreated,
     RunRequested,
     RunStopped,
@@ -24,7 +22,6 @@ from bus.events import (
     SchedulerLocated,
     StopRequested,
 )
-from bus.nouns import MASTER, JobId, Refusal, RunId, TaskId, second
 from tests.components.driver import START, only, types
 from tests.components.marathon.play import spec as app_spec
 from tests.components.metronome.play import ALICE, BOB, COUNT, FAILED, FINISHED, METRONOME, NEXT_MINUTE, Play, spec

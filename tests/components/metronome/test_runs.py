@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bus.events import (
-    AttemptScheduled,
-    KillRequested,
-    OfferAccepted,
-    RemovalRequested,
-    RunStopped,
-    RunUpdated,
-    TaskReconciled,
-    TaskUpdated,
-)
+from bus.events import KillRequested, OfferAccepted, TaskReconciled, TaskUpdated
 from bus.nouns import MASTER, AgentId, Now, Reason, RunId, TaskId, TaskState, TaskStatus, second
+from bus.services import AttemptScheduled, RemovalRequested, RunStopped, RunUpdated
 from components.metronome import MetronomeConfig
 from components.metronome.runs import next_delay_us
 from components.metronome.state import LOST, RUN_ENDED, RUN_MOVES, Attempt, MetronomeState, Run, RunState, check

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from bus.events import Event, JobSpecified, RemovalRequested, RunCreated, ScheduleSkipped
+from bus.events import Event
 from bus.nouns import NOBODY, JobId, Now, RunId, second
+from bus.services import JobSpecified, RemovalRequested, RunCreated, ScheduleSkipped
 from components.metronome.schedules import FORBIDDEN, MISSED, skipped_max
 from tests.components.driver import START, only, types
 from tests.components.metronome.play import COUNT, FINISHED, NEXT_MINUTE, RUNNING, Play, launches, spec, states

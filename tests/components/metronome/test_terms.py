@@ -11,10 +11,10 @@ from bus.events import (
     OfferAccepted,
     OfferDeclined,
     OfferMade,
-    RunRequested,
     TaskReconciled,
 )
 from bus.nouns import MASTER, Resources, RunId
+from bus.services import RunRequested
 from bus.subjects import Author, Kind
 from components.metronome import MetronomeConfig
 from components.metronome.offers import accepts_max, unfits_max
