@@ -20,16 +20,22 @@ WALL = Author(Kind.AGENT, "wall")
 
 @fact("ball.served", said="toy player, to the wall")
 class BallServed(Fact, frozen=True):
+    """A rally begins."""
+
     rally: int
 
 
 @fact("ball.returned", said="toy wall, to the player")
 class BallReturned(Fact, frozen=True):
+    """The ball is on its way back."""
+
     rally: int
 
 
 @fact("point.scored", said="toy player, to nobody")
 class PointScored(Fact, frozen=True):
+    """A rally is over."""
+
     rally: int
 
 
@@ -117,6 +123,8 @@ class WallState(State):
 
 @fact("ball.taken", said="toy wall, to nobody")
 class BallTaken(Fact, frozen=True):
+    """The ball will be returned when due."""
+
     rally: int
     due: Now
 
