@@ -46,24 +46,35 @@ class Mind(Generic[S]):
         self.heard = Position(0)
         self.whole = True
         """Whether the last event folded from the log ended its decision."""
+        self._beyond: bytes | None = None
+        """The hash of the last message of the log with a number beyond the next one."""
 
     def remember(self, record: Record) -> None:
         """Fold one message of the own log; pass over what is foreign on it."""
+        unreadable = None
         try:
             event = codec.decode(record.subject, record.body, 0)  # no position: folding must not know it
         except Foreign as foreign:
             log.error("foreign message on my log", position=record.position, why=str(foreign))
             return
-        except Unreadable as unreadable:
-            raise LogUnreadable(f"#{record.position} {record.subject}: {unreadable}") from None
-        if event.n > self.state.n + 1:
-            raise StreamDiverged(f"#{record.position} is event {event.n} of {event.by}, after {self.state.n}")
+        except Unreadable as error:
+            event, unreadable = error.event, error
         if event.n != self.state.n + 1 or event.prev != self.prev:
-            log.error("event that does not extend my chain", position=record.position, n=event.n)
+            self._pass_over(record, event)
             return
+        if unreadable is not None:
+            raise LogUnreadable(f"#{record.position} {record.subject}: {unreadable}")
         apply(self.component, self.state, event)
         self.prev, self.whole = codec.link(record.body), event.last
         self.heard = self.state.heard
+
+    def _pass_over(self, record: Record, event: Event) -> None:
+        """A replay, or a forged number. Two beyond the next number, one extending the other, are mine: a hole."""
+        if event.n > self.state.n + 1:
+            if event.prev == self._beyond:
+                raise StreamDiverged(f"#{record.position} is event {event.n} of {event.by}, after {self.state.n}")
+            self._beyond = codec.link(record.body)
+        log.error("event that does not extend my chain", position=record.position, n=event.n)
 
     def now(self) -> Now:
         """The clock, but never before the last event."""

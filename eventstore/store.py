@@ -98,7 +98,9 @@ class Writer:
             (row.kind, row.noun, row.participle) for row in judged.rows if row.kind and row.noun and row.participle
         }
         unseen = sorted(types - self._types)
-        authors = sorted((author.kind, author.id) for author in judged.end.ends.keys() - self._tail.ends.keys())
+        authors = sorted(
+            (author.kind, author.id) for author, end in judged.end.ends.items() if self._is_new(author, end)
+        )
         try:
             await self._insert("event", judged.rows)
             await self._insert("mention", judged.mentions)
@@ -110,6 +112,10 @@ class Writer:
         self._types.update(unseen)
         self._tail.ends.update(judged.end.ends)
         self._tail = judged.end._replace(ends=self._tail.ends)
+
+    def _is_new(self, author: Author, end: End) -> bool:
+        """Whether this is the first good event of an author."""
+        return end.n > 0 and self._tail.ends.get(author, End()).n == 0
 
     async def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         for start in range(0, len(rows), rows_at_once_max):

@@ -18,7 +18,18 @@ from bus.subjects import Author
 from eventstore.chain import genesis
 from eventstore.errors import StoreDiverged, StoreFailed, StoreGap, StoreLocked, StoreRefused
 from eventstore.store import open_reader, open_writer
-from tests.eventstore.tale import A1, A1_CMD, ALICE, MASTER, Tale, client_asks, started, twelve_steps
+from tests.eventstore.tale import (
+    A1,
+    A1_CMD,
+    ALICE,
+    MASTER,
+    METRONOME,
+    START,
+    Tale,
+    client_asks,
+    started,
+    twelve_steps,
+)
 
 
 async def contents(path: Path) -> list[Record]:
@@ -162,15 +173,40 @@ async def test_the_end_of_a_log_is_its_last_good_event(tmp_path: Path) -> None:
 
 
 async def test_an_event_that_shows_that_one_is_missing_is_a_gap(tmp_path: Path) -> None:
-    """Positions may be whole and events lost all the same: the author's number tells."""
+    """Positions may be whole and events lost all the same: two that extend each other behind the hole tell."""
     tale = Tale()
-    for epoch in (1, 2, 3):
+    for epoch in (1, 2, 3, 4):
         tale.say(MASTER, NOBODY, started(epoch))
-    lossy = [tale.records[0], tale.records[2]._replace(position=Position(2))]
+    lossy = [tale.records[0], *(tale.records[n]._replace(position=Position(n)) for n in (2, 3))]
     async with open_writer(tmp_path / "s.db", cluster="dc", log=None) as writer:
-        with pytest.raises(StoreGap, match=r"position 2 is event 3 of master\.main, but the last stored is 1"):
+        with pytest.raises(StoreGap, match=r"position 3 is event 4 of master\.main and extends another one, but"):
             await writer.append(lossy)
         assert writer.last == 0
+        await writer.append(lossy[:2])
+        with pytest.raises(StoreGap, match="but the last stored is 1"):
+            await writer.append(lossy[2:])
+
+
+@pytest.mark.parametrize("prev", [b"", b"another hash of thirty-two bytes"])
+async def test_a_number_that_is_too_high_is_foreign(tmp_path: Path, prev: bytes) -> None:
+    """Anybody with the credentials can write one by hand: it is alarmed, and its author goes on."""
+    tale = Tale()
+    tale.say(MASTER, NOBODY, started())
+    for author in (MASTER, METRONOME):
+        forged = Event(by=author, to=NOBODY, fact=started(7), at=Now(START + 1), n=500, prev=prev)
+        tale.put(codec.subject("dc", forged), codec.encode(forged))
+        tale.put(codec.subject("dc", forged), codec.encode(forged))
+    assert await stored(tmp_path / "s.db", tale.records) == [
+        "event 500 of master.main after event 1",
+        "event 500 of master.main after event 1",
+        "event 500 of framework.metronome after event 0",
+        "event 500 of framework.metronome after event 0",
+    ]
+    tale.say(MASTER, NOBODY, started(2))
+    tale.say(METRONOME, NOBODY, started())
+    assert await stored(tmp_path / "s.db", tale.records[5:]) == []
+    tale.say(METRONOME, NOBODY, started(2))
+    assert await stored(tmp_path / "s.db", tale.records[7:]) == []
 
 
 async def test_clients_have_no_chain(tmp_path: Path) -> None:
@@ -217,8 +253,8 @@ async def test_one_authors_log_has_rising_positions_and_gapless_numbers(tmp_path
     assert await contents(tmp_path / "s.db") == mine
     async with open_writer(tmp_path / "t.db", cluster="dc", log=A1) as writer:
         await writer.append(mine[:1])
-        with pytest.raises(StoreGap, match=r"is event 3 of agent\.a1, but the last stored is 1"):
-            await writer.append(mine[2:])
+        with pytest.raises(StoreGap, match="expected more than"):
+            await writer.append([mine[2], mine[1]])
         with pytest.raises(StoreGap, match="expected more than"):
             await writer.append([mine[1], mine[1]])
         with pytest.raises(StoreRefused, match=r"is not under dc\.agent\.a1\.>"):

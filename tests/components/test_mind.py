@@ -1,0 +1,101 @@
+"""What a component folds of its own log when others have written under it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from bus import codec
+from bus.events import Event, LeaderElected
+from bus.nouns import NOBODY, Now, Position
+from bus.port import Record, StreamDiverged
+from bus.subjects import Author, Kind
+from components.component import Component, Input, Say, State
+from components.mind import LogUnreadable, Mind
+
+ME = Author(Kind.FRAMEWORK, "me")
+AT = Now(1_800_000_000_000_000)
+
+
+def nothing(state: State, told: Input, now: Now) -> Iterator[Say]:
+    yield from ()
+
+
+def component() -> Component[State]:
+    return Component(
+        author=ME,
+        term=LeaderElected,
+        start=State,
+        fold=lambda state, event: None,
+        decide=nothing,
+        wake_at=lambda state: None,
+        check=lambda state: None,
+    )
+
+
+class Log:
+    """A log as the stream keeps it, with whatever anybody put there."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.n, self.prev = 0, b""
+
+    def say(self) -> Event:
+        """The next term."""
+        term = LeaderElected(epoch=self.n + 1, node="n", instance="i")
+        event = Event(by=ME, to=NOBODY, fact=term, at=AT, n=self.n + 1, epoch=self.n + 1, prev=self.prev)
+        self.n, self.prev = event.n, codec.link(self.put(event))
+        return event
+
+    def put(self, event: Event) -> bytes:
+        """Any event of mine."""
+        return self.put_bytes(codec.subject("dc", event), codec.encode(event))
+
+    def put_bytes(self, subject: str, body: bytes) -> bytes:
+        self.records.append(Record(Position(len(self.records) + 1), subject, body))
+        return body
+
+    def folded(self) -> State:
+        """What a process that starts now remembers."""
+        mind = Mind(component(), "dc", lambda: AT)
+        for record in self.records:
+            mind.remember(record)
+        return mind.state
+
+
+def test_garbage_between_my_events_is_passed_over() -> None:
+    """Bytes that are nothing, a replay, a number that is too high, a type nobody knows: none of them is mine."""
+    log = Log()
+    first, second = log.say(), log.say()
+    subject = codec.subject("dc", first)
+    log.put_bytes(subject, b"garbage")
+    log.put(first)
+    for n, prev in ((500, b""), (500, b"x"), (501, b"x"), (3, b"x"), (2, second.prev), (0, b""), (-7, b"")):
+        log.put(msgspec.structs.replace(second, n=n, prev=prev))
+    log.put_bytes(subject, codec.encode(second).replace(b"\xa1v\x01", b"\xa1v\x63"))
+    log.put_bytes(subject.replace("elected", "crowned"), codec.encode(second).replace(b".elected", b".crowned"))
+    log.say()
+    state = log.folded()
+    assert (state.n, state.epoch) == (3, 3)
+
+
+def test_a_hole_is_proven_by_two_that_extend_each_other() -> None:
+    """One message with a number that is too high may be anybody's; nobody else knows the hash of it."""
+    log = Log()
+    for _ in range(4):
+        log.say()
+    del log.records[1]
+    with pytest.raises(StreamDiverged, match=r"#4 is event 4 of framework\.me, after 1"):
+        log.folded()
+
+
+def test_my_next_event_in_words_i_do_not_know_stops_me() -> None:
+    """A log of a newer release: it extends the chain, so it is mine, and what it says must not be passed over."""
+    log = Log()
+    log.say()
+    body = codec.encode(log.say())
+    log.records[-1] = log.records[-1]._replace(body=body.replace(b"\xa1v\x01", b"\xa1v\x63"))
+    with pytest.raises(LogUnreadable, match="newer release"):
+        log.folded()
