@@ -159,7 +159,7 @@ class TaskRow(Noun, frozen=True):
     run: RunId | None = None
 
 
-# ---- asked of the master's store: `history`, `trace`, `counts` -------------------------------------------------------
+# ---- asked of the master's store: `history`, `trace`, `counts`, `foreign` --------------------------------------------
 
 
 class HistoryQuestion(Noun, frozen=True):
@@ -211,6 +211,15 @@ class CountsRow(Noun, frozen=True):
     kind: str
     type: str
     count: int
+
+
+class Foreigners(Noun, frozen=True):
+    """The messages on the stream that are not the next event of their author: how many, and the last one."""
+
+    count: int = 0
+    position: Position | None = None
+    subject: str = ""
+    because: str = ""
 
 
 # ---- asked of an agent: `log`, `tasks` (answered with TaskRow), `standing` -------------------------------------------

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from bus.queries import AgentRow, FrameworkRow, Summary
+from bus.queries import AgentRow, Foreigners, FrameworkRow, Summary
 from bus.subjects import Author, Kind, everything
 from cli.output import Failure, Table, date
 from cli.session import MARATHON, METRONOME, THE_MASTER, NotThere, Session, agent, executor_of, on_cluster, title
@@ -43,8 +43,9 @@ async def status(session: Session) -> None:
     newest = await session.bus.last(everything(session.cluster))
     position = newest.position if newest else 0
     rows = [{"by": str(each.author), "state": each.state, "summary": each.summary} for each in looks]
-    content = {"cluster": session.cluster, "position": position, "components": rows}
-    session.out.show(content, f"cluster {session.cluster}, {position} events", "", _table(looks))
+    foreign = await _foreign(session)
+    content = {"cluster": session.cluster, "position": position, "components": rows, "foreign": foreign}
+    session.out.show(content, f"cluster {session.cluster}, {position} events", "", _table(looks), *_alarm(foreign))
     down = [title(each.author) for each in looks if each.state == "down"]
     if down:
         raise Failure(f"not running: {', '.join(down)}", next_="busbar up; for one of them, busbar run")
@@ -62,6 +63,25 @@ async def members(session: Session) -> dict[Author, bool]:
     for row in agents:
         known[agent(row.agent)] = known[executor_of(row.agent)] = row.state == "ACTIVE"
     return known
+
+
+async def _foreign(session: Session) -> Foreigners | None:
+    """What somebody put on the stream that is no event; None while no master can tell."""
+    try:
+        return await session.ask(THE_MASTER, "foreign", Foreigners)
+    except Failure:
+        return None
+
+
+def _alarm(foreign: Foreigners | None) -> list[str]:
+    if foreign is None or not foreign.count:
+        return []
+    were = "1 message is" if foreign.count == 1 else f"{foreign.count} messages are"
+    return [
+        "",
+        f"alarm: {were} on the stream that no component wrote as its next event, and that none of them folds;",
+        f"the last is #{foreign.position}, {foreign.because}",
+    ]
 
 
 async def look(session: Session, author: Author, expected: bool) -> Look:

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
+import structlog
+
 from bus.nouns import Position
 from bus.port import Bus, Record, StreamDiverged
 from bus.subjects import Author, everything, own_log
 from eventstore.store import Reader, Writer, open_reader, open_writer
+
+log = structlog.get_logger()
 
 
 class Recorder:
@@ -43,10 +47,11 @@ class Recorder:
             yield records
 
     async def run(self) -> None:
-        """Copy what comes, until cancelled."""
+        """Copy what comes, until cancelled; what is nobody's event is alarmed."""
         async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
             async for records in groups:
-                await self.writer.append(records)
+                for row in await self.writer.append(records):
+                    log.error("foreign message on the stream", position=row.position, why=row.foreign_because)
 
 
 @asynccontextmanager

@@ -157,6 +157,13 @@ FOREIGN_COUNTS = Query(
 )
 
 
+NEWEST_FOREIGN = Query(
+    "SELECT position, subject, foreign_because FROM event INDEXED BY event_foreign "
+    "WHERE foreign_because IS NOT NULL ORDER BY position DESC LIMIT 1",
+    (),
+)
+
+
 def at_position(position: int) -> Query:
     """The event at a position."""
     return Query("SELECT position, subject, body FROM event WHERE position = ?", (position,))

@@ -21,7 +21,7 @@ import aiosqlite
 from bus.codec import link
 from bus.nouns import Now, Position, TaskId
 from bus.port import Record
-from bus.queries import CountsRow, Trace
+from bus.queries import CountsRow, Foreigners, Trace
 from bus.subjects import Author, Kind, everything, own_log
 from eventstore import selection
 from eventstore.chain import End, Judged, Row, Tail, genesis, judge
@@ -213,6 +213,15 @@ class Reader:
     async def foreign(self, *, after: int = 0, limit: int = 1000) -> list[Foreign]:
         """The messages that are nobody's event, and why."""
         return [Foreign(*row) for row in await self._ask(selection.foreign(after=after, limit=limit))]
+
+    async def foreigners(self) -> Foreigners:
+        """How many messages are nobody's event, and the last of them."""
+        newest = await self._ask(selection.NEWEST_FOREIGN)
+        if not newest:
+            return Foreigners()
+        count = sum(row[-1] for row in await self._ask(selection.FOREIGN_COUNTS))
+        [(position, subject, because)] = newest
+        return Foreigners(count=count, position=position, subject=subject, because=because)
 
     async def last(self) -> Position:
         """The position of the last event stored; 0 if there is none."""

@@ -22,7 +22,7 @@ from bus.events import (
 )
 from bus.nouns import TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
-from bus.queries import CountsRow, HistoryQuestion, HistoryRow, QueryRefused, Trace
+from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
 from bus.subjects import Author, Kind, everything, ping
 from components.component import Ask, See
 from components.master.config import MasterConfig
@@ -53,7 +53,12 @@ class MasterHands:
 
     def __init__(self, config: MasterConfig, bus: Bus, store: str | None) -> None:
         self.config, self.bus, self.store = config, bus, store
-        self.asks: Mapping[str, Ask] = {"history": self.history, "trace": self.trace, "counts": self.counts}
+        self.asks: Mapping[str, Ask] = {
+            "history": self.history,
+            "trace": self.trace,
+            "counts": self.counts,
+            "foreign": self.foreign,
+        }
         self._watched: dict[Author, _Watched] = {}
         self._turns = asyncio.Semaphore(pings_at_once_max)
 
@@ -129,6 +134,11 @@ class MasterHands:
         """How many events of each type each kind of author wrote."""
         async with self._reader() as reader:
             return await reader.counts()
+
+    async def foreign(self, _question: bytes) -> Foreigners:
+        """What is on the stream and nobody's event."""
+        async with self._reader() as reader:
+            return await reader.foreigners()
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[Reader]:

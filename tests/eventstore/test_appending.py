@@ -140,6 +140,8 @@ async def test_garbage_is_stored_and_foreign(tmp_path: Path) -> None:
     async with open_reader(tmp_path / "s.db") as reader:
         assert [found.position for found in await reader.foreign()] == [2, 3, 4, 5, 6]
         assert [found.position for found in await reader.foreign(after=3, limit=2)] == [4, 5]
+        found = await reader.foreigners()
+        assert (found.count, found.position) == (5, 6)
 
 
 async def test_what_does_not_extend_its_log_is_foreign(tmp_path: Path) -> None:
