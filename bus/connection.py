@@ -112,7 +112,7 @@ class Connection:
         try:
             async with asyncio.timeout(farewell_s):
                 await self._client.close()
-        except TimeoutError:
+        except (TimeoutError, OSError):  # the peer takes nothing more, or is gone
             self._abort()
         reconnecting = self._client._reconnection_task
         while reconnecting is not None and not reconnecting.done():  # a cancel that meets a refused connect is lost
