@@ -17,6 +17,7 @@ from bus.nouns import Now, Position, second
 from bus.port import Record
 from bus.subjects import Kind, SubjectError, everything, pattern
 from cli.output import Failure, Fields, date, pretty, wrong_usage
+from cli.pipe import while_read
 from cli.replay import POSITION, replay
 from cli.session import Session, on_cluster, wall_clock
 from cli.story import Told, each, fields_of, tell
@@ -77,9 +78,10 @@ async def tail(session: Session, follow: bool, task_id: str | None, **given: Any
     )
     if not follow and end <= after:
         return
-    async with aclosing(session.bus.follow(filter_, after=after)) as groups:
-        async for told in _shown(groups, task_id, end, lines, follow):
-            session.out.line(told.content, told.text)
+    with while_read():
+        async with aclosing(session.bus.follow(filter_, after=after)) as groups:
+            async for told in _shown(groups, task_id, end, lines, follow):
+                session.out.line(told.content, told.text)
 
 
 def _filter(session: Session, given: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 
 from bus.queries import LogPiece, LogQuestion, TaskRow
+from cli.pipe import while_read
 from cli.session import NotThere, Session, agent
 
 piece_bytes = 65_536
@@ -26,8 +27,9 @@ async def print_log(session: Session, row: TaskRow, file: str, *, follow: bool) 
         text = b"".join([piece.data async for piece in pieces(session, row, file, follow=False)])
         session.out.show({"task": row.task, "file": file, "text": text.decode(errors="replace")})
         return
-    async for piece in pieces(session, row, file, follow=follow):
-        _print(session, piece)
+    with while_read():
+        async for piece in pieces(session, row, file, follow=follow):
+            _print(session, piece)
 
 
 def _print(session: Session, piece: LogPiece) -> None:

@@ -158,7 +158,7 @@ def marathon(place: Place, id_: str, **settings: object) -> None:
     """
     from components.marathon import MarathonConfig, component
 
-    config = checked(MarathonConfig, id=FrameworkId(check_id(id_)), **settings)
+    config = checked(MarathonConfig, id=FrameworkId(checked(check_id, text=id_)), **settings)
     run_component(place, lambda _bus: component(config), f"framework.{id_}")
 
 
@@ -175,5 +175,5 @@ def metronome(place: Place, id_: str, **settings: object) -> None:
     """
     from components.metronome import MetronomeConfig, component
 
-    config = checked(MetronomeConfig, id=FrameworkId(check_id(id_)), **settings)
+    config = checked(MetronomeConfig, id=FrameworkId(checked(check_id, text=id_)), **settings)
     run_component(place, lambda _bus: component(config), f"framework.{id_}")
