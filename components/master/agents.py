@@ -60,6 +60,8 @@ def hear_agent(state: MasterState, event: Event) -> Iterator[Say]:
     name = AgentId(event.by.id)
     agent = state.agents.get(name)
     match event.fact:
+        case AgentRegistered() if agent is not None and event.n <= agent.acted_n:
+            return  # a replay: the list is of tasks it had before what the master has acted on
         case AgentRegistered() as fact if agent is None or agent.active or _answers(agent, fact):
             yield from _register(state, name, agent, event, fact)
         case AgentRegistered() if agent is not None and agent.answered:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from bus.events import AgentAdmitted, AgentMarked, AgentRefused, KillDirected, OfferRescinded, TaskUpdated
+from bus.events import (
+    AgentAdmitted,
+    AgentMarked,
+    AgentRefused,
+    AgentRegistered,
+    KillDirected,
+    OfferRescinded,
+    TaskUpdated,
+)
 from bus.nouns import NOTHING, HeldTask, Reason, Refusal, Rescinded, Resources, Source, TaskState, parse_resources
-from bus.subjects import Kind
+from bus.subjects import Author, Kind
 from components.master.decide import PingsMissed
 from tests.components.driver import only, types
 from tests.components.master.datacenter import BIG, Datacenter, info, made, offered, status, updates
@@ -95,6 +104,19 @@ def test_what_an_agent_says_before_it_is_admitted_has_no_effect(dc):
 
 
 # ---- registering again
+
+
+def test_a_replayed_registration_loses_no_task(dc):
+    """Somebody publishes the agent's first registration again, byte for byte: it lists no task, and is ignored."""
+    a1 = Author(Kind.AGENT, "a1")
+    first = dc.said(a1, AgentRegistered(hostname="host-a1", resources=parse_resources(BIG)))
+    dc.hear_event(first)
+    running(dc, "t1")
+    again = msgspec.structs.replace(dc.said(a1, first.fact), n=first.n)
+    assert dc.hear_event(again) == []
+    assert dc.task("t1").status.state is TaskState.RUNNING
+    lose(dc)
+    assert dc.hear_event(msgspec.structs.replace(again, position=dc.said(a1, first.fact).position)) == []
 
 
 def test_a_known_agent_is_admitted_again_and_its_offers_are_void(dc):
