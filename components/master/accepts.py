@@ -25,6 +25,7 @@ from components.component import Say
 from components.master.config import MasterConfig
 from components.master.offers import filter_until, recover
 from components.master.state import Accept, Framework, MasterState
+from components.master.tasks import what_is_known
 from components.master.validity import launch_invalid
 
 launches_max = 600
@@ -50,6 +51,8 @@ def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: No
     for info in accept.launch[:launches_max]:
         if wrong is None:
             yield _launch(state, accept, info)
+        elif info.task in state.tasks:  # accepted once already: this is a replay, and the task is not dropped
+            yield what_is_known(state, accept.framework, info.task)._replace(cause=accept.cause)
         else:
             yield _not_launched(accept, info, TaskState.DROPPED, Reason.INVALID_OFFERS, wrong)
     if complete:

@@ -90,7 +90,7 @@ def hear_kill(state: MasterState, framework: Framework, event: Event, fact: Kill
     elif fact.task in state.tasks:
         yield direct_kill(state.tasks[fact.task], fact.grace_s, event)
     else:
-        yield _answer(state, framework.framework, fact.task)
+        yield what_is_known(state, framework.framework, fact.task)
 
 
 def direct_kill(task: Task, grace_s: float | None, because: Event | None = None) -> Say:
@@ -124,10 +124,10 @@ def go_on_answering(state: MasterState) -> Iterator[Say]:
 
 def _answers(state: MasterState, framework: FrameworkId, asked: Iterable[TaskId]) -> Iterator[Say]:
     for task in islice(asked, answers_max):
-        yield _answer(state, framework, task)
+        yield what_is_known(state, framework, task)
 
 
-def _answer(state: MasterState, framework: FrameworkId, name: TaskId) -> Say:
+def what_is_known(state: MasterState, framework: FrameworkId, name: TaskId) -> Say:
     """What is known of a task, in the master's own name. A task that is not this framework's is unknown to it."""
     task = state.tasks.get(name) or state.ended.get(name)
     if task is None or task.info.framework != framework:

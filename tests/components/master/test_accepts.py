@@ -111,6 +111,15 @@ def test_an_offer_answered_twice_launches_once(dc):
     dropped(dc, dc.accept("marathon", [offer], info("t2")), f"Offer {offer} is no longer valid")
 
 
+def test_a_replayed_accept_does_not_drop_the_task_it_launched(dc):
+    """The framework's accept is published again, byte for byte: it hears what the task does, not that it is gone."""
+    (offer,) = dc.offers("marathon")
+    dc.accept("marathon", [offer], info("t1"))
+    dc.report("a1", "t1", TaskState.RUNNING)
+    events = dc.accept("marathon", [offer], info("t1"))
+    assert [(state, reason) for _, state, reason in updates(events)] == [(TaskState.RUNNING, Reason.RECONCILIATION)]
+
+
 def test_a_live_offer_beside_a_stale_one_is_recovered(dc):
     (stale,) = dc.offers("marathon")
     dc.decline("marathon")
