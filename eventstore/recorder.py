@@ -6,6 +6,7 @@ before anything is decided on it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
@@ -17,6 +18,10 @@ from bus.subjects import Author, everything, own_log
 from eventstore.store import Reader, Writer, open_reader, open_writer
 
 log = structlog.get_logger()
+
+pause_s = 0.1
+"""Before what came is stored: one commit for all that is said meanwhile, and no disk is kept busy by the copy of an
+event while its addressee waits to be told. A store is this much, at most twice, behind its stream."""
 
 
 class Recorder:
@@ -50,6 +55,7 @@ class Recorder:
         """Copy what comes, until cancelled; what is nobody's event is alarmed."""
         async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
             async for records in groups:
+                await asyncio.sleep(pause_s)  # what comes meanwhile is the next group
                 for row in await self.writer.append(records):
                     log.error("foreign message on the stream", position=row.position, why=row.foreign_because)
 
