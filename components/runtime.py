@@ -24,7 +24,7 @@ from bus import codec, queries
 from bus.append import append_surely
 from bus.codec import Foreign, Unreadable
 from bus.nouns import Now, Position, second
-from bus.port import Answerer, Bus, Fence, Record, StreamDiverged, message_bytes_max
+from bus.port import Answerer, Bus, Fence, Record, StreamDiverged
 from bus.subjects import Kind, ask, inbox, own_log, ping
 from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
 from components.mind import Clock, Decided, Mind
@@ -217,7 +217,7 @@ class _Life(Generic[S]):
     def _answerer(self, query: Query) -> Answerer:
         async def answer(question: bytes) -> bytes:
             try:
-                content = _sized(queries.answer_ok(query(self.mind.state, question, self.mind.now())))
+                content = queries.answer_ok(query(self.mind.state, question, self.mind.now()))
             except (queries.QueryRefused, msgspec.DecodeError) as error:
                 return queries.answer_refused(str(error))
             await self.outbox.wait_sent(self.mind.state.n)
@@ -244,19 +244,10 @@ class _Life(Generic[S]):
         )
 
 
-def _sized(answer: bytes) -> bytes:
-    """The answer, if one message holds it."""
-    if len(answer) <= message_bytes_max:
-        return answer
-    return queries.answer_refused(
-        f"the answer has {len(answer)} bytes, a message holds {message_bytes_max}: ask for less"
-    )
-
-
 def _looker(look: Ask) -> Answerer:
     async def answer(question: bytes) -> bytes:
         try:
-            return _sized(queries.answer_ok(await look(question)))
+            return queries.answer_ok(await look(question))
         except (queries.QueryRefused, msgspec.DecodeError) as error:
             return queries.answer_refused(str(error))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from bus import codec
-from bus.memory import MemoryServer
-from bus.subjects import Author, own_log
+from bus.memory import MemoryBus, MemoryServer
+from bus.port import message_bytes_max
+from bus.queries import unpack
+from bus.subjects import Author, ask, own_log
 from components.component import state_hash
 from components.mind import Mind
 from tests.simulation.clock import run_virtually, virtual_now
@@ -100,3 +103,20 @@ def test_a_rebuilt_mind_equals_the_one_that_lived() -> None:
                 mind.remember(record)
         assert state_hash(minds[0].state) == state_hash(minds[1].state)
         assert minds[0].whole
+
+
+def test_an_answer_larger_than_a_message_is_given() -> None:
+    """The bus carries it in pieces: a list of fifteen thousand instances is no reason to refuse a question."""
+    large = "x" * (3 * message_bytes_max)
+
+    async def asked() -> str:
+        server = MemoryServer("dc", virtual_now)
+        component = replace(wall(), queries={"large": lambda _state, _question, _now: large})
+        task = asyncio.create_task(keep_alive(server, lambda bus: component, Calm()))
+        await asyncio.sleep(1)  # virtual
+        answer = await MemoryBus(server).query(ask("dc", WALL, "large"), b"", timeout_s=1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return unpack(answer, str)
+
+    assert run_virtually(asked()) == large
