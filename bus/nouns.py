@@ -323,7 +323,7 @@ class Unfit(Noun, frozen=True):
     agent: AgentId
     offer: OfferId
     reason: str
-    """One of InsufficientCpus, -Memory, -Disk, -Ports, UnfulfilledRole. (Marathon: NoOfferMatchReason)"""
+    """One of InsufficientCpus, -Memory, -Disk, -Ports. (Marathon: NoOfferMatchReason)"""
     needed: str
     had: str
     app: AppId | None = None

@@ -12,7 +12,7 @@ from bus.nouns import AppId, Refusal
 from bus.queries import AppRow, ExplainQuestion, Explanation, InstanceRow
 from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRequested, ScaleRequested
 from cli.document import app_id, called, command_line, read_document
-from cli.explain import explain_parts
+from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
 from cli.progress import app_row, say_status, wait_app, wait_gone
 from cli.request import conversation, wait_options
@@ -230,4 +230,4 @@ async def explain(session: Session, id: str) -> None:
         busbar app explain /web
     """
     answer = await session.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
-    session.out.show(answer, *explain_parts(answer))
+    await show_explanation(session, answer)

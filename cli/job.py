@@ -11,7 +11,7 @@ from bus.nouns import JobId, Refusal
 from bus.queries import JobExplainQuestion, JobExplanation, JobRow, RunRow, RunsQuestion
 from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from cli.document import called, command_line, read_document
-from cli.explain import explain_parts
+from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, span
 from cli.progress import ENDED, say_status, wait_run
 from cli.request import conversation, wait_options
@@ -217,7 +217,7 @@ async def explain(session: Session, id: str) -> None:
         busbar job explain wordcount
     """
     answer = await session.ask(METRONOME, "explain", JobExplanation, JobExplainQuestion(job=JobId(id)))
-    session.out.show(answer, *explain_parts(answer))
+    await show_explanation(session, answer)
 
 
 @job.command()

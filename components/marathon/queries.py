@@ -92,7 +92,7 @@ def _note(state: MarathonState, app: App, now: Now) -> str:
     if not state.admitted:
         return "the master has not admitted marathon yet"
     if not app.verdicts:
-        return "no offer came since it waits: no node is up, or what is free is offered to others"
+        return "no offer came since it waits: no node is up, all are full, or others are offered what is free"
     return _shortage(list(app.verdicts.values()))
 
 

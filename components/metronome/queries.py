@@ -112,7 +112,7 @@ def _note(state: MetronomeState, job: JobId, retry_at: Now | None, now: Now) -> 
         return "the master has not admitted metronome yet"
     verdicts = state.verdicts[job].values()
     if not verdicts:
-        return "no offer came since it waits: no node is up, or what is free is offered to others"
+        return "no offer came since it waits: no node is up, all are full, or others are offered what is free"
     unfits = [unfit for verdict in verdicts for unfit in verdict.unfit]
     counts = {reason: sum(unfit.reason == reason for unfit in unfits) for reason in sorted({u.reason for u in unfits})}
     return "; ".join(f"{reason} on {count} of {len(verdicts)} nodes" for reason, count in counts.items())

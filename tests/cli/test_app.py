@@ -2,12 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 
 from bus.documents import AppSpec
 from bus.events import RequestRefused
-from bus.nouns import Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
-from bus.queries import AppRow, Check, Explanation, InstanceRow, QueryRefused, Summary
+from bus.nouns import NOTHING, Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
+from bus.queries import AgentRow, AppRow, Check, Explanation, InstanceRow, QueryRefused, Summary
 from bus.services import (
     AppRemoved,
     AppRequested,
@@ -151,7 +152,7 @@ async def test_a_refusal_exits_with_1_its_reason_and_a_way_on():
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        ("", "Input data was truncated"),
+        ("", "it is empty, expected a JSON object"),
         ("{", "Input data was truncated"),
         ("[1]", "Expected `object`, got `array`"),
         ('{"cmd": "x"}', "missing required field `id`"),
@@ -259,10 +260,10 @@ def test_explain_holds_every_node_against_every_check():
     *said, table = explain_parts(answer)
     assert isinstance(table, Table)
     assert said[-2] == "it would fit with 62 cpus more"
-    assert table.columns == ("node", "cpus", "memory", "disk", "ports", "role", "offer declined at")
-    assert [row[:6] for row in table.rows] == [
-        ["a1", "ok", "needs 512 MB, had 128 MB", "ok", "ok", "ok"],
-        ["a2", "needs 64 cpus, had 2 cpus", "ok", "ok", "ok", "ok"],
+    assert table.columns == ("node", "cpus", "memory", "disk", "ports", "offer declined at")
+    assert [row[:5] for row in table.rows] == [
+        ["a1", "ok", "needs 512 MB, had 128 MB", "ok", "ok"],
+        ["a2", "needs 64 cpus, had 2 cpus", "ok", "ok", "ok"],
     ]
 
 
@@ -275,6 +276,39 @@ def _other(unfit):
         "had": "128 MB",
         "app": unfit.app,
     }
+
+
+async def test_explain_knows_nodes_of_which_nothing_is_offered():
+    """A full one and one that is away: the master tells, and the same checks say what is lacking there now."""
+    declined = Unfit(agent="a3", offer="o-1-0", reason="InsufficientCpus", needed="2 cpus", had="1 cpus", app="/web")
+    answer = Explanation(
+        app="/web",
+        waiting=1,
+        needed=Resources(cpu_milli=2000, mem_mb=64),
+        ports=1,
+        checks=(Check(unfit=declined, at=START),),
+    )
+    full = Resources(cpu_milli=4000, mem_mb=512, ports=((31000, 31000),))
+    away = node("a2", full, NOTHING)
+    nodes = [node("a1", full, full), msgspec.structs.replace(away, state="UNREACHABLE"), node("a3", full, NOTHING)]
+    mouth = Mouth()
+    async with playing(mouth, MARATHON, {"explain": answer}), playing(mouth, THE_MASTER, {"agents": nodes}):
+        told = await mouth.json("app", "explain", "/web")
+        shown = (await mouth("app", "explain", "/web")).stdout.splitlines()[-3:]
+    assert [(one["agent"], one["state"], len(one["lacks"])) for one in told["not_offered"]] == [
+        ("a1", "ACTIVE", 3),
+        ("a2", "UNREACHABLE", 0),
+    ]
+    assert told["not_offered"][0]["lacks"][0] == {"reason": "InsufficientCpus", "needed": "2 cpus", "had": "0 cpus"}
+    assert [line.split()[0] for line in shown] == ["a1", "a2", "a3"]
+    assert shown[0].endswith("needs 1 ports, had 0 ports  not offered")
+    assert shown[1].endswith("unreachable")
+
+
+def node(name, total, used):
+    return AgentRow(
+        agent=name, hostname=name, state="ACTIVE", total=total, used=used, offered=NOTHING, tasks=1, registered_at=START
+    )
 
 
 async def test_explain_of_an_unknown_app_says_what_marathon_says():

@@ -151,7 +151,10 @@ def test_a_delay_is_explained():
 def test_an_app_nobody_offered_anything_is_explained():
     play = Play()
     play.add()
-    assert explain(play).note == "no offer came since it waits: no node is up, or what is free is offered to others"
+    assert (
+        explain(play).note
+        == "no offer came since it waits: no node is up, all are full, or others are offered what is free"
+    )
 
 
 def test_a_marathon_that_is_not_admitted_says_so():

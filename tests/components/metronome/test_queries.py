@@ -128,7 +128,10 @@ def test_a_job_that_fits_nowhere_is_explained():
     play.add(run_cpus=64)
     assert explain(play).note == "nothing waits: every active run is launched"
     run = play.start()
-    assert explain(play).note == "no offer came since it waits: no node is up, or what is free is offered to others"
+    assert (
+        explain(play).note
+        == "no offer came since it waits: no node is up, all are full, or others are offered what is free"
+    )
     play.make(play.offer(agent="a2"), play.offer(Resources(cpu_milli=100), agent="a1"))
     told = unpack(answer_ok(explain(play)), JobExplanation)
     assert (told.job, told.waiting, told.needed) == (COUNT, 1, Resources(cpu_milli=64_000, mem_mb=32))
