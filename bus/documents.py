@@ -6,13 +6,15 @@ the path of the field. (Marathon: `docs/rest-api/public/api/v2/types`; Metronome
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, inspect
+from msgspec import Meta
 
+from bus.complaints import complaint
 from bus.nouns import AppId, JobId, Resources
 
 _Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+\Z")]
@@ -114,7 +116,7 @@ class JobRunSpec(Document, frozen=True):
 class Schedule(Document, frozen=True):
     """When a job runs by itself: five cron fields in an IANA time zone."""
 
-    cron: Annotated[str, Meta(min_length=9, max_length=255)]
+    cron: Annotated[str, Meta(max_length=255)]
     id: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")] = "default"
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
     enabled: bool = True
@@ -144,35 +146,39 @@ def parse_document(text: bytes, shape: type[D]) -> D:
 
     Raises DocumentError, e.g. ``Expected `int` >= 0 - at `$.instances` ``.
     """
+    _check_text(text)
     try:
         document = msgspec.json.decode(text, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(_with_choices(str(error))) from None
-    except RecursionError:
-        raise DocumentError("nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise DocumentError(complaint(str(error), text, shape)) from None
+    except msgspec.DecodeError as error:
+        raise DocumentError(str(error)) from None
     check_document(document)
     return document
 
 
-def _fields(cls: type[Document]) -> tuple[inspect.Field, ...]:
-    info = inspect.type_info(cls)
-    assert isinstance(info, inspect.StructType)
-    return info.fields
+def _check_text(text: bytes) -> None:
+    """Raises DocumentError for what is no JSON document, whatever its shape should be."""
+    if not text.strip():
+        raise DocumentError("it is empty, expected a JSON object")
+    try:
+        json.loads(text.decode(), object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"not UTF-8: {error.reason} 0x{text[error.start]:02x} (byte {error.start})") from None
+    except RecursionError:
+        raise DocumentError("nested too deeply") from None
+    except json.JSONDecodeError:
+        return  # msgspec says it with the place
 
 
-_CHOICES = {
-    field.encode_name: ", ".join(map(str, field.type.values))
-    for cls in (PortDefinition, Restart, Schedule)
-    for field in _fields(cls)
-    if isinstance(field.type, inspect.LiteralType)
-}
-"""What a field with a closed list of values allows, by its wire name."""
-
-
-def _with_choices(error: str) -> str:
-    """msgspec names the wrong value of a closed list; people need the list."""
-    wrong = re.fullmatch(r"(Invalid enum value .*)( - at `.*?(\w+)`)", error, re.DOTALL)
-    return f"{wrong[1]}, expected one of {_CHOICES[wrong[3]]}{wrong[2]}" if wrong else error
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object; JSON leaves open which one counts if a key is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DocumentError(f"the field `{twice}` is written twice in one object")
+    return found
 
 
 def check_document(document: AppSpec | JobSpec) -> None:
