@@ -56,14 +56,30 @@ def _cells(row: TaskRow) -> list[str]:
 
 async def find_task(session: Session, text: str) -> TaskRow:
     """The one task whose id is `text` or begins with it. Raises Failure that lists the candidates."""
+    row = await _find(session, text)
+    if row is None:
+        raise _unknown(text)
+    return row
+
+
+async def _find(session: Session, text: str) -> TaskRow | None:
+    """The same; None if the master remembers no such task: of those that ended it knows the latest."""
     rows = await session.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion(all=True, prefix=text))
     exact = [row for row in rows if row.task == text]
-    if exact or len(rows) == 1:
-        return (exact or rows)[0]
-    if not rows:
-        raise Failure(f"no task's id begins with {text!r}", next_="busbar task list --all")
+    if exact or len(rows) <= 1:
+        return next(iter(exact or rows), None)
     candidates = "".join(f"\n  {row.task}  {row.status.state}" for row in rows)
     raise Failure(f"{text!r} fits {len(rows)} tasks:{candidates}", next_="write more of the id")
+
+
+async def _find_id(session: Session, text: str) -> TaskId:
+    """The id of one task, for a question to the store: it holds every task, by its whole id."""
+    row = await _find(session, text)
+    return row.task if row else TaskId(text)
+
+
+def _unknown(text: str) -> Failure:
+    return Failure(f"no task's id begins with {text!r}", next_="busbar task list --all")
 
 
 @task.command("list")
@@ -123,8 +139,10 @@ async def history(session: Session, task_id: str) -> None:
     Example:
         busbar task history web
     """
-    row = await find_task(session, task_id)
-    told = [tell(Record(line.position, line.subject, line.body)) for line in await _history(session, row.task)]
+    lines = await _history(session, await _find_id(session, task_id))
+    if not lines:
+        raise _unknown(task_id)
+    told = [tell(Record(line.position, line.subject, line.body)) for line in lines]
     session.out.show([each.content for each in told], *(each.text for each in told))
 
 
@@ -149,8 +167,7 @@ async def trace(session: Session, task_id: str) -> None:
     Example:
         busbar task trace web
     """
-    row = await find_task(session, task_id)
-    answer = await session.ask(THE_MASTER, "trace", Trace, row.task)
+    answer = await session.ask(THE_MASTER, "trace", Trace, await _find_id(session, task_id))
     session.out.show(answer, *trace_parts(answer))
 
 

@@ -114,6 +114,29 @@ async def test_history_tells_every_event_page_by_page():
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["#1", "#2", "#3", "#4", "#5"]
 
 
+async def test_a_task_that_only_the_store_remembers_is_told_by_its_whole_id():
+    """It ended long ago, or was never launched: the master lists it no more, or not yet."""
+    fact = TaskUpdated(framework="marathon", status=status("old.1"))
+    event = Event(by=THE_MASTER, to="marathon", fact=fact, at=START)
+    line = HistoryRow(position=1, subject=codec.subject("dc", event), body=codec.encode(event))
+
+    def history(question):
+        asked = msgspec.msgpack.decode(question, type=HistoryQuestion)
+        return [line] if (asked.id, asked.after) == ("old.1", 0) else []
+
+    def trace(question):
+        task = msgspec.msgpack.decode(question)
+        if task != "old.1":
+            raise QueryRefused(f"no event in this store mentions task {task}")
+        return Trace(task=task, rows=())
+
+    store = {"history": history, "trace": trace}
+    assert (await play("history", "old.1", master=store))[1].stdout.startswith("#1 ")
+    assert (await play("trace", "old.1", master=store))[1].stdout.startswith("task  old.1\n")
+    assert "no task's id begins with 'older'" in (await play("history", "older", master=store))[1].stderr
+    assert "no event in this store mentions task older" in (await play("trace", "older", master=store))[1].stderr
+
+
 async def test_trace_prints_the_steps_numbered_with_the_slowest_marked():
     """Position, time, since previous, author, addressee, type, words; a step that did not happen says why."""
     steps = (
