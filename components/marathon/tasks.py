@@ -73,6 +73,7 @@ def environment(spec: AppSpec, version: str, hostname: str, ports: tuple[int, ..
         "MARATHON_APP_RESOURCE_CPUS": str(float(spec.cpus)),
         "MARATHON_APP_RESOURCE_MEM": str(float(spec.mem)),
         "MARATHON_APP_RESOURCE_DISK": str(float(spec.disk)),
+        "MARATHON_APP_RESOURCE_GPUS": "0",
     }
     labels = dict(_labels(spec.labels))
     about_labels = {f"MARATHON_APP_LABEL_{name}": value for name, value in labels.items()}

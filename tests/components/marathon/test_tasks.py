@@ -45,6 +45,7 @@ def test_the_environment_tells_host_ports_and_app():
         "MARATHON_APP_RESOURCE_CPUS": "0.5",
         "MARATHON_APP_RESOURCE_MEM": "64.0",
         "MARATHON_APP_RESOURCE_DISK": "0.0",
+        "MARATHON_APP_RESOURCE_GPUS": "0",
         "MARATHON_APP_LABELS": "TEAM_X TIER",
         "MARATHON_APP_LABEL_TEAM_X": "blue",
         "MARATHON_APP_LABEL_TIER": "1",
