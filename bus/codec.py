@@ -5,6 +5,8 @@ Rule of this room: bytes from the bus are not trusted; whatever is wrong with th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any, cast
 
@@ -15,7 +17,7 @@ from msgspec import Meta
 import bus.services  # noqa: F401  its facts are declared by being imported
 from bus.events import FACTS, UPCASTS, Event, Fact
 from bus.nouns import Now, Position, RequestId, TraceId
-from bus.subjects import Author, SubjectError, parse_author, parse_subject, subject_of
+from bus.subjects import Author, SubjectError, parse_author, subject_of
 
 event_bytes_max = 512 * 1024
 """One event, encoded."""
@@ -43,7 +45,8 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by: str
     to: str
     at: int
-    data: dict[str, Any]
+    data: msgspec.Raw
+    """Read by the class of its type, once that is known."""
     n: int = 0
     prev: bytes = b""
     epoch: int = 0
@@ -53,6 +56,14 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: _Name | None = None
     trace: _Name | None = None
     request: _Name | None = None
+
+
+_open = msgspec.msgpack.Decoder(_Envelope).decode
+
+
+@cache
+def _reader(cls: type[Fact]) -> Callable[[msgspec.Raw], Fact]:
+    return msgspec.msgpack.Decoder(cls).decode
 
 
 class _Unknown(Fact, frozen=True):
@@ -89,10 +100,12 @@ def decode(subject: str, body: bytes, position: int) -> Event:
 
     Raises Foreign if it is none, Unreadable if it is one this release cannot read.
     """
+    if len(body) > event_bytes_max:
+        raise Foreign(f"{subject} #{position}: {len(body)} bytes")
     try:
-        envelope = msgspec.convert(_unpack(body), _Envelope, builtin_types=(bytes,))
+        envelope = _open(body)
         author = parse_author(envelope.by)
-    except (SubjectError, msgspec.ValidationError) as error:
+    except (SubjectError, msgspec.DecodeError, RecursionError) as error:
         raise Foreign(f"{subject} #{position}: {error}") from None
     said = f"{envelope.by}.{envelope.type}.{envelope.to}"
     if subject.count(".") != 5 or subject.partition(".")[2] != said:
@@ -100,19 +113,10 @@ def decode(subject: str, body: bytes, position: int) -> Event:
     return _event(author, envelope, position)
 
 
-def _unpack(body: bytes) -> Any:
-    if len(body) > event_bytes_max:
-        raise SubjectError(f"{len(body)} bytes")
-    try:
-        return msgpack.unpackb(body)
-    except (ValueError, RecursionError) as error:  # every error of msgpack's is a ValueError
-        raise SubjectError(f"not MessagePack ({type(error).__name__})") from None
-
-
 def _event(author: Author, envelope: _Envelope, position: int) -> Event:
     try:
         return _typed(author, envelope, position, _fact(envelope.type, envelope.v, envelope.data))
-    except (_NotKnown, msgspec.ValidationError) as error:
+    except (_NotKnown, msgspec.DecodeError, RecursionError) as error:
         event = _typed(author, envelope, position, _Unknown())
         raise Unreadable(str(error), event, envelope.type, envelope.v) from None
 
@@ -140,12 +144,15 @@ class _NotKnown(ValueError):
     """A type or version of a newer release, or of none."""
 
 
-def _fact(type_: str, version: int, fields: dict[str, Any]) -> Fact:
+def _fact(type_: str, version: int, data: msgspec.Raw) -> Fact:
     cls = FACTS.get(type_)
     if cls is None:
         raise _NotKnown(f"{type_!r} is not a type of event this release knows")
     if version > cls.version:
         raise _NotKnown(f"{type_} version {version} was written by a newer release; this one reads up to {cls.version}")
+    if version == cls.version:
+        return _reader(cls)(data)
+    fields = msgspec.msgpack.decode(data, type=dict[str, Any])
     while version < cls.version:
         fields = _climb(type_, version, fields)
         version += 1
@@ -170,8 +177,3 @@ def subject(cluster: str, event: Event) -> str:
 def link(body: bytes) -> bytes:
     """What the next event of the same author carries as `prev`."""
     return sha256(body).digest()
-
-
-def author_of(subject_: str) -> Author:
-    """Whose log a subject belongs to. Raises SubjectError."""
-    return parse_subject(subject_).author

@@ -14,7 +14,7 @@ from bus import codec
 from bus.codec import Foreign, Unreadable, decode, encode, event_bytes_max, link
 from bus.events import FACTS, RETIRED, UPCASTS, Event, Fact, KillRequested
 from bus.nouns import Now, Position, RequestId, TaskId, TraceId
-from bus.subjects import Author, Kind, SubjectError, parse_subject
+from bus.subjects import Author, Kind, parse_subject
 from tests.bus import shapes
 
 IDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -70,7 +70,7 @@ def test_every_fact_is_read_as_it_was_written(name: str) -> None:
         assert found == msgspec.structs.replace(event, position=Position(position))
         assert type(found.fact) is FACTS[name]
         assert encode(found) == body
-        assert parse_subject(subject).author == event.by == codec.author_of(subject)
+        assert parse_subject(subject).author == event.by
 
     read_back()
 
@@ -292,10 +292,3 @@ def test_a_link_is_over_the_bytes_as_published() -> None:
     assert len(link(body)) == 32
     assert link(body) == link(bytes(body))
     assert link(body) != link(body + b"\x00")
-
-
-def test_the_author_of_a_subject_is_its_log() -> None:
-    """And what is no subject has none."""
-    assert codec.author_of("dc.agent.a1.task.reported.main") == Author(Kind.AGENT, "a1")
-    with pytest.raises(SubjectError):
-        codec.author_of("dc.agent")
