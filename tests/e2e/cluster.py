@@ -17,6 +17,8 @@ T = TypeVar("T")
 patience_s = 60.0
 """For anything that must come true."""
 RESOURCES = "cpus:8;mem:8192;disk:8192"
+AWAY = ("not running", "no NATS server", "connection to the bus was lost", "did not answer")
+"""What a command says of who is just being started again."""
 
 
 class CommandFailed(AssertionError):
@@ -58,7 +60,7 @@ class Cluster:
         try:
             return self.ask(*args)
         except CommandFailed as failed:
-            if "is not running" in str(failed) or "no NATS server" in str(failed):
+            if any(text in str(failed) for text in AWAY):
                 return None
             raise
 

@@ -97,14 +97,22 @@ def test_a_killed_component_loses_no_task_and_no_exit_status(cluster: Cluster, n
 
 
 def test_a_killed_nats_server_comes_back_with_everything(cluster: Cluster) -> None:
-    """The bus dies while an app is deployed: nothing acknowledged is lost, the deployment completes."""
+    """The bus dies while an app is deployed and a run is about to end: nothing acknowledged is lost, both come true."""
     before = {task: cluster.pid_of(task) for task in cluster.running("/hold")}
+    run, task = slow_job(cluster, "during-bus", lasts_s=3, exit_status=7)
     position = cluster.ask("status")["position"]
+    after = {"id": "/after", "cmd": HOLD, "cpus": 0.1, "mem": 32, "instances": 10}
+    cluster.run("app", "add", "-", "--no-wait", stdin=json.dumps(after))
     os.kill(cluster.component_pid("bus"), signal.SIGKILL)
     wait_for("the bus is back", lambda: cluster.try_ask("status"))
     assert cluster.ask("status")["position"] >= position
-    cluster.add_app(id="/after", cmd=HOLD, cpus=0.1, mem=32, instances=1)
+    assert wait_for("the run's end is known", lambda: ended(cluster, run))["tasks"][0]["exit_status"] == 7
+    steps_once(cluster, task)
+    wait_for("the deployment completes", lambda: len(cluster.running("/after")) == after["instances"])
+    for instance in cluster.running("/after"):
+        steps_once(cluster, instance)
     assert set(cluster.running("/hold")) == set(before)
+    assert all(alive(pid) for pid in before.values())
     cluster.run("app", "remove", "/after")
 
 
