@@ -61,8 +61,9 @@ async def connect(
     name: str = "busbar",
     on_lost: Callable[[str], None] | None = None,
     connect_s: float = 10.0,
+    make_stream: bool = True,
 ) -> JetStreamBus:
-    """A connection to a cluster's bus; its stream is made if there is none.
+    """A connection to a cluster's bus; its stream is made if there is none, unless others are to make it.
 
     `on_lost` is told in words whenever the link is lost, and when the connection is closed for good.
     Raises BusUnreachable, StreamUnfit.
@@ -71,7 +72,7 @@ async def connect(
     await link.open(user=user, password=password, name=name, connect_s=connect_s)
     stream = Stream(link, cluster)
     try:
-        await stream.ensure(connect_s)
+        await stream.ensure(connect_s, make=make_stream)
     except BaseException:
         await link.close()
         raise

@@ -84,24 +84,25 @@ class Stream:
         self.link, self.cluster, self.name = link, cluster, stream_name(cluster)
         self._created = ""
 
-    async def ensure(self, within_s: float) -> None:
-        """The stream exists and is fit. Raises StreamUnfit, BusUnreachable."""
+    async def ensure(self, within_s: float, *, make: bool = True) -> None:
+        """The stream exists, made here if it may be, and is fit. Raises StreamUnfit, BusUnreachable."""
         why = "silence"
         try:
             async with asyncio.timeout(within_s):
                 while True:
                     try:
-                        self._accept(await self._find_or_make())
+                        self._accept(await self._find_or_make(make))
                         return
                     except NoAnswer as error:
                         why = str(error)
                     await asyncio.sleep(retry_pause_s)
         except TimeoutError:
             raise BusUnreachable(
-                f"{self.link.url} keeps no stream within {within_s:g} s ({why}): is JetStream enabled there?"
+                f"{self.link.url} keeps no stream within {within_s:g} s ({why}): "
+                "is JetStream enabled there, and the cluster's name right?"
             ) from None
 
-    async def _find_or_make(self) -> dict[str, Any]:
+    async def _find_or_make(self, make: bool) -> dict[str, Any]:
         wanted = {"name": self.name, "subjects": [everything(self.cluster)], "num_replicas": 1} | _KEEPS_EVERYTHING
         try:
             try:
@@ -109,6 +110,8 @@ class Stream:
             except ApiError as error:
                 if error.err_code != _NO_STREAM:
                     raise
+                if not make:
+                    raise NoAnswer(f"there is no {self.name}") from None
             return await self._call(f"STREAM.CREATE.{self.name}", wanted)
         except ApiError as error:
             if error.passing or error.err_code == _NAME_TAKEN:  # another was faster: look again

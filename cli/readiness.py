@@ -40,7 +40,7 @@ settle_s = 3.0
 @asynccontextmanager
 async def session_at(data: Path) -> AsyncIterator[Session]:
     """A session with the datacenter of a data directory, as the person who runs it."""
-    async with connected(Where(data=str(data))) as bus:
+    async with connected(Where(data=str(data)), make_stream=True) as bus:
         yield Session(bus, Author(Kind.CLIENT, client_id(user_name())), user_name(), Output(as_json=True))
 
 

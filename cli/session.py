@@ -24,7 +24,17 @@ import msgspec
 
 from bus import queries
 from bus.nouns import MASTER, AgentId, Now
-from bus.port import Bus, BusClosed, BusUnreachable, NoAnswer, NobodyThere, OutcomeUnknown, StreamDiverged, StreamFull
+from bus.port import (
+    Bus,
+    BusClosed,
+    BusUnreachable,
+    NoAnswer,
+    NobodyThere,
+    OutcomeUnknown,
+    StreamDiverged,
+    StreamFull,
+    StreamUnfit,
+)
 from bus.subjects import CLUSTER, Author, Kind, SubjectError, ask, check_id
 from cli.output import Failure, NoCluster, Output, wrong_usage
 
@@ -93,14 +103,16 @@ def _of_data(data: str) -> Credentials:
 def read_credentials(path: Path) -> Credentials:
     """The credentials in a file. Raises Failure that says what is wrong with it."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Credentials)
+        found = msgspec.json.decode(path.read_bytes(), type=Credentials)
+        check_id(found.cluster)
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}", next_="name the credentials file with --credentials FILE") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, SubjectError) as error:
         raise Failure(
             f"{path} is not a credentials file: {error}",
             next_='expected {"url": ..., "user": ..., "password": ..., "cluster": ...}',
         ) from None
+    return found
 
 
 def check_url(url: str) -> str:
@@ -184,17 +196,24 @@ def executor_of(name: AgentId | str) -> Author:
 
 
 @asynccontextmanager
-async def connected(where: Where) -> AsyncIterator[Bus]:
-    """A connection to the cluster, with a bound on the time it takes."""
+async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator[Bus]:
+    """A connection to the cluster, with a bound on the time it takes. Who only asks does not make a cluster."""
     found = find(where)
     from bus.jetstream import connect  # only who talks over the network pays for the import
 
     try:
         bus = await connect(
-            found.url, cluster=found.cluster, user=found.user, password=found.password, connect_s=connect_s
+            found.url,
+            cluster=found.cluster,
+            user=found.user,
+            password=found.password,
+            connect_s=connect_s,
+            make_stream=make_stream,
         )
     except BusUnreachable as error:
         raise NoCluster(str(error), next_=_way_on(where)) from None
+    except StreamUnfit as error:
+        raise Failure(str(error), next_="ops/runbook.md") from None
     try:
         yield bus
     finally:

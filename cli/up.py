@@ -21,6 +21,7 @@ from cli.output import NoCluster, Output, Table, date, wrong_usage
 from cli.processes import Process
 from cli.session import DATA, json_option, wall_clock
 from components.agent.hands import detect_resources
+from components.master.config import MasterConfig
 
 stop_s = 60.0
 """How long `down` waits for a supervisor that stops everything."""
@@ -54,6 +55,7 @@ def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -
     """
     path, out = Path(data).absolute(), Output(as_json)
     _parsed(given["resources"])
+    _check_pings(given["ping_interval_s"], given["pings_missed_max"])
     if detach:
         _show(out, path, _detach(path, given))
     elif pipe is not None:
@@ -62,9 +64,22 @@ def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -
         _hold(path, given, lambda content: _show(out, path, content), out.note)
 
 
+def _check_pings(ping_interval_s: float, pings_missed_max: int) -> None:
+    try:
+        MasterConfig(ping_interval_s=ping_interval_s, pings_missed_max=pings_missed_max)
+    except ValueError as error:
+        raise wrong_usage(str(error)) from None
+
+
 def _hold(data: Path, given: dict[str, Any], ready: Callable[[Content], None], tell: Tell) -> None:
     with disk(data), sole(data):
-        asyncio.run(hold(_plan(data, given), ready, tell))
+        plan = _plan(data, given)
+
+        def remember(content: Content) -> None:
+            Shape(agents=plan.agents, resources=as_flag(plan.resources)).write(data)  # one that came up, no other
+            ready(content)
+
+        asyncio.run(hold(plan, remember, tell))
 
 
 def _hold_for(pipe: int, data: Path, given: dict[str, Any]) -> None:
@@ -104,9 +119,8 @@ def _plan(data: Path, given: dict[str, Any]) -> Plan:
     flags = [part for name in ("ping_interval_s", "pings_missed_max") for part in (_flag(name), str(given[name]))]
     before = Shape.read(data)
     resources = _resources(_parsed(given["resources"]), before, data)
-    shape = Shape(agents=given["agents"] or (before.agents if before else agents_default), resources=as_flag(resources))
-    shape.write(data)
-    return Plan(data=data, agents=shape.agents, resources=resources, port=given["port"], master=tuple(flags))
+    agents = given["agents"] or (before.agents if before else agents_default)
+    return Plan(data=data, agents=agents, resources=resources, port=given["port"], master=tuple(flags))
 
 
 def _parsed(text: str | None) -> Resources:

@@ -21,7 +21,17 @@ import click
 import structlog
 
 from bus.jetstream import connect
-from bus.port import Bus, BusClosed, BusUnreachable, Fenced, OutcomeUnknown, StreamDiverged, StreamFull, StreamUnfit
+from bus.port import (
+    Bus,
+    BusClosed,
+    BusUnreachable,
+    Fenced,
+    NoAnswer,
+    OutcomeUnknown,
+    StreamDiverged,
+    StreamFull,
+    StreamUnfit,
+)
 from cli.output import Failure, wrong_usage
 from cli.processes import identify, record
 from cli.session import Credentials, Where, find
@@ -39,6 +49,7 @@ EXPECTED = (
     BusUnreachable,
     Fenced,
     LogUnreadable,
+    NoAnswer,
     OutcomeUnknown,
     StoreDiverged,
     StoreFailed,

@@ -41,6 +41,8 @@ rebuild_tries_max = 40
 rebuild_pause_s = 0.25
 farewell_s = 2.0
 """How long a clean stop waits for what is decided to reach the stream."""
+_NOT_ANSWERED = (queries.QueryRefused, msgspec.DecodeError, UnicodeDecodeError)
+"""What a question may bring about: nobody's fault but the asker's."""
 
 
 def system_clock() -> Now:
@@ -218,7 +220,7 @@ class _Life(Generic[S]):
         async def answer(question: bytes) -> bytes:
             try:
                 content = queries.answer_ok(query(self.mind.state, question, self.mind.now()))
-            except (queries.QueryRefused, msgspec.DecodeError) as error:
+            except _NOT_ANSWERED as error:
                 return queries.answer_refused(str(error))
             await self.outbox.wait_sent(self.mind.state.n)
             return content
@@ -248,7 +250,7 @@ def _looker(look: Ask) -> Answerer:
     async def answer(question: bytes) -> bytes:
         try:
             return queries.answer_ok(await look(question))
-        except (queries.QueryRefused, msgspec.DecodeError) as error:
+        except _NOT_ANSWERED as error:
             return queries.answer_refused(str(error))
 
     return answer

@@ -48,6 +48,8 @@ def test_no_data_directory_is_no_cluster(tmp_path):
         ("{", "Input data was truncated"),
         ("[]", "Expected `object`, got `array`"),
         ("{}", "missing required field `url`"),
+        ('{"url": "nats://h:1", "cluster": "a.b c"}', "'a.b c' is not an id: expected [a-z0-9-]"),
+        ('{"url": "nats://h:1", "cluster": ">"}', "'>' is not an id"),
         ('{"url": "nats://h:1", "token": "t"}', "unknown field `token`"),
         ('{"url": 7}', "Expected `str`, got `int` - at `$.url`"),
     ],

@@ -97,7 +97,17 @@ async def test_a_server_without_jetstream_keeps_no_stream() -> None:
         server.terminate()
         await server.wait()
     assert f"nats://127.0.0.1:{port} keeps no stream within 2 s" in text
-    assert text.endswith("is JetStream enabled there?")
+    assert text.endswith("is JetStream enabled there, and the cluster's name right?")
+
+
+async def test_who_only_asks_makes_no_stream(nats: JetStreamPlace) -> None:
+    """A mistyped cluster name is said so, and leaves nothing on the server."""
+    mine = nats.credentials
+    with pytest.raises(BusUnreachable, match=r"there is no LOG-TYPO.*and the cluster's name right\?"):
+        await connect(
+            mine.url, cluster="typo", user=mine.user, password=mine.password, connect_s=0.5, make_stream=False
+        )
+    assert b"LOG-TYPO" not in await nats.api("STREAM.NAMES")
 
 
 async def test_the_stream_is_made_as_the_log_needs_it(nats: JetStreamPlace) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import socket
-
 import pytest
 
 from bus.nouns import Position
 from bus.port import Fence, Message
 from tests.contract.places import CLUSTER, JetStreamPlace, read
+from tests.e2e.wire import Wire
 
 TO_MARATHON = b"dc.client.u-x.app.requested.marathon"
 HEADERS = (
@@ -36,18 +34,10 @@ SUBJECTS = (
 
 
 def store(nats: JetStreamPlace, subject: bytes, body: bytes, header: bytes | None = None) -> None:
-    """Publish by hand, and wait until the server has taken it. (NATS client protocol)"""
-    mine = nats.credentials
-    login = {"user": mine.user, "pass": mine.password, "verbose": False, "pedantic": False, "headers": True}
-    with socket.create_connection(("127.0.0.1", mine.port), timeout=5) as link, link.makefile("rb") as answers:
-        assert answers.readline().startswith(b"INFO ")
-        if header is None:
-            verb, sizes = b"PUB", b"%d" % len(body)
-        else:
-            verb, sizes = b"HPUB", b"%d %d" % (len(header), len(header) + len(body))
-        message = b"%b %b %b\r\n%b%b\r\n" % (verb, subject, sizes, header or b"", body)
-        link.sendall(b"CONNECT " + json.dumps(login).encode() + b"\r\n" + message + b"PING\r\n")
-        assert answers.readline() == b"PONG\r\n"
+    """Publish by hand, and wait until the server has taken it."""
+    with Wire(nats.server.credentials_file) as wire:
+        wire.publish(subject, body, header=header)
+        wire.flush()
 
 
 @pytest.mark.parametrize("header", HEADERS)
