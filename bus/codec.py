@@ -58,6 +58,8 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request: _Name | None = None
 
 
+_MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
+"""How a map begins. (MessagePack specification: fixmap, map 16, map 32)"""
 _open = msgspec.msgpack.Decoder(_Envelope).decode
 
 
@@ -100,23 +102,36 @@ def decode(subject: str, body: bytes, position: int) -> Event:
 
     Raises Foreign if it is none, Unreadable if it is one this release cannot read.
     """
-    if len(body) > event_bytes_max:
-        raise Foreign(f"{subject} #{position}: {len(body)} bytes")
     try:
-        envelope = _open(body)
+        envelope = _envelope(body)
         author = parse_author(envelope.by)
-    except (SubjectError, msgspec.DecodeError, RecursionError) as error:
+        said = f"{envelope.by}.{envelope.type}.{envelope.to}"
+        if subject.count(".") != 5 or subject.partition(".")[2] != said:
+            raise SubjectError(f"its body says {said}")
+        return _event(author, envelope, position)
+    except (SubjectError, msgspec.ValidationError) as error:
         raise Foreign(f"{subject} #{position}: {error}") from None
-    said = f"{envelope.by}.{envelope.type}.{envelope.to}"
-    if subject.count(".") != 5 or subject.partition(".")[2] != said:
-        raise Foreign(f"{subject} #{position}: its body says {said}")
-    return _event(author, envelope, position)
+    except _BROKEN as error:
+        raise Foreign(f"{subject} #{position}: not MessagePack ({type(error).__name__}: {error})") from None
+
+
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no MessagePack, or no sane one."""
+
+
+def _envelope(body: bytes) -> _Envelope:
+    if len(body) > event_bytes_max:
+        raise SubjectError(f"{len(body)} bytes")
+    envelope = _open(body)
+    if memoryview(envelope.data)[0] not in _MAPS:
+        raise SubjectError("expected a map - at `$.data`")
+    return envelope
 
 
 def _event(author: Author, envelope: _Envelope, position: int) -> Event:
     try:
         return _typed(author, envelope, position, _fact(envelope.type, envelope.v, envelope.data))
-    except (_NotKnown, msgspec.DecodeError, RecursionError) as error:
+    except (_NotKnown, msgspec.ValidationError) as error:
         event = _typed(author, envelope, position, _Unknown())
         raise Unreadable(str(error), event, envelope.type, envelope.v) from None
 
