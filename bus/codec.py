@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgpack
 import msgspec
@@ -44,18 +44,18 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
     by: str
     to: str
-    at: int
+    at: Now
     data: msgspec.Raw
     """Read by the class of its type, once that is known."""
     n: int = 0
     prev: bytes = b""
     epoch: int = 0
     last: bool = False
-    heard: int = 0
-    cause: int | None = None
+    heard: Position = Position(0)
+    cause: Position | None = None
     actor: _Name | None = None
-    trace: _Name | None = None
-    request: _Name | None = None
+    trace: Annotated[TraceId, Meta(max_length=255)] | None = None
+    request: Annotated[RequestId, Meta(max_length=255)] | None = None
 
 
 _MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
@@ -141,16 +141,16 @@ def _typed(author: Author, envelope: _Envelope, position: int, fact: Fact) -> Ev
         by=author,
         to=envelope.to,
         fact=fact,
-        at=Now(envelope.at),
+        at=envelope.at,
         n=envelope.n,
         prev=envelope.prev,
         epoch=envelope.epoch,
         last=envelope.last,
-        heard=Position(envelope.heard),
-        cause=cast("Position | None", envelope.cause),
+        heard=envelope.heard,
+        cause=envelope.cause,
         actor=envelope.actor,
-        trace=cast("TraceId | None", envelope.trace),
-        request=cast("RequestId | None", envelope.request),
+        trace=envelope.trace,
+        request=envelope.request,
         position=Position(position),
     )
 
