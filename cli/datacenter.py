@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from bus.nouns import Ranges, Resources, without
+from bus.nouns import Ranges, Resources, parse_resources, without
 from bus.subjects import CLUSTER
+from cli.output import Failure
 from cli.processes import OWN_COMMAND, Process, end, forget_dead, recorded
 from cli.session import credentials_file
 from components.executor.attach import LauncherLost, shutdown_launcher
@@ -59,16 +61,25 @@ class Plan:
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """How a datacenter was shared out: what an agent's tasks hold must still be there when it comes back."""
 
-    agents: int
+    agents: Annotated[int, Meta(ge=1, le=agents_max)]
     resources: str
     """In the form of `--resources`."""
 
     @classmethod
     def read(cls, data: Path) -> Shape | None:
-        """As it was before, if there was a before."""
-        with suppress(FileNotFoundError):
-            return msgspec.json.decode((data / "shape.json").read_bytes(), type=cls)
-        return None
+        """As it was before, if there was a before. Raises Failure if the file that says so is damaged."""
+        file = data / "shape.json"
+        try:
+            found = msgspec.json.decode(file.read_bytes(), type=cls)
+            parse_resources(found.resources)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:  # msgspec's errors are among them
+            raise Failure(
+                f"{file} does not say how the datacenter was shared out: {error}",
+                next_="remove it, and name --agents and --resources as they were",
+            ) from None
+        return found
 
     def write(self, data: Path) -> None:
         """For the next time."""

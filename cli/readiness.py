@@ -56,9 +56,17 @@ async def until_ready(session: Session, plan: Plan, timeout_s: float = ready_s) 
             return summaries
         if time.monotonic() >= deadline:
             raise Failure(
-                f"not ready after {timeout_s:g} s: {', '.join(missing)}", next_=f"read the logs in {plan.data / 'logs'}"
+                f"not ready after {timeout_s:g} s: {', '.join(missing)}{_last_words(plan)}",
+                next_=f"read the logs in {plan.data / 'logs'}",
             )
         await asyncio.sleep(look_again_s)
+
+
+def _last_words(plan: Plan) -> str:
+    """Why components ended, where it is the last they said: those that end again and again. One a line."""
+    logs = (file.read_text(errors="replace").splitlines() for file in sorted((plan.data / "logs").glob("*.log")))
+    ends = [lines[-1] for lines in logs if lines and lines[-1].startswith("error: ")]
+    return "".join(f"\n  {end.removeprefix('error: ')}" for end in dict.fromkeys(ends))
 
 
 async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]:

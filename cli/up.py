@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def _hold_for(pipe: int, data: Path, given: dict[str, Any]) -> None:
 
 
 def _log(text: str) -> None:
-    click.echo(f"{date(wall_clock())} {text}")
+    with suppress(OSError):  # a full disk takes no log, and must not end who starts again what it ended
+        click.echo(f"{date(wall_clock())} {text}")
 
 
 def _detach(data: Path, given: dict[str, Any]) -> Content:
@@ -173,8 +175,8 @@ def down(data: str, as_json: bool) -> None:
     path, out = Path(data).absolute(), Output(as_json)
     if not (path / "lock").exists():
         raise NoCluster(f"nothing runs on {path}: `busbar up` was never used there", next_="busbar down --data DIR")
-    holder = supervisor_of(path)
-    ended = asyncio.run(stop(path, holder, out.note))
+    with disk(path):
+        ended = asyncio.run(stop(path, supervisor_of(path), out.note))
     if not ended:
         raise NoCluster(f"nothing runs on {path}", next_=f"busbar up --data {path}")
     out.show({"data": str(path), "stopped": True}, f"the datacenter on {path} is stopped")

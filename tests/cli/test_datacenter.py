@@ -57,6 +57,17 @@ def test_a_datacenter_remembers_its_shape(tmp_path):
     assert Shape.read(tmp_path) == Shape(agents=3, resources="cpus:1")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"{", b"\xff", b'{"agents": 0, "resources": "cpus:1"}', b'{"agents": 2, "resources": "gpus:1"}', b"[]"],
+)
+def test_a_damaged_shape_is_said_so(tmp_path, text):
+    """No traceback, and nothing is shared out another way unasked."""
+    (tmp_path / "shape.json").write_bytes(text)
+    with pytest.raises(Failure, match="does not say how the datacenter was shared out"):
+        Shape.read(tmp_path)
+
+
 def test_only_one_holds_a_data_directory(tmp_path):
     """The second is refused with the process that holds it, and changes nothing."""
     with sole(tmp_path / "data"):
