@@ -102,9 +102,13 @@ class Supervisor:
 
     def _note(self, name: str, role: str, pid: int) -> None:
         process = identify(name, role, pid)
-        if process is not None:
-            self.children[name] = process
+        if process is None:
+            return
+        self.children[name] = process
+        try:
             record(self.plan.data / "run" / f"{name}.json", process)
+        except OSError as error:
+            self.tell(f"{name} runs as {pid}, which cannot be written down: {error.strerror}")
 
 
 def _how(code: int) -> str:

@@ -252,6 +252,18 @@ def test_what_is_killed_is_started_again_and_the_end_leaves_nothing(data):
     assert "nothing runs on" in busbar("down", data=data, code=3).stderr
 
 
+def test_a_full_disk_does_not_end_the_supervisor(data):
+    """It cannot even log what it starts again, and starts it all the same."""
+    (data / "logs").mkdir(parents=True)
+    (data / "logs" / "up.log").symlink_to("/dev/full")
+    up(data, "--agents", "1")
+    before = by_role(data)["marathon"]
+    before.send(signal.SIGKILL)
+    wait_for("everything up", lambda: not before.alive and healthy(data))
+    assert by_role(data)["supervisor"].alive
+    busbar("down", data=data)
+
+
 def new(before, now):
     return sum(now[name].pid != process.pid for name, process in before.items())
 
