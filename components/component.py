@@ -142,6 +142,26 @@ class Component(Generic[S]):
     hands: Callable[[], Hands[S]] | None = None
 
 
+looked_at_max = 32
+"""Things that a check may look at after each decision."""
+
+
+def spread(check: Callable[[S], None], size: Callable[[S], int]) -> Callable[[S], None]:
+    """A check after every decision while there are few things to look at; of many, after so many more events.
+
+    So what a decision costs does not grow with what there is. `size` says how many things `check` looks at.
+    """
+    checked_n = 0
+
+    def checked(state: S) -> None:
+        nonlocal checked_n
+        if not 0 <= state.n - checked_n <= size(state) // looked_at_max:
+            check(state)
+            checked_n = state.n
+
+    return checked
+
+
 def apply(component: Component[S], state: S, event: Event) -> None:
     """Fold one event of the component's own log, with what all components remember."""
     assert event.n == state.n + 1, f"{component.author}: event {event.n} after {state.n}"

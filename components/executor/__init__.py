@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bus.events import ExecutorStarted
-from components.component import Component, Hands
+from components.component import Component, Hands, spread
 from components.executor.config import ExecutorConfig
 from components.executor.decide import decide
 from components.executor.state import ExecutorState, check, fold, wake_at
@@ -28,6 +28,6 @@ def component(
         fold=fold,
         decide=partial(decide, config),
         wake_at=wake_at,
-        check=check,
+        check=spread(check, lambda state: len(state.tasks)),
         hands=hands,
     )
