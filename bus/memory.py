@@ -85,6 +85,7 @@ class MemoryServer:
         self._records: list[Record] = []
         self._stored_at: list[Now] = []
         self._bytes = 0
+        self._lost: dict[Position, None] = {}
         self._newest: dict[str, Position] = {}
         self._requests: dict[str, Position] = {}
         self._waiting: list[_Waiting] = []
@@ -101,7 +102,8 @@ class MemoryServer:
 
     def behind(self, log: str, after: Position) -> list[Record]:
         """What falls under `log` behind a position."""
-        return [record for record in self._records[after:] if _falls_under(log, record.subject)]
+        found = (record for record in self._records[after:] if _falls_under(log, record.subject))
+        return [record for record in found if record.position not in self._lost]
 
     def newest(self, log: str) -> Position:
         """The position of the newest message under `log`; 0 if there is none."""
@@ -118,6 +120,16 @@ class MemoryServer:
     def inject(self, subject: str, body: bytes) -> Position:
         """Store a message that nobody fenced: garbage, a replay, a foreign voice."""
         return self._store([Message(subject, body)])
+
+    def lose(self, position: Position) -> None:
+        """A stored message is damaged on the disk and dropped without a word."""
+        self._lost[position] = None
+
+    def check_whole(self) -> None:
+        """Raises StreamDiverged if positions are missing."""
+        if self._lost:
+            count = len(self._records) - len(self._lost)
+            raise StreamDiverged(f"the stream has {count} messages at positions 1 to {self.last}")
 
     def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
         """What the server does with one append, at once. Raises Fenced, StreamFull."""
@@ -233,6 +245,7 @@ class MemoryBus:
         if after > self.server.last:
             raise StreamDiverged(f"the stream ends at position {self.server.last}, position {after} was in it")
         while True:
+            self.server.check_whole()
             due = self.server.behind(log, after)
             after = self.server.last
             while due:

@@ -39,6 +39,9 @@ class Place(Protocol):
     async def limit(self, bytes_max: int) -> None:
         """From now on the stream takes no more than this."""
 
+    async def damage(self, needle: bytes) -> None:
+        """A bit flips on the disk, in the one stored message that holds these bytes."""
+
     async def close(self) -> None:
         """Leave nothing behind."""
 
@@ -80,6 +83,10 @@ class MemoryPlace:
 
     async def limit(self, bytes_max: int) -> None:
         self.server.bytes_max = bytes_max
+
+    async def damage(self, needle: bytes) -> None:
+        [damaged] = [record.position for record in self.server.records() if needle in record.body]
+        self.server.lose(damaged)
 
     async def close(self) -> None:
         for bus in self.buses:
@@ -157,6 +164,16 @@ class JetStreamPlace:
         config = info["config"] | {"max_bytes": bytes_max}
         answer = json.loads(await self.api("STREAM.UPDATE.LOG-DC", json.dumps(config).encode()))
         assert "error" not in answer, answer
+
+    async def damage(self, needle: bytes) -> None:
+        await self.kill()
+        [block] = [path for path in self.server.data.rglob("*.blk") if needle in path.read_bytes()]
+        content = bytearray(block.read_bytes())
+        content[content.index(needle)] ^= 1
+        block.write_bytes(content)
+        for index in self.server.data.rglob("index.db"):
+            index.unlink()  # so that the server looks at the messages themselves, and finds out
+        await self.server.start()
 
     async def close(self) -> None:
         for bus in self.buses:

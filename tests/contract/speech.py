@@ -39,6 +39,12 @@ def chain(author: Author, *words: str, n: int = 1, prev: bytes = b"") -> list[Me
     return messages
 
 
+def needles(first: int, count: int, size: int) -> list[Message]:
+    """Messages that can be told apart on the disk."""
+    bodies = (b"needle %04d " % n + bytes(size) for n in range(first, first + count))
+    return [Message(f"{CLUSTER}.master.main.a.b._", body) for body in bodies]
+
+
 def fence(author: Author, last: int) -> Fence:
     """The fence of an author's log."""
     return Fence(own_log(CLUSTER, author), last)  # type: ignore[arg-type]

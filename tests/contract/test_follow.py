@@ -12,7 +12,7 @@ from bus.nouns import Now, Position
 from bus.port import Bus, Message, Record, StreamDiverged
 from bus.subjects import inbox, pattern
 from tests.contract.places import CLUSTER, Place, read
-from tests.contract.speech import AGENT, AGENTS, ALL, LEADER, LEADERS, asks, chain, fence, says
+from tests.contract.speech import AGENT, AGENTS, ALL, LEADER, LEADERS, asks, chain, fence, needles, says
 
 
 async def fill(bus: Bus, count: int, *, size: int = 0, last: int = 0) -> int:
@@ -152,6 +152,18 @@ async def test_a_stream_shorter_than_what_i_know_has_diverged(place: Place) -> N
     for log in (ALL, LEADERS):
         with pytest.raises(StreamDiverged, match="ends at position 3"):
             await anext(bus.follow(log, after=Position(7)))
+
+
+async def test_a_hole_in_the_stream_has_diverged(place: Place) -> None:
+    """A flipped bit in an older file: the server drops a message without a word, and no reader goes on."""
+    bus = await place.connect()
+    last = Position(0)
+    for batch in range(4):  # a file of the server's holds 8 MiB
+        last = await bus.append(needles(batch * 16, 16, 500_000), fence(LEADER, last))
+    await place.damage(b"needle 0005")
+    for log in (ALL, LEADERS):
+        with pytest.raises(StreamDiverged, match="messages at positions 1 to 64"):
+            await anext(bus.follow(log, after=Position(0)))
 
 
 async def test_the_newest_message_of_a_log(place: Place) -> None:
