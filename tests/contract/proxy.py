@@ -112,6 +112,8 @@ class Link:
             self.proxy.dropped += 1
             return
         self.client.write(frame.raw)
+        if self.proxy.doubles is not None and frame.subject.startswith("dc.") and self.proxy.doubles(frame):
+            self.client.write(frame.raw)
 
     def _is_lost(self, frame: Frame) -> bool:
         proxy = self.proxy
@@ -139,6 +141,8 @@ class Proxy:
         self.drops: Callable[[Frame], bool] | None = None
         """Asked for each message under `dc.` that comes down: lose it?"""
         self.dropped = 0
+        self.doubles: Callable[[Frame], bool] | None = None
+        """Asked for each message under `dc.` that comes down: deliver it twice?"""
         self.moments: dict[int, Callable[[], None]] = {}
         """What happens just before the n-th message under `dc.` goes up."""
         self._counted = 0

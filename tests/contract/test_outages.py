@@ -12,12 +12,13 @@ import pytest
 
 from bus import codec
 from bus.append import append_surely
+from bus.following import sequences
 from bus.jetstream import JetStreamBus
 from bus.nouns import Position
 from bus.port import BusClosed, Message, NoAnswer, OutcomeUnknown, Record, StreamDiverged
 from bus.subjects import ask
 from tests.contract.places import CLUSTER, JetStreamPlace, read, until
-from tests.contract.proxy import Trouble
+from tests.contract.proxy import Frame, Trouble
 from tests.contract.speech import ALL, LEADER, LEADERS, chain, fence, needles
 
 
@@ -147,6 +148,26 @@ async def test_a_lost_message_is_noticed_and_asked_for_again(nats: JetStreamPlac
     assert [record.position for record in await read(bus, ALL, 100)] == list(range(1, 101))
     assert proxy.dropped == 1
     assert bus.statistics().consumers == 2
+
+
+async def test_a_message_delivered_twice_is_taken_once(nats: JetStreamPlace) -> None:
+    """Every tenth comes again behind itself: the reader gets each once, in its place."""
+    proxy = await nats.proxy()
+    bus = await nats.connect(proxy.url)
+    await bus.append(chain(LEADER, *map(str, range(100))), fence(LEADER, 0))
+    doubled: list[str] = []
+
+    def doubles(frame: Frame) -> bool:
+        again = sequences(frame.reply)
+        if again is None or again[0] % 10:
+            return False
+        doubled.append(frame.reply)
+        return len(doubled) <= 10
+
+    proxy.doubles = doubles
+    for log in (ALL, LEADERS):
+        assert [record.position for record in await read(bus, log, 100)] == list(range(1, 101))
+    assert len(doubled) >= 10
 
 
 async def test_a_lost_last_message_is_noticed_by_the_heartbeat(nats: JetStreamPlace) -> None:
