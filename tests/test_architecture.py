@@ -27,6 +27,7 @@ PURE_ELSEWHERE = (
     "eventstore/selection.py",
     "eventstore/story.py",
     "eventstore/trace.py",
+    "components/answering.py",
     "components/mind.py",
     "components/matching.py",
 )

@@ -23,7 +23,7 @@ from bus.subjects import Author, Kind
 from components.component import Heard, Input, Say, Wake
 from components.marathon.config import MarathonConfig
 from components.marathon.levels import level
-from components.marathon.offers import answer_offers
+from components.marathon.offers import hear_offers
 from components.marathon.requests import hear_request
 from components.marathon.state import MarathonState
 from components.marathon.updates import hear_update
@@ -59,7 +59,7 @@ def _hear_master(config: MarathonConfig, state: MarathonState, event: Event, now
         case FrameworkDisconnected() if state.admitted:  # else we have just registered anyway
             yield _register(config)
         case OfferMade() as fact if state.admitted:  # else it is from before we registered, and void
-            yield from answer_offers(config, state, fact, now)
+            yield from hear_offers(config, state, fact, now)
         case TaskUpdated() as fact:
             yield from hear_update(state, fact, now)
 

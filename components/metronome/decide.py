@@ -21,7 +21,7 @@ from bus.nouns import MASTER, JobId, Now, RunId
 from bus.subjects import Author, Kind
 from components.component import Heard, Input, Say, Wake
 from components.metronome.config import MetronomeConfig
-from components.metronome.offers import answer_offers
+from components.metronome.offers import hear_offers
 from components.metronome.requests import hear_request
 from components.metronome.runs import hear_update, run_due
 from components.metronome.schedules import fire
@@ -57,7 +57,7 @@ def _hear_master(config: MetronomeConfig, state: MetronomeState, event: Event, n
         case FrameworkDisconnected() if state.admitted:
             yield _register(config)
         case OfferMade() as fact if state.admitted:  # else it is from before we registered, and void
-            yield from answer_offers(config, state, fact)
+            yield from hear_offers(config, state, fact)
         case TaskUpdated() as fact:
             yield from hear_update(state, fact, now)
 

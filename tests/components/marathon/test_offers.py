@@ -9,8 +9,8 @@ from bus.documents import PortDefinition
 from bus.events import FrameworkRevived, FrameworkSuppressed, KillRequested, OfferAccepted, OfferDeclined
 from bus.nouns import MASTER, AgentId, AppId, OfferId, Resources, Unfit
 from bus.services import ScaleRequested
+from components.answering import accept_bytes_max, accepts_max, unfits_max
 from components.marathon import MarathonConfig
-from components.marathon.offers import accept_bytes_max, accepts_max, unfits_max
 from tests.components.driver import only, types
 from tests.components.marathon.play import FAILED, RUNNING, WEB, Play, launches, scheduled
 

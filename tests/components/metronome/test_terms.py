@@ -16,8 +16,8 @@ from bus.events import (
 from bus.nouns import MASTER, Resources, RunId
 from bus.services import RunRequested
 from bus.subjects import Author, Kind
+from components.answering import accepts_max, unfits_max
 from components.metronome import MetronomeConfig
-from components.metronome.offers import accepts_max, unfits_max
 from tests.components.driver import only, types
 from tests.components.metronome.play import COUNT, MAIN, METRONOME, RUNNING, Play, launches
 
