@@ -19,10 +19,17 @@ parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\S+)[ \t]+(([^ \t\r
 parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\S+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
 
 
+_PUBLISHED, _OURS = b"NATS/1.0\r\n", b"\r\nBusbar-"
+"""How headers begin that somebody published: what the server itself says has a status there. Those of a stored message
+were for the server, fences and batches, and are not read; ours are."""
+
+
 class TolerantClient(Client):  # type: ignore[misc]  # nats-py is untyped
     """A client whose reading is ended by no message."""
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        if headers is not None and headers.startswith(_PUBLISHED) and _OURS not in headers:
+            return None
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
         except (IndexError, ValueError):  # cut short, or not UTF-8
