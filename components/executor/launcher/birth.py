@@ -11,6 +11,7 @@ import resource
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import NoReturn
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -128,6 +129,7 @@ def _open_files(sandbox: str, person: _Person, opened: list[int]) -> None:
 
 def _fork_quietly() -> int:
     """Fork with signals blocked that would run the launcher's handlers in the child, which lets them in when ready."""
+    _changed_signals()  # looked up here, once, instead of in each child
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     pid = os.fork()
     if pid:
@@ -173,7 +175,13 @@ def _forget_descriptors(files: tuple[int, int, int], wait: int, report: int) -> 
 
 def _forget_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):
-            signal.signal(number, signal.SIG_DFL)
+    for number in _changed_signals():
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@cache
+def _changed_signals() -> tuple[int, ...]:
+    """The signals that are not as a program finds them: once the launcher serves, always the same."""
+    numbers = map(int, signal.valid_signals())
+    return tuple(number for number in numbers if signal.getsignal(number) not in (signal.SIG_DFL, None))
