@@ -81,7 +81,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 0
     prev: bytes = b""
     epoch: int = 0
-    last: bool = True
+    last: bool = False
     heard: Position = Position(0)
     cause: Position | None = None
     actor: str | None = None

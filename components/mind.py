@@ -1,4 +1,4 @@
-"""A component's state and what it has said but not yet published: the pure half of the loop.
+"""A component's state and what it has said but not yet published: the half of the loop that never waits.
 
 Rule of this room: no await. Bytes of the own log in, decisions as bytes out, folded as they are made.
 """

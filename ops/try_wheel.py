@@ -25,7 +25,7 @@ def _try(wheel: Path, place: Path) -> int:
     python = place / "venv" / "bin" / "python"
     elsewhere = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "BUSBAR"))}
     print(f"installing {wheel.name} into an empty environment", flush=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]
     subprocess.run(pip, check=True, cwd=place, env=elsewhere)
     return subprocess.run([place / "venv" / "bin" / "busbar", "demo"], check=False, cwd=place, env=elsewhere).returncode
 
