@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 import click
@@ -22,6 +22,7 @@ from bus.nouns import Now, Resources, second
 
 NOTHING_SHOWN = "-"
 """What a cell without a value holds."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -170,16 +171,26 @@ def visible(text: str) -> str:
 
 def time_of_day(at: Now | None) -> str:
     """A time of day with milliseconds, in the reader's zone."""
-    if at is None:
-        return ""
-    return datetime.fromtimestamp(at / second).astimezone().strftime("%H:%M:%S.") + f"{at % second // 1000:03d}"
+    moment = _moment(at)
+    return moment.strftime("%H:%M:%S.") + f"{moment.microsecond // 1000:03d}" if moment else _no_moment(at)
 
 
 def date(at: Now | None) -> str:
     """A date and time of day, in the reader's zone."""
-    if at is None:
-        return ""
-    return datetime.fromtimestamp(at // second).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    moment = _moment(at)
+    return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else _no_moment(at)
+
+
+def _moment(at: Now | None) -> datetime | None:
+    """A time in the reader's zone; None if no clock can show it: a client may write any number."""
+    try:
+        return None if at is None else (_EPOCH + timedelta(microseconds=at)).astimezone()
+    except (OverflowError, ValueError):
+        return None
+
+
+def _no_moment(at: Now | None) -> str:
+    return "" if at is None else f"{at} us"
 
 
 def span(us: int | None) -> str:

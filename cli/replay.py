@@ -16,6 +16,7 @@ import click
 from bus.nouns import Now, Position, second
 from bus.port import Record
 from bus.subjects import everything
+from cli.numbers import FiniteRange
 from cli.output import Failure, Output, wrong_usage
 from cli.session import Session, Where, in_session, json_option, the_reach, where_options
 from cli.story import each, tell
@@ -55,7 +56,7 @@ class Pace:
 @click.option("--to", type=POSITION, metavar="N", help="End with event N; without it, with the last there is now.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0, 1_000_000),
+    type=FiniteRange(0, 1_000_000),
     default=1.0,
     show_default=True,
     metavar="X",

@@ -26,6 +26,7 @@ from bus.port import Message, OutcomeUnknown, Record
 from bus.queries import FrameworkRow, Summary
 from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
+from cli.numbers import FiniteRange
 from cli.output import Failure
 from cli.session import THE_MASTER, NotThere, Session, wall_clock
 
@@ -44,7 +45,7 @@ def wait_options(default_s: float) -> Callable[[C], C]:
         command = click.option(
             "--timeout",
             "timeout_s",
-            type=click.FloatRange(min=0.1, max=86_400),
+            type=FiniteRange(min=0.1, max=86_400),
             default=default_s,
             show_default=True,
             metavar="SECONDS",

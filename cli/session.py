@@ -45,6 +45,8 @@ DATA = ".busbar"
 """The data directory of `up` unless another is named."""
 connect_s = 3.0
 """How long a command waits for the bus."""
+full_bytes = 64 * 1024
+"""Free space below which a disk counts as full."""
 query_s = 5.0
 """How long a command waits for the answer to a query."""
 
@@ -289,6 +291,24 @@ def the_reach() -> Reach:
 
 async def in_session(reach: Reach, where: Where, out: Output, command: Command, **given: Any) -> None:
     """Run a command with an open session; what goes wrong with the bus becomes an exact message."""
+    try:
+        await _exactly(reach, where, out, command, **given)
+    except Failure as failure:
+        if where.bus is None and where.credentials is None and is_full(Path(where.data)):
+            failure.next = f"free space: the disk of {where.data} is full, and a bus that cannot store takes nothing"
+        raise
+
+
+def is_full(data: Path) -> bool:
+    """Whether the disk under a directory has no room for an event."""
+    try:
+        disk = os.statvfs(data)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < full_bytes
+
+
+async def _exactly(reach: Reach, where: Where, out: Output, command: Command, **given: Any) -> None:
     user = user_name()
     try:
         async with reach.open(where) as bus:

@@ -12,6 +12,7 @@ from bus.port import Record
 from bus.queries import HistoryQuestion, HistoryRow, TaskRow, TasksQuestion, Trace, TraceRow
 from bus.subjects import Author, Kind
 from cli.logs import print_log
+from cli.numbers import FiniteRange
 from cli.output import Failure, Fields, Table, cpus, date, span, time_of_day
 from cli.progress import say_status, wait_task
 from cli.request import conversation, wait_options
@@ -214,7 +215,7 @@ async def log(session: Session, task_id: str, follow: bool, stderr: bool) -> Non
 
 @task.command()
 @click.argument("task_id")
-@click.option("--grace-s", type=click.FloatRange(0, 86_400), help="Seconds between SIGTERM and SIGKILL.")
+@click.option("--grace-s", type=FiniteRange(0, 86_400), help="Seconds between SIGTERM and SIGKILL.")
 @wait_options(30.0)
 @on_cluster
 async def kill(session: Session, task_id: str, grace_s: float | None, timeout_s: float, no_wait: bool) -> None:

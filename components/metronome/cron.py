@@ -94,7 +94,8 @@ def parse_cron(text: str) -> Cron:
     fields = text.split()
     if len(fields) != len(_FIELDS):
         expected = ", ".join(field.name for field in _FIELDS)
-        raise ValueError(f"{text!r} has {len(fields)} fields: expected five, {expected}")
+        many = "field" if len(fields) == 1 else "fields"
+        raise ValueError(f"{text!r} has {len(fields)} {many}: expected five, {expected}")
     minutes, hours, days, months, weekdays = (
         _numbers(field, written) for field, written in zip(_FIELDS, fields, strict=True)
     )

@@ -3,6 +3,7 @@
 import json
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from bus.nouns import Now, Resources, second
@@ -103,3 +104,9 @@ def test_lengths_of_time_are_in_the_unit_that_suits_them():
 def test_cpus_are_written_as_people_write_them():
     """No trailing zeros."""
     assert [cpus(Resources(cpu_milli=milli)) for milli in (0, 100, 2000)] == ["0", "0.1", "2"]
+
+
+@pytest.mark.parametrize("at", [2**62, 2**64 - 1, -(2**63)])
+def test_a_time_no_clock_can_show_is_shown_as_its_number(at):
+    """A client writes its own time, and `events tail` must not end at it."""
+    assert date(Now(at)) == time_of_day(Now(at)) == f"{at} us"

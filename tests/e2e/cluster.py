@@ -64,6 +64,13 @@ class Cluster:
                 return None
             raise
 
+    def try_ask_status(self) -> Any:
+        """What `status` answers, also while somebody is down; None while nobody answers."""
+        try:
+            return self.ask("status")
+        except CommandFailed:
+            return None
+
     def add_app(self, **fields: object) -> None:
         """Create an app and wait until it runs."""
         self.run("app", "add", "-", stdin=json.dumps(fields))

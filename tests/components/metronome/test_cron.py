@@ -83,7 +83,7 @@ def test_a_field_allows_these_numbers(text: str, field: str, numbers: list[int])
         ("", "has 0 fields: expected five, minute, hour, day of month, month, day of week"),
         ("* * * *", "has 4 fields"),
         ("* * * * * *", "has 6 fields"),
-        ("@daily", "has 1 fields"),
+        ("@daily", "has 1 field: expected five"),
         ("60 * * * *", "minute: '60' is not allowed: expected 0 to 59, *, ranges"),
         ("* 24 * * *", "hour: '24' is not allowed: expected 0 to 23"),
         ("* * 0 * *", "day of month: '0' is not allowed: expected 1 to 31"),
