@@ -14,6 +14,9 @@ from components.mind import Decided
 
 events_waiting_max = 4000
 """Decided events that wait for the bus; the mind pauses above."""
+events_one_by_one_max = 8
+"""Up to so many waiting events a decision of a single one travels alone. (nats-server stages an atomic batch in a
+directory of its own, which takes it about as long as storing this many single messages)"""
 
 
 class Outbox:
@@ -35,6 +38,8 @@ class Outbox:
     async def take(self) -> Decided:
         """As many whole decisions as one append may hold; they stay counted until `sent`."""
         await self._filled.wait()
+        if self._events <= events_one_by_one_max and len(self._decided[0].events) == 1:
+            return self._take_one()
         events: list[Event] = []
         messages: list[Message] = []
         size = 0
@@ -49,6 +54,12 @@ class Outbox:
         if not self._decided:
             self._filled.clear()
         return Decided(events, messages)
+
+    def _take_one(self) -> Decided:
+        decided = self._decided.popleft()
+        if not self._decided:
+            self._filled.clear()
+        return decided
 
     async def sent(self, decided: Decided) -> None:
         """The events of a `take` are in the stream."""
