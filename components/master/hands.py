@@ -20,7 +20,7 @@ from bus.events import (
     FrameworkDisconnected,
     FrameworkReconnected,
 )
-from bus.nouns import TaskId
+from bus.nouns import MASTER, TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
 from bus.subjects import Author, Kind, everything, ping
@@ -32,6 +32,7 @@ from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
 from eventstore.selection import position_max
 from eventstore.store import Reader, open_reader
 
+MYSELF = Author(Kind.MASTER, MASTER)
 pings_at_once_max = 1000
 catch_up_s = 2.0
 catch_up_pause_s = 0.01
@@ -75,9 +76,7 @@ class MasterHands:
         while True:
             await asyncio.sleep(begun + self.config.ping_interval_s - loop.time())
             begun = loop.time()
-            async with asyncio.TaskGroup() as group:
-                for author, watched in self._watched.items():
-                    group.create_task(self._ping(author, watched, see))
+            await self._round(see)
 
     def act(self, event: Event) -> None:
         """Watch who is admitted or back; leave alone who is known to be away."""
@@ -91,17 +90,37 @@ class MasterHands:
             case FrameworkDisconnected(framework=framework):
                 self._watched.pop(Author(Kind.FRAMEWORK, framework), None)
 
-    async def _ping(self, author: Author, watched: _Watched, see: See) -> None:
+    async def _round(self, see: See) -> None:
+        """Ping everybody once. What a bus that is down keeps from the master is nobody's silence."""
+        async with asyncio.TaskGroup() as group:
+            pings = [
+                (author, watched, group.create_task(self._answers(author))) for author, watched in self._watched.items()
+            ]
+        if not all(answered.result() for *_, answered in pings) and not await self._bus_answers():
+            return
+        for author, watched, answered in pings:
+            watched.missed = 0 if answered.result() else watched.missed + 1
+            if watched.missed >= self.config.pings_missed_max:
+                missed, watched.missed = watched.missed, 0
+                await see(PingsMissed(kind=author.kind, id=author.id, since_n=watched.since_n, missed=missed))
+
+    async def _answers(self, author: Author) -> bool:
         async with self._turns:
             try:
                 await self.bus.query(ping(self.bus.cluster, author), b"", timeout_s=self.config.ping_interval_s)
             except (NobodyThere, NoAnswer):
-                watched.missed += 1
-            else:
-                watched.missed = 0
-        if watched.missed >= self.config.pings_missed_max:
-            missed, watched.missed = watched.missed, 0
-            await see(PingsMissed(kind=author.kind, id=author.id, since_n=watched.since_n, missed=missed))
+                return False
+            return True
+
+    async def _bus_answers(self) -> bool:
+        """Whether the bus carries a ping to the master itself, or says that nobody takes it."""
+        try:
+            await self.bus.query(ping(self.bus.cluster, MYSELF), b"", timeout_s=self.config.ping_interval_s)
+        except NobodyThere:
+            return True
+        except NoAnswer:
+            return False
+        return True
 
     # ---- questions to the store
 

@@ -20,7 +20,7 @@ from bus.subjects import CLUSTER, Author, Kind, own_log, ping
 from components.component import Sight
 from components.master import MasterConfig, component
 from components.master.decide import PingsMissed
-from components.master.hands import MasterHands
+from components.master.hands import MYSELF, MasterHands
 from components.runtime import live
 from eventstore.store import open_writer
 from tests.components.master.datacenter import Datacenter, info
@@ -117,6 +117,22 @@ def test_an_answer_that_never_comes_is_missed_too():
         await asyncio.sleep(120)
 
     assert watch(dc, script, faults=Deaf(F)) == [(90, missed(dc, F))]
+
+
+def test_a_bus_that_is_down_is_nobodys_silence():
+    """For an hour nothing arrives, not even the master's own ping; then all but one answer again."""
+    dc = datacenter()
+    down = Deaf(A1, F, MYSELF)
+
+    async def script(hands, bus, seen):
+        for author in (A1, F, MYSELF):
+            await bus.serve(ping(CLUSTER, author), pong)
+        await asyncio.sleep(3600)
+        assert seen == []
+        down.who = {ping(CLUSTER, F)}
+        await asyncio.sleep(300)
+
+    assert [sight for _, sight in watch(dc, script, faults=down)][:1] == [missed(dc, F)]
 
 
 def test_who_is_marked_is_left_alone_and_who_is_back_is_watched_anew():
