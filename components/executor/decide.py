@@ -105,14 +105,17 @@ def _see(task: Task, sight: TaskStarted | TaskEnded | LaunchFailed, config: Exec
                     task=sight.task, state=TaskState.RUNNING, source=Source.EXECUTOR, message=f"pid {pid}"
                 )
                 yield _say(config, task, TaskReported(status=status))
-        case TaskEnded(wait_status=wait_status):
-            yield _say(config, task, TaskReported(status=_ended(task, wait_status)))
+        case TaskEnded(wait_status=wait_status, stopped=stopped):
+            yield _say(config, task, TaskReported(status=_ended(task, wait_status, stopped)))
         case LaunchFailed(message=message):
             yield _say(config, task, TaskReported(status=_failed(task, message)))
 
 
-def _ended(task: Task, wait_status: int | None) -> TaskStatus:
-    """How a task ended. Killed is killed, whatever the exit code; out of time is failed, unless it ended well."""
+def _ended(task: Task, wait_status: int | None, stopped: bool) -> TaskStatus:
+    """How a task ended. Killed is killed, whatever the exit code; out of time is failed, unless it ended well.
+
+    What ended because everything on the agent did was killed, too: it says nothing about the task. (Mesos: `shutdown`)
+    """
     name, killing = task.status.task, task.status.state is TaskState.KILLING
     exit_status, signal, message = _told(wait_status)
     state, reason = TaskState.FINISHED if exit_status == 0 else TaskState.FAILED, None
@@ -123,6 +126,8 @@ def _ended(task: Task, wait_status: int | None) -> TaskStatus:
             task.status.reason,
             f"{message}; max_completion_s was {task.delivered.task.max_completion_s:g}",
         )
+    elif stopped:
+        state, reason, message = TaskState.KILLED, Reason.EXECUTOR_TERMINATED, f"{message}; everything here was stopped"
     elif wait_status is None:
         reason = Reason.EXECUTOR_TERMINATED
     return TaskStatus(

@@ -135,7 +135,8 @@ class ExecutorHands:
                 await see(LaunchFailed(task=TaskId(task), message=text))
             case {"say": "ended", "task": str(task), "status": int() | None as status}:
                 self._wanted.pop(TaskId(task), None)
-                await see(TaskEnded(task=TaskId(task), wait_status=status))
+                stopped = message.get("stopped") is True
+                await see(TaskEnded(task=TaskId(task), wait_status=status, stopped=stopped))
             case {"say": "pong"}:
                 pass
             case _:

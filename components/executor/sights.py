@@ -19,6 +19,8 @@ class TaskEnded(Sight, frozen=True):
     task: TaskId
     wait_status: int | None
     """As waitpid(2) gives it; None if nobody recorded it."""
+    stopped: bool = False
+    """It was ended because everything on its agent was."""
 
 
 class LaunchFailed(Sight, frozen=True):

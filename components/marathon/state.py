@@ -161,10 +161,11 @@ class MarathonState(State):
 def is_failure(status: TaskStatus) -> bool:
     """Whether an end makes the app wait before its next launch. (Marathon: backoff grows on all ends but KILLED)
 
-    An offer that had just been taken back and a lost agent say nothing about the app.
+    An offer that had just been taken back, a lost agent, and a machine that went down with all its tasks say nothing
+    about the app.
     """
     failures = (TaskState.FINISHED, TaskState.FAILED, TaskState.ERROR, TaskState.DROPPED, TaskState.GONE)
-    return status.state in failures and status.reason is not Reason.INVALID_OFFERS
+    return status.state in failures and status.reason not in (Reason.INVALID_OFFERS, Reason.EXECUTOR_TERMINATED)
 
 
 def last_any_port(spec: AppSpec, ports: tuple[int, ...], before: int) -> int:

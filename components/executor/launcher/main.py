@@ -3,7 +3,7 @@
     {"do": "attach", "epoch": 3}                                 {"say": "attached", "pid", "tasks"}
     {"do": "launch", "task", "sandbox", "argv", "env", "user"}   {"say": "started", "task", "pid"}
     {"do": "watch", "task", "sandbox"}                           {"say": "failed", "task", "message"}
-    {"do": "kill", "task", "sandbox", "grace_s"}                 {"say": "ended", "task", "status"}
+    {"do": "kill", "task", "sandbox", "grace_s"}                 {"say": "ended", "task", "status", "stopped"}
     {"do": "ping"}                                               {"say": "pong"}
     {"do": "shutdown", "grace_s"}                                {"say": "refused", "message"}
 
@@ -139,8 +139,7 @@ class Launcher:
     def _shutdown(self, grace_s: float) -> None:
         """Kill everything, then end."""
         self.ending = True
-        for task in list(self.table.tasks.values()):
-            self.table.kill(task.id, task.sandbox.path, grace_s)
+        self.table.stop(grace_s)
 
 
 def _signals() -> int:

@@ -1,4 +1,5 @@
-"""What a task's sandbox tells about it: `.busbar/launch`, then `.busbar/exit` or `.busbar/failed`.
+"""What a task's sandbox tells about it: `.busbar/launch`, then `.busbar/exit` or `.busbar/failed`; and
+`.busbar/stopped` in front of them if it is ended because everything is.
 
 Rule of this room: `launch` is complete and on the disk before the command is executed, so a sandbox without a complete
 one has executed nothing. `exit` and `failed` appear whole or not at all.
@@ -84,6 +85,10 @@ class Sandbox:
         """Write the raw wait status of the task's main process. Raises OSError."""
         self._replace("exit", f"{status}\n")
 
+    def stop(self) -> None:
+        """Write that the task is ended because everything is: nobody wanted it to, nor did it fail. Raises OSError."""
+        self._replace("stopped", "")
+
     def fail(self, message: str) -> None:
         """Write why the command was never executed. Raises OSError."""
         self._replace("failed", message)
@@ -93,6 +98,11 @@ class Sandbox:
         """The raw wait status of the task's main process, if it was recorded."""
         text = self._read("exit")
         return int(text) if text and text.strip().isdigit() else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the task was ended because everything was. Raises OSError."""
+        return self._read("stopped") is not None
 
     @property
     def failure(self) -> str | None:

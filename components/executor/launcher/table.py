@@ -60,7 +60,7 @@ class Table:
     def watch(self, task: str, path: str) -> None:
         """Answer for a task that was started before."""
         if not self._known(task) and not self._adopt(task, Sandbox(path)):
-            self._tell_ended(task, None)
+            self._tell_ended(task, Sandbox(path), None)
 
     def kill(self, task: str, path: str, grace_s: float) -> None:
         """SIGTERM to the whole task, SIGKILL after the grace; said again it can only shorten the grace."""
@@ -68,6 +68,16 @@ class Table:
             self._bury(task, Sandbox(path))
         if task in self.tasks:
             self._kill(self.tasks[task], grace_s)
+
+    def stop(self, grace_s: float) -> None:
+        """Kill every task that nobody is killing yet, and see to it that whoever asks later is told why it ended."""
+        for task in list(self.tasks.values()):
+            if task.phase != SWEEPING and task.kill_at is None:
+                try:
+                    task.sandbox.stop()
+                except OSError as error:
+                    log(f"{task.id}: {error}")
+            self._kill(task, grace_s)
 
     def adopt_all(self) -> None:
         """Answer for what a launcher before this one started and did not see to the end."""
@@ -156,7 +166,7 @@ class Table:
         """Whether we answer for a task already; then what can be said of it is said again."""
         unwritten = self.records.unwritten.get(task)
         if task not in self.tasks and unwritten is not None:
-            self._tell_ended(task, unwritten.status)
+            self._tell_ended(task, unwritten.sandbox, unwritten.status)
         elif task not in self.tasks:
             return False
         elif self.tasks[task].phase == RUNNING:
@@ -176,7 +186,7 @@ class Table:
         elif launch.task != task:
             self._tell_failed(task, f"{sandbox.path} is the sandbox of {launch.task}")
         elif launch.boot != self.boot or (status is not None and not self.links.has(launch.pid, sandbox.path)):
-            self._tell_ended(task, status)
+            self._tell_ended(task, sandbox, status)
         else:
             self._take_over(launch, sandbox, status)
         return True
@@ -270,7 +280,7 @@ class Table:
         if left:
             log(f"{task.id}: left behind {[process.pid for process in self.family.processes(task)]}")
         self._forget(task)
-        self._tell_ended(task.id, task.status)
+        self._tell_ended(task.id, task.sandbox, task.status)
 
     def _forget(self, task: Task) -> None:
         for key in ("kill", "launch", "sweep", "reap"):
@@ -284,8 +294,13 @@ class Table:
     def _tell_failed(self, task: str, message: str) -> None:
         self.tell({"say": "failed", "task": task, "message": message})
 
-    def _tell_ended(self, task: str, status: int | None) -> None:
-        self.tell({"say": "ended", "task": task, "status": status})
+    def _tell_ended(self, task: str, sandbox: Sandbox, status: int | None) -> None:
+        try:
+            stopped = sandbox.stopped
+        except OSError as error:
+            log(f"{task}: {error}")
+            stopped = False
+        self.tell({"say": "ended", "task": task, "status": status, "stopped": stopped})
 
 
 def _is_there(one: Launch | Task) -> bool:

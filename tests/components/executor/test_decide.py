@@ -82,6 +82,14 @@ def test_the_wait_status_of_a_task_says_how_it_ended(wait_status, state, reason,
     )
 
 
+@pytest.mark.parametrize("wait_status", [0, 1 << 8, SIGTERMED, SIGKILLED, None])
+def test_a_task_that_ends_because_everything_does_was_killed(wait_status):
+    """`busbar down`, or a launcher told to end: its framework starts it again without counting a failure."""
+    status = status_of(running().see(TaskEnded(task=T1, wait_status=wait_status, stopped=True)))
+    assert (status.state, status.reason) == (TaskState.KILLED, Reason.EXECUTOR_TERMINATED)
+    assert status.message.endswith("; everything here was stopped")
+
+
 def test_a_task_may_end_before_it_was_seen_to_start():
     played = stage()
     played.hear(AGENT, delivered())

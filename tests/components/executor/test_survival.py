@@ -219,6 +219,23 @@ async def test_shutting_down_ends_what_a_killed_launcher_left(place):
     assert os.listdir(place.work / "tasks") == []
 
 
+async def test_who_asks_later_is_told_that_everything_was_stopped(place):
+    """Not of a task that ended before, nor of one that was being killed already."""
+    client = await place.attach()
+    assert await client.run("before", "exit 3") == 3 << 8
+    client.launch("killed", f"trap : TERM; {FOREVER}")
+    client.launch("t1", FOREVER)
+    await client.started("killed")
+    await client.started("t1")
+    client.kill("killed", 60)
+    await place.stack.aclose()
+    await shutdown_launcher(str(place.work))
+    client = await place.attach()
+    for name, stopped in (("before", False), ("killed", False), ("t1", True)):
+        client.watch(name)
+        assert (await client.told_of(name, "ended"))["stopped"] is stopped, name
+
+
 async def test_shutting_down_where_nobody_ever_was_does_nothing(tmp_path):
     await shutdown_launcher(str(tmp_path / "none"))
     await shutdown_launcher(str(tmp_path))

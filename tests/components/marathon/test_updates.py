@@ -125,6 +125,14 @@ def test_what_was_killed_by_others_is_replaced_without_a_delay():
     assert play.app().last_failure is None
 
 
+def test_a_machine_that_goes_down_with_forty_instances_brings_no_delay():
+    """Nobody knows how they ended; with forty failures in a row the app would wait for four minutes and a half."""
+    play = Play()
+    tasks = play.up(instances=40)
+    events = [event for task in tasks for event in play.update(task, FAILED, reason=Reason.EXECUTOR_TERMINATED)]
+    assert {fact.delay_until for fact in only(events, AppUpdated)} == {None}
+
+
 def test_an_unreachable_instance_is_replaced_at_once():
     """Marathon: unreachableStrategy 0/0. That a node is lost says nothing of the app."""
     play = Play()
