@@ -56,7 +56,9 @@ async def test_signals_are_as_a_new_process_expects_them(place):
     """Nothing ignored, nothing blocked: SIGPIPE ends a writer."""
     client = await place.attach()
     assert await client.run("t1", "grep -E 'Sig(Ign|Blk)' /proc/self/status") == 0
-    assert {int(line.split()[1], 16) for line in place.read("t1").splitlines()} == {0}
+    masks = [int(line.split()[1], 16) for line in place.read("t1").splitlines()]
+    # signals 32 and 33 are the C library's own: nobody can set them, and make leaves 32 blocked in what it starts
+    assert {mask & ~(0b11 << 31) for mask in masks} == {0}
 
 
 async def test_limits_are_those_the_launcher_was_started_with(place):
