@@ -17,6 +17,7 @@ from ops.bench.client import client
 from ops.bench.figures import Content, Figure, machine, table
 from ops.bench.latency import latency
 from ops.bench.rebuild import rebuild
+from ops.bench.service import service
 from ops.bench.site import Site, running
 
 
@@ -27,12 +28,13 @@ class Size:
     starts: int = 5
     tasks: int = 100
     runs: int = 1000
+    instances: int = 250
     bursts: int = 3
     rounds: int = 7
     appends: int = 2000
 
 
-QUICK = Size(starts=1, tasks=3, runs=20, bursts=1, rounds=1, appends=20)
+QUICK = Size(starts=1, tasks=3, runs=20, instances=5, bursts=1, rounds=1, appends=20)
 
 
 def start(directory: Path, size: Size) -> Iterator[Figure]:
@@ -69,7 +71,7 @@ def bursts(directory: Path, size: Size) -> Iterator[Figure]:
 
 async def _burst(site: Site, size: Size) -> list[Figure]:
     async with site.bus() as bus, client(bus) as found:
-        return await burst(site, found, bus, size.runs)
+        return [*await burst(site, found, bus, size.runs), *await service(found, size.instances)]
 
 
 def appends(directory: Path, size: Size) -> Iterator[Figure]:

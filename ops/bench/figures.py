@@ -53,19 +53,20 @@ def ratio(name: str, above: Figure, below: Figure) -> Figure:
 
 def table(figures: Iterable[Figure]) -> str:
     """For people."""
-    head = ("figure", "unit", "n", "p50", "p95", "goal")
+    head = ("figure", "unit", "n", "min", "p50", "p95", "goal")
     rows = [head, *(_row(figure) for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join(_line(row, widths) for row in rows)
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    values = [_number(figure.median), _number(figure.p95) if len(figure.values) > 1 else ""]
-    return (figure.name, figure.unit, str(len(figure.values)), *values, figure.goal)
+    several = len(figure.values) > 1
+    least, most = (_number(min(figure.values)), _number(figure.p95)) if several else ("", "")
+    return (figure.name, figure.unit, str(len(figure.values)), least, _number(figure.median), most, figure.goal)
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    left = (0, 1, 5)
+    left = (0, 1, 6)
     cells = [
         cell.ljust(width) if at in left else cell.rjust(width)
         for at, (cell, width) in enumerate(zip(row, widths, strict=True))
