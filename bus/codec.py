@@ -122,16 +122,15 @@ _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def _envelope(body: bytes) -> _Envelope:
     if len(body) > event_bytes_max:
         raise SubjectError(f"{len(body)} bytes")
-    envelope = _open(body)
-    if memoryview(envelope.data)[0] not in _MAPS:
-        raise SubjectError("expected a map - at `$.data`")
-    return envelope
+    return _open(body)
 
 
 def _event(author: Author, envelope: _Envelope, position: int) -> Event:
     try:
         return _typed(author, envelope, position, _fact(envelope.type, envelope.v, envelope.data))
     except (_NotKnown, msgspec.ValidationError) as error:
+        if memoryview(envelope.data)[0] not in _MAPS:
+            raise SubjectError("expected a map - at `$.data`") from None
         event = _typed(author, envelope, position, _Unknown())
         raise Unreadable(str(error), event, envelope.type, envelope.v) from None
 
