@@ -5,8 +5,9 @@ Rule of this room: a status is never given up for a full disk; it is kept and wr
 
 from __future__ import annotations
 
-import sys
+import os
 import time
+from contextlib import suppress
 
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.sandbox import Sandbox
@@ -16,9 +17,10 @@ unwritten_max = 1000
 
 
 def log(text: str) -> None:
-    """A line for the operator."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
-    sys.stderr.flush()
+    """A line for the operator. What the disk does not take is lost: a launcher that ends for it loses statuses."""
+    line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n"
+    with suppress(OSError):
+        os.write(2, line.encode("utf-8", "backslashreplace"))
 
 
 class Unwritten:
