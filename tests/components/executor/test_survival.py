@@ -203,32 +203,36 @@ async def test_a_status_that_cannot_be_written_is_told_and_kept(place):
     assert "cannot be recorded" in place.said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system to fill")
-async def test_on_a_full_disk_the_launcher_keeps_the_status_in_mind(tmp_path):
-    """It can write neither the status nor that it cannot; whoever asks is told all the same."""
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=False)
-    if mounted.returncode != 0:
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system to fill")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=False).returncode != 0:
         pytest.skip("a file system cannot be mounted here")
-    try:
-        place = Place(tmp_path)
-        client = await place.attach()
-        client.launch("t1", "mkfifo gate; read line < gate; exit 7")
-        await client.started("t1")
-        await wait_until(lambda: place.sandbox("t1").joinpath("gate").exists())
-        with (tmp_path / "filler").open("wb", buffering=0) as filler, suppress(OSError):
-            while True:
-                filler.write(bytes(4096))
-        with place.sandbox("t1").joinpath("gate").open("w") as gate:
-            gate.write("go\n")
-        assert await client.ended("t1") == 7 << 8
-        client = await place.attach(epoch=2)
-        client.watch("t1")
-        assert await client.ended("t1") == 7 << 8
-        (tmp_path / "filler").unlink()
-        await place.stack.aclose()
-        await shutdown_launcher(str(place.work))
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+async def test_on_a_full_disk_the_launcher_keeps_the_status_in_mind(small_disk):
+    """It can write neither the status nor that it cannot; whoever asks is told all the same."""
+    place = Place(small_disk)
+    client = await place.attach()
+    client.launch("t1", "mkfifo gate; read line < gate; exit 7")
+    await client.started("t1")
+    await wait_until(lambda: place.sandbox("t1").joinpath("gate").exists())
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    with place.sandbox("t1").joinpath("gate").open("w") as gate:
+        gate.write("go\n")
+    assert await client.ended("t1") == 7 << 8
+    client = await place.attach(epoch=2)
+    client.watch("t1")
+    assert await client.ended("t1") == 7 << 8
+    (small_disk / "filler").unlink()
+    await place.stack.aclose()
+    await shutdown_launcher(str(place.work))
 
 
 async def test_a_task_whose_sandbox_was_deleted_still_ends(place):
