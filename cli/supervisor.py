@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bus.server import EmbeddedServer, ServerTrouble
+from bus.stuck import Stuck
 from cli.datacenter import Member, Plan, Tell, members
 from cli.processes import Process, identify, record
 
@@ -24,6 +25,7 @@ pause_max_s = 10.0
 """Before a process is started again; it doubles from the first to the longest."""
 steady_s = 10.0
 """What ran this long starts again after the first pause."""
+look_at_bus_s = 1.0
 log_bytes_max = 16 * 1024 * 1024
 """A log, before it is set aside for a new one at the next start."""
 _OURS = ("BUSBAR_BUS", "BUSBAR_CREDENTIALS", "BUSBAR_DATA")
@@ -52,6 +54,7 @@ class Supervisor:
         """Keep everything running until `stop`; then return once all of it has ended."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep("bus", self._bus_once))
+            group.create_task(self._watch_bus())
             for member in self.members:
                 group.create_task(self._keep(member.name, partial(self._once, member)))
 
@@ -99,6 +102,16 @@ class Supervisor:
             except ServerTrouble as trouble:
                 return f"cannot be started: {trouble}"
         return _how(await self.server.wait())
+
+    async def _watch_bus(self) -> None:
+        """End a bus that takes nothing although its disk has room: it was full, and only a new one forgets that."""
+        stuck = Stuck(self.server.log_file)
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), look_at_bus_s)
+            if stuck.look() and self.server.pid is not None and not self._stopping.is_set():
+                self.tell("bus refuses to store although there is room again: it is ended")
+                self.children["bus"].send(signal.SIGTERM)
 
     def _note(self, name: str, role: str, pid: int) -> None:
         process = identify(name, role, pid)
