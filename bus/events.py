@@ -111,6 +111,23 @@ class LeaderElected(Term, frozen=True):
     """A singleton's instance leads now."""
 
 
+@fact("leader.resigned", said="master or framework, to nobody")
+class LeaderResigned(Fact, frozen=True):
+    """The instance that leads stops in good order: who stands by may begin its term at once."""
+
+    epoch: int
+    node: str
+    instance: str
+
+
+@fact("log.kept", said="any owner of a log, to nobody")
+class LogKept(Fact, frozen=True):
+    """Quiet for long: everything addressed to the author up to this event's `heard` is decided.
+
+    Where an owner says nothing for long, the stream can be trimmed only because it says this.
+    """
+
+
 @fact("agent.started", said="agent, to nobody")
 class AgentStarted(Term, frozen=True):
     """An agent process began to speak for its node."""
@@ -244,6 +261,17 @@ class FrameworkReconnected(Fact, frozen=True):
     """A disconnected framework was heard again and gets offers as before."""
 
     framework: FrameworkId
+
+
+@fact("framework.removed", said="master, to the framework")
+class FrameworkRemoved(Fact, frozen=True):
+    """The framework did not come back before its failover timeout: it is forgotten and its tasks are killed.
+
+    (Mesos: `failover_timeout`; the tasks' reason is FRAMEWORK_REMOVED)
+    """
+
+    framework: FrameworkId
+    message: str
 
 
 @fact("framework.suppressed", said="framework, to the master; then the master, to nobody")
@@ -398,3 +426,59 @@ class SandboxCollected(Fact, frozen=True):
     """The files of an ended task are old enough to be deleted. (Mesos: gc_delay)"""
 
     task: TaskId
+
+
+# ---- checkpoints and alarms ------------------------------------------------------------------------------------------
+
+
+@fact("checkpoint.made", said="master, to nobody")
+class CheckpointMade(Fact, frozen=True):
+    """What the leading master holds to be true of the stream and of its own state, signed with the cluster's key."""
+
+    upto: Position
+    """A position of the stream whose chain is stated."""
+    chain: str
+    """The running hash of the stream after `upto`: SHA-256, hex. (`eventstore.chain`)"""
+    folded_n: int
+    """The number of the last event of the master's log before this one."""
+    state_hash: str
+    """SHA-256 (hex) of the master's canonical state after event `folded_n`."""
+    key: str = ""
+    """The public key (Ed25519, hex); empty where the cluster has none."""
+    signature: str = ""
+    """Of the text `eventstore.signing.checkpoint_text` makes of the above (hex)."""
+
+
+@fact("checkpoint.disputed", said="client m-<node> (a master that stands by), to the master")
+class CheckpointDisputed(Fact, frozen=True):
+    """What a master on another node holds differs from the checkpoint."""
+
+    node: str
+    checkpoint: Position
+    """The position of the `checkpoint.made`."""
+    message: str
+    """What differs, exactly."""
+
+
+@fact("checkpoint.confirmed", said="client m-<node> (a master that stands by), to the master")
+class CheckpointConfirmed(Fact, frozen=True):
+    """After a dispute: what this master holds is again what the checkpoint says."""
+
+    node: str
+    checkpoint: Position
+
+
+@fact("alarm.raised", said="master, to nobody")
+class AlarmRaised(Fact, frozen=True):
+    """Something an operator has to look at; it stands until `alarm.cleared`."""
+
+    alarm: str
+    """Its name, e.g. `checkpoint.n2`, `stream.headroom`, `stream.config`."""
+    message: str
+
+
+@fact("alarm.cleared", said="master, to nobody")
+class AlarmCleared(Fact, frozen=True):
+    """What an alarm was about is in order again."""
+
+    alarm: str

@@ -45,6 +45,17 @@ class Fence(NamedTuple):
     last: Position
 
 
+class Extent(NamedTuple):
+    """What the stream holds: positions `first` to `last` (first = last + 1: nothing)."""
+
+    first: Position
+    last: Position
+    size: int
+    """Bytes."""
+    room: int
+    """Bytes it may hold at most."""
+
+
 class Fenced(Exception):
     """The append was refused: the log has moved on. Whoever moved it owns it now; rebuild from the log or exit."""
 
@@ -67,6 +78,14 @@ class NoAnswer(Exception):
 
 class StreamDiverged(Exception):
     """The stream lacks a position that existed: it is damaged or another. Stop; nothing may be decided on it."""
+
+
+class StreamTrimmed(Exception):
+    """What a reader asks for was trimmed away: the stream begins at `first`. The masters' stores have it."""
+
+    def __init__(self, message: str, first: Position) -> None:
+        super().__init__(message)
+        self.first = first
 
 
 class StreamUnfit(Exception):
@@ -120,17 +139,30 @@ class Bus(Protocol):
         """Every message under `log` behind `after`, in order, in groups of at least one; then as they come, for ever.
 
         Survives restarts of the server. For the whole stream (`<cluster>.>`) positions have no gap. Raises
-        StreamDiverged, BusClosed. Close it with `aclose()`.
+        StreamTrimmed if messages behind `after` may have been trimmed away, StreamDiverged, BusClosed. Close it with
+        `aclose()`.
         """
 
     async def last(self, log: str) -> Record | None:
         """The newest message under `log`, as the stream's leader knows it. Raises NoAnswer, BusClosed."""
+
+    async def extent(self) -> Extent:
+        """Where the stream begins and ends, and how much of its room is taken. Raises StreamDiverged, NoAnswer."""
+
+    async def trim(self, first: Position) -> None:
+        """Drop the messages before `first`, at the front and nowhere else: an administrator's act.
+
+        Some of them may stay. Raises ValueError for a position behind the last.
+        """
 
     async def first_since(self, at: Now) -> Position:
         """The position of the first message stored at or after a time; last + 1 if there is none."""
 
     async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
         """Ask the one who serves `subject`. Raises NobodyThere, NoAnswer, BusClosed."""
+
+    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+        """Ask everybody who serves `subject`: the answers that come within `wait_s`, none if nobody serves it."""
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
         """Answer queries under `subject` (may hold wildcards) until the bus is closed.

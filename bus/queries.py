@@ -88,6 +88,54 @@ class Summary(Noun, frozen=True):
     started_at: Now
 
 
+# ---- asked of every instance of a singleton: `subjects.roll`, `subjects.ask_instance` -------------------------------
+
+
+LEADER, STANDBY, DIVERGED = "LEADER", "STANDBY", "DIVERGED"
+
+
+class Instance(Noun, frozen=True):
+    """One instance of a singleton: a process on one node that leads, stands by, or may do neither."""
+
+    by: str
+    node: str
+    instance: str
+    standing: str
+    """LEADER, STANDBY, or DIVERGED: its store and the stream disagree, so it only answers questions."""
+    epoch: int
+    """The newest term it knows of."""
+    n: int
+    """Events of the log that it has folded."""
+    position: Position
+    """Position of the last of them."""
+    stored: Position = Position(0)
+    """How far its store is; 0 without one."""
+    pid: int = 0
+    started_at: Now = Now(0)
+    message: str = ""
+    """Of a diverged one: the first bad position, what is known about it, and the command that repairs."""
+
+
+class PageQuestion(Noun, frozen=True):
+    """Of a master's store, query `page`: the records behind a position, as many as fit into one answer."""
+
+    after: Position
+    limit: int = 1000
+
+
+class ChainQuestion(Noun, frozen=True):
+    """Of a master's store, query `chain`: the running hash after each of these positions."""
+
+    positions: tuple[Position, ...]
+
+
+class ChainRow(Noun, frozen=True):
+    """The running hash of a stored stream after a position: SHA-256, hex; empty if it is not stored."""
+
+    position: Position
+    chain: str = ""
+
+
 # ---- asked of the master: `agents`, `frameworks`, `offers`, `tasks` --------------------------------------------------
 
 

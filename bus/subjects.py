@@ -142,3 +142,13 @@ def ask(cluster: str, author: Author, query: str) -> str:
 def ping(cluster: str, author: Author) -> str:
     """Where the owner of a log says that it is alive."""
     return f"ping.{cluster}.{author.kind}.{author.id}"
+
+
+def roll(cluster: str, author: Author) -> str:
+    """Where every instance of a singleton answers, whether it leads or stands by: with its `queries.Instance`."""
+    return f"roll.{cluster}.{author.kind}.{author.id}"
+
+
+def ask_instance(cluster: str, author: Author, node: str, query: str) -> str:
+    """Where the instance on one node answers one read-only query, whether it leads or stands by."""
+    return f"at.{cluster}.{author.kind}.{author.id}.{node}.{query}"

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from bus.events import Event, Fact, RequestRefused, Term
+from bus.events import Event, Fact, LeaderResigned, LogKept, RequestRefused, Term
 from bus.nouns import NOBODY, Noun, Now, Position, Refusal, RequestId, TraceId, second
 from bus.subjects import Author
 
@@ -162,6 +162,10 @@ def spread(check: Callable[[S], None], size: Callable[[S], int]) -> Callable[[S]
     return checked
 
 
+SAID_BY_THE_LOOP = (LeaderResigned, LogKept)
+"""What no component has to know about: it is the runtime's own."""
+
+
 def apply(component: Component[S], state: S, event: Event) -> None:
     """Fold one event of the component's own log, with what all components remember."""
     assert event.n == state.n + 1, f"{component.author}: event {event.n} after {state.n}"
@@ -174,7 +178,8 @@ def apply(component: Component[S], state: S, event: Event) -> None:
         if event.request in state.answers:
             return  # the same answer said again: folded once already
         _remember(state, event, event.request)
-    component.fold(state, event)
+    if not isinstance(event.fact, SAID_BY_THE_LOOP):
+        component.fold(state, event)
 
 
 def _remember(state: State, event: Event, request: RequestId) -> None:

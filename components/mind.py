@@ -14,7 +14,7 @@ import structlog
 
 from bus import codec
 from bus.codec import Foreign, Unreadable
-from bus.events import Event, EventUnreadable, RequestRefused, Term
+from bus.events import Event, EventUnreadable, Fact, LeaderResigned, RequestRefused, Term
 from bus.nouns import Now, Position, Refusal
 from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
 from components.component import Component, Heard, Input, S, Say, apply, consider
@@ -46,6 +46,8 @@ class Mind(Generic[S]):
         self.heard = Position(0)
         self.whole = True
         """Whether the last event folded from the log ended its decision."""
+        self.resigned = True
+        """Whether nobody leads, by the log: it is empty, or its last event is `leader.resigned`."""
         self._beyond: bytes | None = None
         """The hash of the last message of the log with a number beyond the next one."""
 
@@ -66,6 +68,7 @@ class Mind(Generic[S]):
             raise LogUnreadable(f"#{record.position} {record.subject}: {unreadable}")
         apply(self.component, self.state, event)
         self.prev, self.whole = codec.link(record.body), event.last
+        self.resigned = isinstance(event.fact, LeaderResigned)
         self.heard = self.state.heard
 
     def _pass_over(self, record: Record, event: Event) -> None:
@@ -84,6 +87,11 @@ class Mind(Generic[S]):
         """The event that begins a term."""
         term: Term = self.component.term(epoch=self.state.epoch + 1, node=node, instance=instance)
         return self._finish([self._say(Say(term), None, self.now())])
+
+    def add(self, fact: Fact, heard: Position | None = None) -> Decided:
+        """A fact of the loop's own (`component.SAID_BY_THE_LOOP`), after everything addressed here up to `heard`."""
+        self.heard = max(self.heard, heard or self.heard)
+        return self._finish([self._say(Say(fact), None, self.now())])
 
     def decide(self, told: Input) -> Decided | None:
         """Decide on one input and fold what follows from it."""
