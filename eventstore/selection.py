@@ -164,6 +164,11 @@ NEWEST_FOREIGN = Query(
 )
 
 
+def chain_at(position: int) -> Query:
+    """The running hash after the event at a position."""
+    return Query("SELECT chain FROM event WHERE position = ?", (position,))
+
+
 def at_position(position: int) -> Query:
     """The event at a position."""
     return Query("SELECT position, subject, body FROM event WHERE position = ?", (position,))

@@ -233,6 +233,11 @@ class Reader:
         rows = await self._ask(selection.at_position(position))
         return Record(*rows[0]) if rows else None
 
+    async def chain_at(self, position: int) -> str | None:
+        """The running hash after a position: SHA-256, hex; None if it is not stored."""
+        rows = await self._ask(selection.chain_at(position))
+        return bytes(rows[0][0]).hex() if rows else None
+
     async def position_before(self, at: Now) -> Position:
         """The position of the last event said before a time, by its author's clock; 0 if there is none."""
         rows = await self._ask(selection.position_before(at))
