@@ -20,13 +20,15 @@ pause_s = 0.25
 """Between two tries."""
 
 
-async def append_surely(bus: Bus, messages: Sequence[Message], fence: Fence) -> Position:
+async def append_surely(
+    bus: Bus, messages: Sequence[Message], fence: Fence, *, within_s: float = unknown_s
+) -> Position:
     """Append, and know that it is done: the position of the last message.
 
     A refused or unanswered append is looked for in the log: found, it landed; something foreign there, the fence moves
-    over it; another term's events there, Fenced is raised. Raises OutcomeUnknown after 60 s without an answer.
+    over it; another term's events there, Fenced is raised. Raises OutcomeUnknown after `within_s` without an answer.
     """
-    deadline = asyncio.get_running_loop().time() + unknown_s
+    deadline = asyncio.get_running_loop().time() + within_s
     why = "no answer"
     try:
         while True:
@@ -44,7 +46,7 @@ async def append_surely(bus: Bus, messages: Sequence[Message], fence: Fence) -> 
             _check(deadline)
             await asyncio.sleep(pause_s)
     except TimeoutError:
-        raise OutcomeUnknown(f"{fence.log}: no outcome of an append for {unknown_s:g} s: {why}") from None
+        raise OutcomeUnknown(f"{fence.log}: no outcome of an append for {within_s:g} s: {why}") from None
 
 
 async def _read_back(bus: Bus, messages: Sequence[Message], fence: Fence) -> tuple[Position | None, Fence]:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 import bus.services  # noqa: F401  its facts are declared by being imported
-from bus.events import FACTS, UPCASTS, Event, Fact
+from bus.events import FACTS, UPCASTS, Event, Fact, Glimpse
 from bus.nouns import Now, Position, RequestId, TraceId
 from bus.subjects import Author, SubjectError, parse_author, subject_of
 
@@ -56,6 +56,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: _Name | None = None
     trace: Annotated[TraceId, Meta(max_length=255)] | None = None
     request: Annotated[RequestId, Meta(max_length=255)] | None = None
+    seen: Glimpse | None = None
 
 
 _MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
@@ -91,6 +92,8 @@ def encode(event: Event) -> bytes:
         value = getattr(event, name)
         if value is not None:
             fields[name] = value
+    if event.seen is not None:
+        fields["seen"] = [event.seen.type, event.seen.fields]
     body: bytes = msgpack.packb(fields)
     if len(body) > event_bytes_max:
         raise ValueError(f"{event.type} is {len(body)} bytes, at most {event_bytes_max} are allowed")
@@ -150,6 +153,7 @@ def _typed(author: Author, envelope: _Envelope, position: int, fact: Fact) -> Ev
         actor=envelope.actor,
         trace=envelope.trace,
         request=envelope.request,
+        seen=envelope.seen,
         position=Position(position),
     )
 

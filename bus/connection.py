@@ -203,6 +203,16 @@ class Connection:
             raise NobodyThere(f"{subject} is served by nobody")
         return parcel
 
+    async def ask_all(self, send: Send, *, wait_s: float) -> list[Parcel]:
+        """Publish and gather the answers that come within a time. Raises NoAnswer if the link is down, BusClosed."""
+        with self._replies.gather() as (reply, answers, over):
+            await self.send(send, reply=reply)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await over
+            self.check()
+            return list(answers)
+
     async def answer(self, reply: str, body: bytes) -> None:
         """Send an answer to one who asked. Raises NoAnswer, BusClosed."""
         for piece in cut(reply, body):

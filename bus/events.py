@@ -67,6 +67,17 @@ def fact(name: str, *, said: str, version: int = 1) -> Callable[[F], F]:
     return declare
 
 
+class Glimpse(msgspec.Struct, frozen=True, array_like=True):
+    """What led to a decision that no event led to: something the author's own hands saw, or that a time came."""
+
+    type: str
+    """The wire name of the sight; `woken` for a time that came."""
+    fields: dict[str, Any] = {}
+
+
+WOKEN = Glimpse("woken")
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One fact in the log, with who said it to whom, when, and why.
 
@@ -88,6 +99,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     trace: TraceId | None = None
     request: RequestId | None = None
     """A client's own id of what it asks, and the same id on the one event that answers it."""
+    seen: Glimpse | None = None
+    """On the first event of a decision that was led to by no event."""
     position: Position = Position(0)
 
     @property
@@ -104,6 +117,8 @@ class Term(Fact, frozen=True):
     epoch: int
     node: str
     instance: str
+    settings: str = ""
+    """What the author was set up with, as canonical JSON: with its log, all that its decisions depend on."""
 
 
 @fact("leader.elected", said="master or framework, to nobody")

@@ -17,6 +17,7 @@ from bus.following import Push
 from bus.nouns import Now, Position
 from bus.port import (
     Answerer,
+    Extent,
     Fence,
     Fenced,
     Message,
@@ -121,6 +122,12 @@ class JetStreamBus:
     async def last(self, log: str) -> Record | None:
         return await self._stream.newest(log)
 
+    async def extent(self) -> Extent:
+        return await self._stream.extent()
+
+    async def trim(self, first: Position) -> None:
+        await self._stream.trim(first)
+
     async def first_since(self, at: Now) -> Position:
         return await self._stream.first_since(at)
 
@@ -135,6 +142,10 @@ class JetStreamBus:
                 return (await self._link.ask(Send(subject, question), timeout_s=timeout_s)).body
         except TimeoutError:
             raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
+
+    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+        await self._link.connected()
+        return [parcel.body for parcel in await self._link.ask_all(Send(subject, question), wait_s=wait_s)]
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
         turns = asyncio.Semaphore(answers_at_once_max)

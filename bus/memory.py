@@ -14,6 +14,7 @@ from bus.nouns import Now, Position, second
 from bus.port import (
     Answerer,
     BusClosed,
+    Extent,
     Fence,
     Fenced,
     Message,
@@ -23,6 +24,7 @@ from bus.port import (
     Record,
     StreamDiverged,
     StreamFull,
+    StreamTrimmed,
     check_append,
     same_request_s,
 )
@@ -74,7 +76,12 @@ class _Served(NamedTuple):
 
 class _Waiting(NamedTuple):
     log: str
-    arrived: asyncio.Future[None]
+    arrived: asyncio.Future[Position]
+
+
+class _Requested(NamedTuple):
+    position: Position
+    at: Now
 
 
 class MemoryServer:
@@ -84,25 +91,49 @@ class MemoryServer:
         self.cluster, self.clock, self.bytes_max = cluster, clock, bytes_max
         self._records: list[Record] = []
         self._stored_at: list[Now] = []
+        self._trimmed = 0
         self._bytes = 0
         self._lost: dict[Position, None] = {}
         self._newest: dict[str, Position] = {}
-        self._requests: dict[str, Position] = {}
+        self._requests: dict[str, _Requested] = {}
         self._waiting: list[_Waiting] = []
         self._served: list[_Served] = []
 
     @property
     def last(self) -> Position:
         """The position of the newest message; 0 if there is none."""
-        return Position(len(self._records))
+        return Position(self._trimmed + len(self._records))
+
+    @property
+    def first(self) -> Position:
+        """The position of the oldest message; last + 1 if there is none."""
+        return Position(self._trimmed + 1)
+
+    def extent(self) -> Extent:
+        """What the stream holds. Raises StreamDiverged."""
+        self.check_whole()
+        return Extent(self.first, self.last, self._bytes, self.bytes_max or 0)
+
+    def trim(self, first: Position) -> None:
+        """Drop the messages before `first`."""
+        if first > self.last:
+            raise ValueError(f"the stream ends at position {self.last}, it cannot begin at {first}")
+        gone = max(0, first - self.first)
+        self._bytes -= sum(len(record.body) for record in self._records[:gone])
+        del self._records[:gone], self._stored_at[:gone]
+        self._trimmed += gone
+        self._lost = {position: None for position in self._lost if position >= first}
+        self._newest.clear()
 
     def records(self, log: str | None = None) -> list[Record]:
-        """Everything that was ever said, or what falls under `log`."""
+        """Everything that was said and not trimmed, or what falls under `log`."""
         return self.behind(log, Position(0)) if log else list(self._records)
 
     def behind(self, log: str, after: Position) -> list[Record]:
         """What falls under `log` behind a position."""
-        found = (record for record in self._records[after:] if _falls_under(log, record.subject))
+        found = (
+            record for record in self._records[max(0, after - self._trimmed) :] if _falls_under(log, record.subject)
+        )
         return [record for record in found if record.position not in self._lost]
 
     def newest(self, log: str) -> Position:
@@ -115,7 +146,7 @@ class MemoryServer:
     def first_since(self, at: Now) -> Position:
         """The position of the first message stored at or after a time; last + 1 if there is none."""
         stored = (index for index, stored_at in enumerate(self._stored_at) if stored_at >= at)
-        return Position(next(stored, self.last) + 1)
+        return Position(self._trimmed + next(stored, len(self._records)) + 1)
 
     def inject(self, subject: str, body: bytes) -> Position:
         """Store a message that nobody fenced: garbage, a replay, a foreign voice."""
@@ -129,7 +160,7 @@ class MemoryServer:
         """Raises StreamDiverged if positions are missing."""
         if self._lost:
             count = len(self._records) - len(self._lost)
-            raise StreamDiverged(f"the stream has {count} messages at positions 1 to {self.last}")
+            raise StreamDiverged(f"the stream has {count} messages at positions {self.first} to {self.last}")
 
     def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
         """What the server does with one append, at once. Raises Fenced, StreamFull."""
@@ -141,14 +172,14 @@ class MemoryServer:
             raise Fenced(f"{fence.log}: last position is {self.newest(fence.log)}, not {fence.last}")
         position = self._store(messages)
         if request is not None:
-            self._requests[request] = position
+            self._requests[request] = _Requested(position, self._stored_at[-1])
         return position
 
     def _known(self, request: str | None) -> Position | None:
         known = self._requests.get(request) if request is not None else None
-        if known is not None and self._stored_at[known - 1] + same_request_s * second <= self.clock():
+        if known is None or known.at + same_request_s * second <= self.clock():
             return None
-        return known
+        return known.position
 
     def _store(self, messages: Sequence[Message]) -> Position:
         size = sum(len(message.body) for message in messages)
@@ -156,6 +187,7 @@ class MemoryServer:
             raise StreamFull(f"the stream holds {self._bytes} bytes, at most {self.bytes_max} are allowed")
         self._bytes += size
         at = max(self.clock(), self._stored_at[-1]) if self._stored_at else self.clock()
+        before = self.last
         for message in messages:
             record = Record(Position(self.last + 1), message.subject, message.body)
             self._records.append(record)
@@ -163,20 +195,20 @@ class MemoryServer:
             for log in self._newest:
                 if _falls_under(log, record.subject):
                     self._newest[log] = record.position
-        self._wake({message.subject for message in messages})
+        self._wake({message.subject for message in messages}, before)
         return self.last
 
-    def wait(self, log: str, arrived: asyncio.Future[None]) -> None:
-        """Complete `arrived` as soon as something is stored under `log`."""
+    def wait(self, log: str, arrived: asyncio.Future[Position]) -> None:
+        """Complete `arrived` as soon as something is stored under `log`, with a position that is before it."""
         self._waiting.append(_Waiting(log, arrived))
 
-    def _wake(self, subjects: set[str]) -> None:
+    def _wake(self, subjects: set[str], before: Position) -> None:
         still: list[_Waiting] = []
         for waiting in self._waiting:
             if waiting.arrived.done():
                 continue
             if any(_falls_under(waiting.log, subject) for subject in subjects):
-                waiting.arrived.set_result(None)
+                waiting.arrived.set_result(before)
             else:
                 still.append(waiting)
         self._waiting = still
@@ -191,7 +223,11 @@ class MemoryServer:
 
     def server_of(self, subject: str) -> _Served | None:
         """Who answers questions under a subject: of several, the first who offered."""
-        return next((served for served in self._served if _falls_under(served.subject, subject)), None)
+        return next(iter(self.servers_of(subject)), None)
+
+    def servers_of(self, subject: str) -> list[_Served]:
+        """Everybody who answers questions under a subject, in the order they offered."""
+        return [served for served in self._served if _falls_under(served.subject, subject)]
 
 
 class MemoryBus:
@@ -245,7 +281,7 @@ class MemoryBus:
         if after > self.server.last:
             raise StreamDiverged(f"the stream ends at position {self.server.last}, position {after} was in it")
         while True:
-            self.server.check_whole()
+            self._check_begin(after)
             due = self.server.behind(log, after)
             after = self.server.last
             while due:
@@ -254,9 +290,15 @@ class MemoryBus:
                 self._check()
                 due = due[count:]
             if after == self.server.last:
-                arrived: asyncio.Future[None] = self._expect()
+                arrived: asyncio.Future[Position] = self._expect()
                 self.server.wait(log, arrived)
-                await arrived
+                after = await arrived
+
+    def _check_begin(self, after: Position) -> None:
+        self.server.check_whole()
+        first = self.server.first
+        if after + 1 < first:
+            raise StreamTrimmed(f"the stream begins at position {first}, position {after + 1} was trimmed away", first)
 
     async def _deliver(self, due: Sequence[Record]) -> int:
         await asyncio.sleep(0)
@@ -268,6 +310,14 @@ class MemoryBus:
         await self._pass(0)
         position = self.server.newest(log)
         return self.server.behind(log, Position(position - 1))[0] if position else None
+
+    async def extent(self) -> Extent:
+        await self._pass(0)
+        return self.server.extent()
+
+    async def trim(self, first: Position) -> None:
+        await self._pass(0)
+        self.server.trim(first)
 
     async def first_since(self, at: Now) -> Position:
         await self._pass(0)
@@ -286,6 +336,17 @@ class MemoryBus:
                 return await answered
         except TimeoutError:
             raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
+
+    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+        await self._pass(0)
+        asked: list[asyncio.Future[bytes]] = []
+        for served in self.server.servers_of(subject):
+            asked.append(self._expect())
+            if await self.faults.ask(subject):
+                served.bus._answer(served.answerer, question, asked[-1])
+        if asked:
+            await self._pass(wait_s)
+        return [answered.result() for answered in asked if answered.done()]
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
         self._check()

@@ -53,7 +53,7 @@ class Extent(NamedTuple):
     size: int
     """Bytes."""
     room: int
-    """Bytes it may hold at most."""
+    """Bytes it may hold at most; 0: its disk is the only bound."""
 
 
 class Fenced(Exception):

@@ -117,9 +117,14 @@ class Instance(Noun, frozen=True):
 
 
 class PageQuestion(Noun, frozen=True):
-    """Of a master's store, query `page`: the records behind a position, as many as fit into one answer."""
+    """Of a master's store, query `page`: the records behind a position, as many as fit into one answer.
+
+    The answer is a list of HistoryRow; an empty one says that the store ends there.
+    """
 
     after: Position
+    author: str = ""
+    """Only this author's, e.g. `agent.a1`."""
     limit: int = 1000
 
 

@@ -66,13 +66,53 @@ class _Awaited:
             if number == count:
                 self.answered.set_result(parcel._replace(body=b"".join(self._pieces)))
 
+    def fail(self, error: Exception) -> None:
+        """No answer will come."""
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
+class _Gathered:
+    """The whole answers of everybody who was asked, in the order they became whole."""
+
+    def __init__(self) -> None:
+        self.answers: list[Parcel] = []
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_pieces: dict[str, _Awaited] = {}
+
+    def take(self, parcel: Parcel) -> None:
+        """An answer came, a piece of one, or word that nobody is there."""
+        if parcel.headers.get("Status") == "503":
+            self.end()
+        elif _PIECE not in parcel.headers:
+            self.answers.append(parcel)
+        else:
+            self._take_piece(parcel)
+
+    def _take_piece(self, parcel: Parcel) -> None:
+        awaited = self._in_pieces.setdefault(parcel.headers[_PIECE].split(" ")[0], _Awaited())
+        if awaited.answered.done():
+            return
+        awaited.take(parcel)
+        if awaited.answered.done():
+            self.answers.append(awaited.answered.result())
+
+    def fail(self, error: Exception) -> None:  # noqa: ARG002  # what came, came
+        """No more answers will come."""
+        self.end()
+
+    def end(self) -> None:
+        """There is nothing to wait for."""
+        if not self.over.done():
+            self.over.set_result(None)
+
 
 class Replies:
     """Everything one connection waits for, under one inbox."""
 
     def __init__(self, inbox: str) -> None:
         self._inbox = inbox
-        self._awaited: dict[str, _Awaited] = {}
+        self._awaited: dict[str, _Awaited | _Gathered] = {}
 
     @contextmanager
     def expect(self) -> Iterator[tuple[str, asyncio.Future[Parcel]]]:
@@ -86,6 +126,17 @@ class Replies:
             if not awaited.answered.cancel() and not awaited.answered.cancelled():
                 awaited.answered.exception()  # seen, or of no interest any more
 
+    @contextmanager
+    def gather(self) -> Iterator[tuple[str, list[Parcel], asyncio.Future[None]]]:
+        """A reply subject, the answers that have come to it so far, and when there is nothing more to wait for."""
+        token, gathered = secrets.token_hex(8), _Gathered()
+        self._awaited[token] = gathered
+        try:
+            yield f"{self._inbox}.{token}", gathered.answers, gathered.over
+        finally:
+            del self._awaited[token]
+            gathered.over.cancel()
+
     async def take(self, parcel: Parcel) -> None:
         """A message came to the inbox."""
         awaited = self._awaited.get(parcel.subject.rpartition(".")[2])
@@ -95,5 +146,4 @@ class Replies:
     def fail(self, error: Exception) -> None:
         """No answer will come to what is expected now."""
         for awaited in self._awaited.values():
-            if not awaited.answered.done():
-                awaited.answered.set_exception(error)
+            awaited.fail(error)

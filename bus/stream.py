@@ -15,6 +15,7 @@ from bus.connection import Connection
 from bus.nouns import Now, Position
 from bus.port import (
     BusUnreachable,
+    Extent,
     NoAnswer,
     NobodyThere,
     Record,
@@ -155,8 +156,16 @@ class Stream:
             raise ApiError(found["error"])
         return found
 
-    async def end(self) -> Position:
-        """The position of the newest message. Raises StreamDiverged if positions are missing."""
+    async def extent(self) -> Extent:
+        """Where the stream begins and ends. Raises StreamDiverged if positions are missing."""
+        found = await self._info()
+        state = found["state"]
+        first = state["first_seq"] if state["messages"] else state["last_seq"] + 1
+        room = max(0, found["config"]["max_bytes"])
+        return Extent(Position(first), Position(state["last_seq"]), state["bytes"], room)
+
+    async def _info(self) -> dict[str, Any]:
+        """What the leader knows of the stream, if nothing is missing in it. Raises StreamDiverged."""
         found = await self.ask(f"STREAM.INFO.{self.name}")
         if found["created"] != self._created:
             raise StreamDiverged(f"stream {self.name} was made anew at {found['created']}")
@@ -164,7 +173,22 @@ class Stream:
         messages, first, last = state["messages"], state["first_seq"], state["last_seq"]
         if messages and messages != last - first + 1:
             raise StreamDiverged(f"stream {self.name}: {messages} messages at positions {first} to {last}")
-        return Position(last)
+        return found
+
+    async def end(self) -> Position:
+        """The position of the newest message. Raises StreamDiverged if positions are missing."""
+        return (await self.extent()).last
+
+    async def trim(self, first: Position) -> None:
+        """Drop the messages before `first`. Raises ValueError for a position behind the last."""
+        found = await self._info()
+        state, config = found["state"], found["config"]
+        if first > state["last_seq"]:
+            raise ValueError(f"the stream ends at position {state['last_seq']}, it cannot begin at {first}")
+        kept = state["last_seq"] - first + 1 + 1000
+        if state["messages"] > kept:
+            await self.ask(f"STREAM.UPDATE.{self.name}", config | {"max_msgs": kept, "discard": "old"})
+            await self.ask(f"STREAM.UPDATE.{self.name}", config)
 
     async def newest(self, log: str) -> Record | None:
         """The last message under `log`."""

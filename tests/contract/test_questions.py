@@ -8,11 +8,12 @@ import pytest
 
 from bus.nouns import Position
 from bus.port import BusClosed, NoAnswer, NobodyThere
-from bus.subjects import Author, Kind, ask, ping
+from bus.subjects import Author, Kind, ask, ping, roll
 from tests.contract.places import CLUSTER, Place
 from tests.contract.speech import AGENT, ALL, LEADER
 
 SUMMARY = ask(CLUSTER, LEADER, "summary")
+ROLL = roll(CLUSTER, LEADER)
 
 
 async def shout(question: bytes) -> bytes:
@@ -124,3 +125,37 @@ async def test_an_error_in_an_answer_closes_the_connection_with_it(place: Place)
     assert isinstance(closed.value.__cause__, ZeroDivisionError)
     with pytest.raises(BusClosed, match="a bug"):
         await server.last(ALL)
+
+
+async def test_the_roll_is_answered_by_everybody(place: Place) -> None:
+    """Leader and standby serve the same subject: each answers once, also with an answer of several pieces."""
+    asker, one, other = await place.connect(), await place.connect(), await place.connect()
+    large = bytes(1_500_000)
+
+    async def answer(question: bytes) -> bytes:
+        return question + large
+
+    await one.serve(ROLL, shout)
+    await other.serve(ROLL, answer)
+    answers = await asker.roll(ROLL, b"who", wait_s=1)
+    assert sorted(answers, key=len) == [b"WHO", b"who" + large]
+
+
+async def test_a_roll_that_nobody_answers_is_over_at_once(place: Place) -> None:
+    """No instance runs: that is known long before the wait is over."""
+    bus = await place.connect()
+    async with asyncio.timeout(30):
+        assert await bus.roll(ROLL, b"", wait_s=3600) == []
+
+
+async def test_the_roll_does_not_wait_for_the_slow(place: Place) -> None:
+    """What came within the time is the answer; a stopped instance is not in it."""
+    asker, one, other = await place.connect(), await place.connect(), await place.connect()
+
+    async def think(question: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    await one.serve(ROLL, think)
+    await other.serve(ROLL, shout)
+    assert await asker.roll(ROLL, b"who", wait_s=0.2) == [b"WHO"]
