@@ -1,6 +1,6 @@
 """The one loop that runs every component.
 
-    rebuild ─► term ─► ( hear ─► decide ─► fold ─► append ─► hands )*
+    rebuild ─► stand by ─► term ─► ( hear ─► decide ─► fold ─► append ─► hands )*
 
 Rule of this room: a decision is folded at once, but nobody outside sees it before its append is acknowledged. When
 anything is in doubt the process ends and the next one rebuilds from the log.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import resource
 import time
 from collections import deque
@@ -21,15 +22,18 @@ import msgspec
 import structlog
 
 from bus import codec, queries
-from bus.append import append_surely
 from bus.codec import Foreign, Unreadable
+from bus.events import LeaderElected, LeaderResigned, LogKept
 from bus.nouns import Now, Position, second
-from bus.port import Answerer, Bus, Fence, Record, StreamDiverged
-from bus.subjects import Kind, ask, inbox, own_log, ping
+from bus.port import Answerer, Bus, Fenced, NoAnswer, Record, StreamDiverged
+from bus.subjects import Kind, ask, everything, inbox, pattern, ping
 from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
-from components.mind import Clock, Decided, Mind
+from components.instance import Presence
+from components.mind import Clock, Decided
 from components.outbox import Outbox
-from eventstore.recorder import Recorder, open_recorder
+from components.standing import OwnLog
+from eventstore.errors import StoreDiverged, StoreGap
+from eventstore.recorder import open_recorder
 
 log = structlog.get_logger()
 
@@ -37,10 +41,11 @@ inputs_waiting_max = 1024
 """Groups of heard events and sights that wait for the mind."""
 decisions_in_a_row_max = 64
 """Decisions before others on the event loop get a turn."""
-rebuild_tries_max = 40
-rebuild_pause_s = 0.25
 farewell_s = 2.0
 """How long a clean stop waits for what is decided to reach the stream."""
+kept_look_s = 600.0
+kept_behind_max = 10_000
+"""Positions behind the newest, above which a quiet owner says that it has heard everything: `log.kept`."""
 _NOT_ANSWERED = (queries.QueryRefused, msgspec.DecodeError, UnicodeDecodeError)
 """What a question may bring about: nobody's fault but the asker's."""
 
@@ -53,83 +58,77 @@ def system_clock() -> Now:
 class _Life(Generic[S]):
     """One process's term on one log."""
 
-    def __init__(self, component: Component[S], bus: Bus, clock: Clock, node: str, instance: str) -> None:
-        self.component, self.bus, self.node, self.instance = component, bus, node, instance
-        self.mind = Mind(component, bus.cluster, clock)
-        self.log = own_log(bus.cluster, component.author)
-        self.fence = Position(0)
+    def __init__(self, own: OwnLog[S], bus: Bus) -> None:
+        self.own, self.bus, self.presence = own, bus, own.presence
+        self.component, self.mind = own.component, own.mind
+        self.node, self.instance = self.presence.node, self.presence.instance
         self.outbox = Outbox()
         self.inputs: asyncio.Queue[Input | Sequence[Record]] = asyncio.Queue(inputs_waiting_max)
         self.hands: Hands[S] | None = None
-        self.started_at = clock()
+        self._thinking: asyncio.Task[None] | None = None
 
-    async def rebuild(self, recorder: Recorder | None) -> None:
-        """Fold the own log: what the store has from there, the rest from the stream."""
-        if recorder is not None:
-            async for records in recorder.recorded(self.component.author):
-                self._remember(records)
-        for _ in range(rebuild_tries_max):
-            newest = await self.bus.last(self.log)
-            end = newest.position if newest else Position(0)
-            if end < self.fence:
-                raise StreamDiverged(f"{self.log}: the store knows position {self.fence}, the stream ends at {end}")
-            await self._read_until(end)
-            if self.mind.whole:
-                return
-            await asyncio.sleep(rebuild_pause_s)  # the stream is just applying a batch: its end is on the way
-        raise StreamDiverged(f"{self.log}: the stream ends in the middle of a decision, at position {self.fence}")
-
-    async def _read_until(self, end: Position) -> None:
-        if self.fence >= end:
-            return
-        async with aclosing(self.bus.follow(self.log, after=self.fence)) as groups:
-            async for records in groups:
-                self._remember(records)
-                if self.fence >= end:
-                    return
-
-    def _remember(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self.mind.remember(record)
-            self.fence = record.position
-
-    async def begin_term(self) -> None:
-        """Own the log: append the term's first event under the fence."""
-        decided = self.mind.begin(self.node, self.instance)
-        await self._append(decided)
-        self.outbox.sent_n = decided.events[-1].n
-        state = self.mind.state
-        log.info("term begun", by=str(self.component.author), epoch=state.epoch, n=state.n, position=self.fence)
-
-    async def _append(self, decided: Decided) -> None:
-        self.fence = await append_surely(self.bus, decided.messages, Fence(self.log, self.fence))
-
-    async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
+    async def lead(self, group: asyncio.TaskGroup, ready: Callable[[], None] | None) -> None:
         """Start everything that lives as long as the term."""
+        self.outbox.sent_n = self.mind.state.n
         if self.component.hands is not None:
             self.hands = self.component.hands()
             group.create_task(self.hands.run(self.mind.state, self.see))
             await asyncio.sleep(0)  # the hands read the state now, before the next event changes it
         await self.serve()
-        thinking = group.create_task(self.think())
+        self._thinking = group.create_task(self.think())
         group.create_task(self.hear())
         group.create_task(self.write())
-        group.create_task(self._stop(stop, thinking))
+        group.create_task(self.keep())
+        if self.own.singleton:
+            self.presence.leads()
+            group.create_task(self.yield_to_others())
         if ready is not None:
             ready()
 
-    async def _stop(self, stop: asyncio.Event, thinking: asyncio.Task[None]) -> None:
+    async def end(self, stop: asyncio.Event) -> None:
+        """A clean end when it is asked for: what is decided reaches the stream, and who stands by knows at once."""
         await stop.wait()
-        thinking.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(farewell_s):
-                await self.outbox.wait_sent(self.mind.state.n)
+        if self._thinking is not None:
+            self._thinking.cancel()
+            if self.own.singleton:
+                resigned = LeaderResigned(epoch=self.mind.state.epoch, node=self.node, instance=self.instance)
+                self.outbox.put(self.mind.add(resigned))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(farewell_s):
+                    await self.outbox.wait_sent(self.mind.state.n)
         raise _Stopped
+
+    async def yield_to_others(self) -> None:
+        """End as soon as another instance's term is in the log: one that was stopped for long has nothing to append,
+        and would answer questions for ever. Raises Fenced."""
+        author, epoch = self.component.author, self.mind.state.epoch
+        terms = pattern(self.bus.cluster, kind=author.kind, name=author.id, noun="leader", participle="elected")
+        async with aclosing(self.bus.follow(terms, after=self.own.fence)) as groups:
+            async for records in groups:
+                for record in records:
+                    with suppress(Foreign, Unreadable):
+                        fact = codec.decode(record.subject, record.body, record.position).fact
+                        if isinstance(fact, LeaderElected) and fact.epoch > epoch:
+                            raise Fenced(f"{author}: {fact.node} leads since position {record.position}")
+
+    async def keep(self) -> None:
+        """Say that everything is heard, if nothing else was said for long: the stream can then be trimmed."""
+        while True:
+            await asyncio.sleep(kept_look_s)
+            with suppress(NoAnswer):
+                newest = await self.bus.last(everything(self.bus.cluster))
+                if newest is None or newest.position - self.own.fence <= kept_behind_max:
+                    continue
+                mine = await self.bus.last(inbox(self.bus.cluster, self.component.author.id))
+                if mine is None or mine.position <= self.mind.heard:
+                    self.outbox.put(self.mind.add(LogKept(), heard=newest.position))
 
     async def hear(self) -> None:
         """Take the inbox from the last decided input on."""
-        where = inbox(self.bus.cluster, self.component.author.id)
-        async with aclosing(self.bus.follow(where, after=self.mind.heard)) as groups:
+        where, after = inbox(self.bus.cluster, self.component.author.id), self.mind.heard
+        if not after:  # new here: what was said to it before its birth counts as far as the stream still has it
+            after = Position((await self.bus.extent()).first - 1)
+        async with aclosing(self.bus.follow(where, after=after)) as groups:
             async for records in groups:
                 await self.inputs.put(records)
 
@@ -198,10 +197,10 @@ class _Life(Generic[S]):
         """Append what was decided, one batch at a time; then the hands may act on it."""
         while True:
             decided = await self.outbox.take()
-            await self._append(decided)
+            await self.own.append(decided)
             await self.outbox.sent(decided)
-            first = self.fence - len(decided.events) + 1
-            log.debug("appended", events=len(decided.events), position=self.fence, cause=decided.events[0].cause)
+            first = self.own.fence - len(decided.events) + 1
+            log.debug("appended", events=len(decided.events), position=self.own.fence, cause=decided.events[0].cause)
             if self.hands:
                 for index, event in enumerate(decided.events):
                     self.hands.act(msgspec.structs.replace(event, position=Position(first + index)))
@@ -237,12 +236,12 @@ class _Life(Generic[S]):
             instance=self.instance,
             epoch=state.epoch,
             n=state.n,
-            position=self.fence,
+            position=self.own.fence,
             heard=state.heard,
             state_hash=state_hash(state),
             pid=os.getpid(),
             rss_kb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-            started_at=self.started_at,
+            started_at=self.presence.started_at,
         )
 
 
@@ -270,26 +269,44 @@ async def live(
     stop: asyncio.Event,
     ready: Callable[[], None] | None = None,
     clock: Clock = system_clock,
+    chance: Callable[[], float] = random.random,
 ) -> None:
-    """Run a component until `stop` is set.
+    """Run a component until `stop` is set. A singleton whose log another instance leads stands by.
 
-    Raises Fenced if another instance owns the log, StreamDiverged or StoreDiverged if stream and store disagree,
-    LogUnreadable for a log of a newer release, OutcomeUnknown or BusClosed when the bus is lost, and whatever the
-    hands raise: in each case the process must end; the next one rebuilds.
+    A singleton whose store and stream disagree leads nobody: it only answers what it is asked until `stop`.
+    Raises Fenced if another instance owns the log, StreamDiverged or StoreDiverged if stream and store are found to
+    disagree while it leads, LogUnreadable for a log of a newer release, OutcomeUnknown or BusClosed when the bus is
+    lost, and whatever the hands raise: in each case the process must end; the next one rebuilds.
     """
+    presence = Presence(component.author, node, instance, store, clock())
+    own = OwnLog(component, bus, clock, chance, presence)
+    if own.singleton:
+        await presence.serve(bus)
+    try:
+        await _live(own, store, stop, ready)
+    except (StreamDiverged, StoreDiverged, StoreGap) as diverged:
+        if not own.singleton or store is None or presence.standing == queries.LEADER:
+            raise
+        presence.diverged(f"{diverged}; nothing is decided here: stop it and use `busbar store repair`")
+        log.error("diverged", by=str(component.author), why=presence.message)
+        await stop.wait()
+
+
+async def _live(own: OwnLog[S], store: str | None, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
+    author, bus = own.component.author, own.bus
     async with AsyncExitStack() as stack:
-        recorder = None
         if store is not None:
-            whole = component.author.kind is Kind.MASTER
-            recorder = await stack.enter_async_context(open_recorder(store, bus, None if whole else component.author))
-        life = _Life(component, bus, clock, node, instance)
-        await life.rebuild(recorder)
-        await life.begin_term()
+            whole = author.kind is Kind.MASTER
+            own.recorder = await stack.enter_async_context(open_recorder(store, bus, None if whole else author))
+        await own.rebuild()
+        life = _Life(own, bus)
         try:
             async with asyncio.TaskGroup() as group:
-                if recorder is not None:
-                    group.create_task(recorder.run())
-                await life.run(group, stop, ready)
+                if own.recorder is not None:
+                    group.create_task(own.recorder.run())
+                group.create_task(life.end(stop))
+                await (own.stand_by() if own.singleton else own.begin_term())
+                await life.lead(group, ready)
         except BaseExceptionGroup as several:
             error = _first(several)
             if not isinstance(error, _Stopped):

@@ -31,7 +31,10 @@ class Recorder:
         self.bus, self.writer, self.reader, self.log = bus, writer, reader, log
 
     async def check(self) -> None:
-        """The newest stored message is still in the stream, unchanged. Raises StreamDiverged, StoreDiverged."""
+        """The newest stored message is still in the stream, unchanged, if the stream still goes back that far.
+
+        Raises StreamDiverged, StoreDiverged.
+        """
         last = self.writer.last
         if not last:
             return
@@ -39,6 +42,8 @@ class Recorder:
         end = newest.position if newest else Position(0)
         if end < last:
             raise StreamDiverged(f"{self.log}: the store ends at position {last}, the stream at {end}")
+        if last < (await self.bus.extent()).first:
+            return
         async with aclosing(self.bus.follow(self.log, after=Position(last - 1))) as groups:
             async for records in groups:
                 if records[0].position != last:
@@ -51,13 +56,38 @@ class Recorder:
         async for records in self.reader.records(author=author):
             yield records
 
+    @property
+    def whole(self) -> bool:
+        """Whether it copies the whole stream."""
+        return self.log == everything(self.bus.cluster)
+
+    async def store(self, records: Sequence[Record]) -> None:
+        """Store what follows; what is nobody's event is alarmed."""
+        for row in await self.writer.append(records):
+            log.error("foreign message on the stream", position=row.position, why=row.foreign_because)
+
+    async def copy(self, end: Position) -> None:
+        """Store what the stream has up to a position. Raises StreamTrimmed, StreamDiverged, StoreDiverged, StoreGap."""
+        if self.writer.last >= end:
+            return
+        async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
+            async for records in groups:
+                await self.store(records)
+                if self.writer.last >= end:
+                    return
+
+    async def chain_at(self, position: Position) -> str:
+        """The running hash (hex) after a position, once that is stored; empty if it never was a position here."""
+        while self.writer.last < position:
+            await asyncio.sleep(pause_s)
+        return await self.reader.chain_at(position) or ""
+
     async def run(self) -> None:
         """Copy what comes, until cancelled; what is nobody's event is alarmed."""
         async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
             async for records in groups:
                 await asyncio.sleep(pause_s)  # what comes meanwhile is the next group
-                for row in await self.writer.append(records):
-                    log.error("foreign message on the stream", position=row.position, why=row.foreign_because)
+                await self.store(records)
 
 
 @asynccontextmanager

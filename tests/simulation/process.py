@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Now, Position
-from bus.port import Answerer, Bus, BusClosed, Fence, Fenced, Message, OutcomeUnknown, Record
+from bus.port import Answerer, Bus, BusClosed, Extent, Fence, Fenced, Message, OutcomeUnknown, Record
 from components.component import Component
 from components.runtime import live
 from tests.simulation.clock import virtual_now
@@ -90,6 +90,17 @@ class WeatheredBus:
         await self.weather.at("before query")
         return await self.bus.query(subject, question, timeout_s=timeout_s)
 
+    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+        await self.weather.at("before roll")
+        return await self.bus.roll(subject, question, wait_s=wait_s)
+
+    async def extent(self) -> Extent:
+        await self.weather.at("before extent")
+        return await self.bus.extent()
+
+    async def trim(self, first: Position) -> None:
+        await self.bus.trim(first)
+
     async def serve(self, subject: str, answerer: Answerer) -> None:
         await self.weather.at("before serve")
         await self.bus.serve(subject, answerer)
@@ -105,6 +116,8 @@ async def keep_alive(
     *,
     pause_s: Callable[[], float] = lambda: 0.1,
     restarts_max: int = 1000,
+    node: str = "sim",
+    chance: Callable[[], float] = lambda: 0.5,
 ) -> None:
     """Run a component for ever, each time from its log alone; `component` builds it for a connection."""
     for instance in range(restarts_max):
@@ -113,11 +126,12 @@ async def keep_alive(
             await live(
                 component(bus),
                 bus,
-                node="sim",
-                instance=str(instance),
+                node=node,
+                instance=f"{node}-{instance}",
                 store=None,
                 stop=asyncio.Event(),
                 clock=virtual_now,
+                chance=chance,
             )
         except (Crash, BusClosed):
             await bus.close()

@@ -1,0 +1,188 @@
+"""Reading one's own log: from its beginning, while another instance leads it, and up to the first word of the own term.
+
+Rule of this room: nothing is used before it is verified, and nothing is folded before it is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, Generic
+
+import structlog
+
+from bus import codec
+from bus.append import append_surely, unknown_s
+from bus.events import CheckpointMade, LeaderElected
+from bus.nouns import Position
+from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
+from bus.subjects import own_log
+from components.component import Component, S, state_hash
+from components.election import Watch
+from components.instance import Presence, fetch
+from components.mind import Clock, Decided, Mind
+from eventstore.recorder import Recorder
+
+log = structlog.get_logger()
+
+rebuild_tries_max = 40
+rebuild_pause_s = 0.25
+leader_unknown_s = 15.0
+"""How long a leader waits for the outcome of an append before it gives its term up. (nats-server: 4 to 9 s until the
+stream has a leader again)"""
+
+
+class OwnLog(Generic[S]):
+    """The log of one component, folded by one process, and its end: the fence."""
+
+    def __init__(
+        self, component: Component[S], bus: Bus, clock: Clock, chance: Callable[[], float], presence: Presence
+    ) -> None:
+        self.component, self.bus, self.presence = component, bus, presence
+        self.mind = Mind(component, bus.cluster, clock)
+        self.log = own_log(bus.cluster, component.author)
+        self.fence = Position(0)
+        self.recorder: Recorder | None = None
+        self.singleton = component.term is LeaderElected
+        self._watch = Watch(bus, component.author, chance)
+        presence.state = self.mind.state
+
+    async def rebuild(self) -> None:
+        """Fold the own log: what the store has from there, the rest from the stream.
+
+        A store of the whole stream is brought up to its head before anything of it is used: everything is verified.
+        """
+        if self.recorder is not None:
+            if self.recorder.whole:
+                await self._catch_up(self.recorder)
+            async for records in self.recorder.recorded(self.component.author):
+                self._remember(records)
+        await self._read_to_head()
+
+    async def _catch_up(self, recorder: Recorder) -> None:
+        newest = await self.bus.last(recorder.log)
+        end = newest.position if newest else Position(0)
+        while recorder.writer.last < end:
+            try:
+                await recorder.copy(end)
+            except StreamTrimmed as trimmed:
+                log.info("history from a peer", after=recorder.writer.last, first=trimmed.first)
+                records = await fetch(self.bus, after=recorder.writer.last, author=None, besides=self.presence.instance)
+                if not records:
+                    raise StreamDiverged(f"{trimmed}, and no other master has what was trimmed") from None
+                await recorder.store(records)
+
+    async def _read_to_head(self) -> None:
+        """Fold what the stream has more, up to the end of a decision. Raises StreamDiverged, NoAnswer."""
+        for _ in range(rebuild_tries_max):
+            newest = await self.bus.last(self.log)
+            end = newest.position if newest else Position(0)
+            if end < self.fence:
+                raise StreamDiverged(f"{self.log}: the store knows position {self.fence}, the stream ends at {end}")
+            await self._read_until(end)
+            if self.mind.whole:
+                return
+            await asyncio.sleep(rebuild_pause_s)  # the stream is just applying a batch: its end is on the way
+        raise StreamDiverged(f"{self.log}: the stream ends in the middle of a decision, at position {self.fence}")
+
+    async def _read_until(self, end: Position) -> None:
+        while self.fence < end:
+            try:
+                await self._read_on(end)
+            except StreamTrimmed as trimmed:
+                author = self.component.author
+                records = await fetch(self.bus, after=self.fence, author=author, besides=self.presence.instance)
+                if not records:
+                    raise StreamDiverged(f"{trimmed}, and no master has what was trimmed of {self.log}") from None
+                self._remember(records)
+
+    async def _read_on(self, end: Position | None = None) -> None:
+        """Fold the own log as it grows: up to `end`, or for ever."""
+        async with aclosing(self.bus.follow(self.log, after=self.fence)) as groups:
+            async for records in groups:
+                self._remember(records)
+                if end is not None and self.fence >= end:
+                    return
+
+    def _remember(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.mind.remember(record)
+            self.fence = self.presence.position = record.position
+        if self.mind.resigned:
+            self._watch.resigned.set()
+        else:
+            self._watch.resigned.clear()
+
+    async def stand_by(self) -> None:
+        """Fold what the leader says until nobody leads; then begin the own term."""
+        self._remember([])
+        while True:
+            why = await _beside(self._stand_by_reading(), self._watch.until_leaderless())
+            if await self._campaign(why):
+                return
+
+    async def _stand_by_reading(self) -> None:
+        async with aclosing(self.bus.follow(self.log, after=self.fence)) as groups:
+            async for records in groups:
+                for record in records:
+                    checkpoint = self._checkpoint(record)
+                    before = state_hash(self.mind.state) if checkpoint else ""
+                    self._remember([record])
+                    if checkpoint:
+                        await self._bear_witness(record, before)
+
+    def _checkpoint(self, record: Record) -> bool:
+        return self.component.witness is not None and f".{CheckpointMade.type}." in record.subject
+
+    async def _bear_witness(self, record: Record, before: str) -> None:
+        """Compare what this instance holds with the leader's checkpoint, once its own store is that far."""
+        event = codec.decode(record.subject, record.body, record.position)
+        if self.component.witness is None or self.recorder is None or not isinstance(event.fact, CheckpointMade):
+            return
+        chain = await self.recorder.chain_at(event.fact.upto)
+        await self.component.witness.check(event, before, chain)
+
+    async def _campaign(self, why: str) -> bool:
+        """Try to begin a term: whether this instance leads now."""
+        try:
+            epoch = self.mind.state.epoch
+            await self._read_to_head()
+            if self.mind.state.epoch != epoch:
+                return False  # another one was faster
+            await self.begin_term()
+        except (Fenced, NoAnswer, OutcomeUnknown) as error:
+            log.info("not elected", by=str(self.component.author), why=str(error))
+            return False
+        log.info("leads", by=str(self.component.author), because=why, epoch=self.mind.state.epoch)
+        return True
+
+    async def begin_term(self) -> None:
+        """Own the log: append the term's first event under the fence, then fold it."""
+        decided = self.mind.begin(self.presence.node, self.presence.instance)
+        await self.append(decided)
+        [message] = decided.messages
+        self._remember([Record(self.fence, message.subject, message.body)])
+        state = self.mind.state
+        log.info("term begun", by=str(self.component.author), epoch=state.epoch, n=state.n, position=self.fence)
+
+    async def append(self, decided: Decided) -> None:
+        """Publish behind what is folded. Raises Fenced, OutcomeUnknown."""
+        within_s = leader_unknown_s if self.singleton else unknown_s
+        fence = Fence(self.log, self.fence)
+        self.fence = await append_surely(self.bus, decided.messages, fence, within_s=within_s)
+        self.presence.position = self.fence
+
+
+async def _beside(reading: Coroutine[Any, Any, None], waiting: Coroutine[Any, Any, str]) -> str:
+    """The outcome of `waiting`, with `reading` going on meanwhile; what ends the reading ends both."""
+    reader, waiter = asyncio.ensure_future(reading), asyncio.ensure_future(waiting)
+    try:
+        await asyncio.wait({reader, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        if reader.done():
+            reader.result()
+        return await waiter
+    finally:
+        for task in (reader, waiter):
+            task.cancel()
+        await asyncio.gather(reader, waiter, return_exceptions=True)
