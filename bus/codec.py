@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Meta
 
 import bus.services  # noqa: F401  its facts are declared by being imported
-from bus.events import FACTS, UPCASTS, Event, Fact, Glimpse
-from bus.nouns import Now, Position, RequestId, TraceId
+from bus.events import FACTS, UPCASTS, Event, Fact
+from bus.nouns import Glimpse, Now, Position, RequestId, TraceId
 from bus.subjects import Author, SubjectError, parse_author, subject_of
 
 event_bytes_max = 512 * 1024

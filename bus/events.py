@@ -15,6 +15,7 @@ from bus.nouns import (
     AgentId,
     ExecutorId,
     FrameworkId,
+    Glimpse,
     HeldTask,
     Noun,
     Now,
@@ -65,17 +66,6 @@ def fact(name: str, *, said: str, version: int = 1) -> Callable[[F], F]:
         return cls
 
     return declare
-
-
-class Glimpse(msgspec.Struct, frozen=True, array_like=True):
-    """What led to a decision that no event led to: something the author's own hands saw, or that a time came."""
-
-    type: str
-    """The wire name of the sight; `woken` for a time that came."""
-    fields: dict[str, Any] = {}
-
-
-WOKEN = Glimpse("woken")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,6 +259,8 @@ class FrameworkDisconnected(Fact, frozen=True):
     """The framework stopped answering pings: it gets no offers until it registers or is heard again."""
 
     framework: FrameworkId
+    removed_at: Now | None = None
+    """When it is removed unless it comes back. None, in older logs: its failover timeout after this event."""
 
 
 @fact("framework.reconnected", said="master, to the framework")

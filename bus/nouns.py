@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 import msgspec
 
@@ -252,6 +252,17 @@ class Rescinded(StrEnum):
     AGENT_REREGISTERED = "agent_reregistered"
     FRAMEWORK_DISCONNECTED = "framework_disconnected"
     FRAMEWORK_REREGISTERED = "framework_reregistered"
+
+
+class Glimpse(msgspec.Struct, frozen=True, array_like=True):
+    """What led to a decision that no event led to: something the author's own hands saw, or that a time came."""
+
+    type: str
+    """The wire name of the sight; `woken` for a time that came."""
+    fields: dict[str, Any] = {}
+
+
+WOKEN = Glimpse("woken")
 
 
 class Offer(Noun, frozen=True):

@@ -7,15 +7,15 @@ Rule of this room: `decide` may look, only `fold` may touch, and neither knows a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from bus.events import Event, Fact, LeaderResigned, LogKept, RequestRefused, Term
-from bus.nouns import NOBODY, Noun, Now, Position, Refusal, RequestId, TraceId, second
+from bus.nouns import NOBODY, WOKEN, Glimpse, Noun, Now, Position, Refusal, RequestId, TraceId, second
 from bus.subjects import Author
 
 answers_kept_s = 24 * 3600
@@ -54,6 +54,26 @@ S_contra = TypeVar("S_contra", bound=State, contravariant=True)
 class Sight(Noun, frozen=True):
     """Something a component's hands saw. It may be seen twice: the state must tell an old sight from a new one."""
 
+    type: ClassVar[str]
+    """The wire name: what it is called in the log, on the first event of the decision it led to."""
+
+
+SIGHTS: dict[str, type[Sight]] = {WOKEN.type: Sight}
+"""Every sight by its wire name. That a time came is none, and its name is taken."""
+T = TypeVar("T", bound=type[Sight])
+
+
+def sight(name: str) -> Callable[[T], T]:
+    """Declare a sight under its wire name."""
+
+    def declare(cls: T) -> T:
+        assert name not in SIGHTS, f"{name} is declared twice"
+        cls.type = name
+        SIGHTS[name] = cls
+        return cls
+
+    return declare
+
 
 class Heard(NamedTuple):
     """Another author's event, addressed to this component."""
@@ -72,6 +92,33 @@ class Wake(NamedTuple):
 
 
 Input = Heard | Seen | Wake
+
+
+class UnknownSight(ValueError):
+    """A decision was led to by a sight that this release does not know, or not in this form."""
+
+
+def glimpse_of(told: Input) -> Glimpse | None:
+    """What the log says of an input that is no event."""
+    match told:
+        case Seen(sight=seen):
+            return Glimpse(seen.type, msgspec.to_builtins(seen))
+        case Wake():
+            return WOKEN
+        case Heard():
+            return None
+
+
+def input_of(glimpse: Glimpse) -> Seen | Wake:
+    """The input again that the log tells of. Raises UnknownSight."""
+    if glimpse.type == WOKEN.type:
+        return Wake()
+    try:
+        return Seen(msgspec.convert(glimpse.fields, SIGHTS[glimpse.type]))
+    except KeyError:
+        raise UnknownSight(f"{glimpse.type!r} is not a sight this release knows") from None
+    except msgspec.ValidationError as error:
+        raise UnknownSight(f"{glimpse.type}: {error}") from None
 
 
 class Say(NamedTuple):
@@ -122,6 +169,13 @@ class Hands(Protocol[S_contra]):
         """An event of this component is in the log: begin what it says. Never waits, may be told during `run` only."""
 
 
+class Witness(Protocol):
+    """What an instance that stands by does with a checkpoint of the one that leads."""
+
+    async def check(self, checkpoint: Event, state_hash: str, chain: str) -> None:
+        """Compare it with the own state's hash just before it, and the own store's chain (hex) at its `upto`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component(Generic[S]):
     """A mind and hands, under the name of one log."""
@@ -131,7 +185,7 @@ class Component(Generic[S]):
     """What begins a term: leader.elected, agent.started or executor.started."""
     start: Callable[[], S]
     fold: Callable[[S, Event], None]
-    """In place; the only writer of state. Must not look at `event.last` or `event.prev`."""
+    """In place; the only writer of state. Must not look at `event.last`, `event.prev` or `event.seen`."""
     decide: Callable[[S, Input, Now], Iterator[Say]]
     """A generator: each fact it yields is folded before it goes on, so the rest of the decision sees it."""
     wake_at: Callable[[S], Now | None]
@@ -140,6 +194,17 @@ class Component(Generic[S]):
     """Asserts what must hold between decisions; the message tells the story."""
     queries: Mapping[str, Query] = field(default_factory=dict)
     hands: Callable[[], Hands[S]] | None = None
+    settings: str = ""
+    """The config it was made with, from `settings_of`; recorded by each term."""
+    witness: Witness | None = None
+    """Compares what an instance that stands by holds with the leader's checkpoints."""
+
+
+def settings_of(name: str, config: object, *, leave_out: Collection[str] = ()) -> str:
+    """A component's name and config as canonical JSON; without what no decision looks at and nobody may read."""
+    fields = msgspec.to_builtins(config)
+    shown = {field: value for field, value in fields.items() if field not in leave_out}
+    return msgspec.json.encode({name: shown}, order="sorted").decode()
 
 
 looked_at_max = 32

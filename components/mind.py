@@ -15,9 +15,9 @@ import structlog
 from bus import codec
 from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, LeaderResigned, RequestRefused, Term
-from bus.nouns import Now, Position, Refusal
+from bus.nouns import Glimpse, Now, Position, Refusal
 from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
-from components.component import Component, Heard, Input, S, Say, apply, consider
+from components.component import Component, Heard, Input, S, Say, apply, consider, glimpse_of
 
 log = structlog.get_logger()
 
@@ -34,6 +34,21 @@ class Decided:
 
     events: Sequence[Event]
     messages: Sequence[Message]
+
+
+def complaint(unreadable: Unreadable) -> Say:
+    """What the author of an event is told that cannot be read."""
+    event = unreadable.event
+    if event.request is not None:
+        refused = RequestRefused(reason=Refusal.INVALID, message=str(unreadable))
+        return Say(refused, to=event.by.id, request=event.request)
+    fact = EventUnreadable(
+        unreadable=event.position,
+        unreadable_type=unreadable.type,
+        unreadable_version=unreadable.version,
+        message=str(unreadable),
+    )
+    return Say(fact, to=event.by.id)
 
 
 class Mind(Generic[S]):
@@ -84,9 +99,12 @@ class Mind(Generic[S]):
         return Now(max(self.clock(), self.state.at))
 
     def begin(self, node: str, instance: str) -> Decided:
-        """The event that begins a term."""
-        term: Term = self.component.term(epoch=self.state.epoch + 1, node=node, instance=instance)
-        return self._finish([self._say(Say(term), None, self.now())])
+        """The event that begins a term; folded by `remember` once it is in the log, for another may be faster."""
+        term: Term = self.component.term(
+            epoch=self.state.epoch + 1, node=node, instance=instance, settings=self.component.settings
+        )
+        event = msgspec.structs.replace(self._event(Say(term), None, self.now()), last=True, prev=self.prev)
+        return Decided([event], [Message(codec.subject(self.cluster, event), codec.encode(event))])
 
     def add(self, fact: Fact, heard: Position | None = None) -> Decided:
         """A fact of the loop's own (`component.SAID_BY_THE_LOOP`), after everything addressed here up to `heard`."""
@@ -99,26 +117,22 @@ class Mind(Generic[S]):
             self.heard = told.event.position
         now = self.now()
         said = [self._say(say, told, now) for say in consider(self.component, self.state, told, now)]
-        return self._finish(said) if said else None
+        return self._finish(said, glimpse_of(told)) if said else None
 
     def complain(self, unreadable: Unreadable) -> Decided:
         """Tell the author of an event that it cannot be read."""
         event, self.heard = unreadable.event, unreadable.event.position
-        if event.request is not None:
-            fact: RequestRefused | EventUnreadable = RequestRefused(reason=Refusal.INVALID, message=str(unreadable))
-        else:
-            fact = EventUnreadable(
-                unreadable=event.position,
-                unreadable_type=unreadable.type,
-                unreadable_version=unreadable.version,
-                message=str(unreadable),
-            )
-        say = Say(fact, to=event.by.id, request=event.request)
+        say = complaint(unreadable)
         return self._finish([self._say(say, Heard(event), self.now())])
 
     def _say(self, say: Say, told: Input | None, now: Now) -> Event:
+        event = self._event(say, told, now)
+        apply(self.component, self.state, event)
+        return event
+
+    def _event(self, say: Say, told: Input | None, now: Now) -> Event:
         because = told.event if isinstance(told, Heard) else None
-        event = Event(
+        return Event(
             by=self.component.author,
             to=say.to,
             fact=say.fact,
@@ -132,11 +146,11 @@ class Mind(Generic[S]):
             trace=say.trace or (because.trace if because else None),
             request=say.request,
         )
-        apply(self.component, self.state, event)
-        return event
 
-    def _finish(self, said: list[Event]) -> Decided:
+    def _finish(self, said: list[Event], seen: Glimpse | None = None) -> Decided:
         self.component.check(self.state)
+        if seen is not None:
+            said[0] = msgspec.structs.replace(said[0], seen=seen)
         said[-1] = msgspec.structs.replace(said[-1], last=True)
         events, messages = [], []
         for event in said:

@@ -29,7 +29,7 @@ def _head() -> Iterator[str]:
     yield ""
     yield "The subject of an event is `<cluster>.<kind>.<id>.<noun>.<participle>.<addressee>`; its body is a"
     yield "MessagePack map with `v`, `type`, `by`, `to`, `n`, `prev`, `epoch`, `last`, `heard`, `cause`,"
-    yield "`at` (microseconds), `actor`, `trace`, `request` and `data`, the fields below."
+    yield "`at` (microseconds), `actor`, `trace`, `request`, `seen` and `data`, the fields below."
     yield ""
     yield f"Retired names, never used again: {', '.join(sorted(RETIRED)) or 'none'}."
 

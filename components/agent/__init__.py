@@ -13,7 +13,7 @@ from bus.queries import Standing, TaskRow, TasksQuestion
 from components.agent.config import AgentConfig, parse_attributes
 from components.agent.decide import ResourcesDetected, decide, wake_at
 from components.agent.state import AgentState, Task, check, fold, sandbox_name, start
-from components.component import Component, Hands, spread
+from components.component import Component, Hands, settings_of, spread
 
 __all__ = ["AgentConfig", "AgentState", "ResourcesDetected", "component", "parse_attributes", "sandbox_name"]
 
@@ -30,6 +30,7 @@ def component(config: AgentConfig, hands: Callable[[], Hands[AgentState]] | None
         check=spread(check, lambda state: len(state.tasks) + len(state.ended)),
         queries={"tasks": _tasks, "standing": partial(_standing, config)},
         hands=hands,
+        settings=settings_of("agent", config, leave_out=("executor_argv",)),
     )
 
 

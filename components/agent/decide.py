@@ -44,7 +44,7 @@ from bus.nouns import (
 from bus.subjects import Author, Kind
 from components.agent.config import AgentConfig
 from components.agent.state import AgentState, Task, held_bytes, knows, sandbox_name, slim, weigh
-from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse
+from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 
 live_bytes_max = 400 * 1024
 """What the live tasks may take in a registration, which is one event: 800 to 1,400 of them, by their ids."""
@@ -62,6 +62,7 @@ _NEVER_SAID = (TaskState.STAGING, TaskState.UNREACHABLE, TaskState.UNKNOWN)
 """States that are not an executor's to report."""
 
 
+@sight("resources.detected")
 class ResourcesDetected(Sight, frozen=True):
     """What the machine has to share out."""
 

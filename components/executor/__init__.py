@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bus.events import ExecutorStarted
-from components.component import Component, Hands, spread
+from components.component import Component, Hands, settings_of, spread
 from components.executor.config import ExecutorConfig
 from components.executor.decide import decide
 from components.executor.state import ExecutorState, check, fold, wake_at
@@ -30,4 +30,5 @@ def component(
         wake_at=wake_at,
         check=spread(check, lambda state: len(state.tasks)),
         hands=hands,
+        settings=settings_of("executor", config),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bus.nouns import TaskId
-from components.component import Sight
+from components.component import Sight, sight
 
 
+@sight("task.started")
 class TaskStarted(Sight, frozen=True):
     """A task's command is being executed."""
 
@@ -13,6 +14,7 @@ class TaskStarted(Sight, frozen=True):
     pid: int
 
 
+@sight("task.ended")
 class TaskEnded(Sight, frozen=True):
     """A task's main process ended, and no process of the task is left."""
 
@@ -23,6 +25,7 @@ class TaskEnded(Sight, frozen=True):
     """It was ended because everything on its agent was."""
 
 
+@sight("launch.failed")
 class LaunchFailed(Sight, frozen=True):
     """A task's command was not executed and never will be."""
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from bus.events import LeaderElected
 from bus.subjects import Author, Kind
-from components.component import Component, spread
+from components.component import Component, settings_of, spread
 from components.marathon import queries
 from components.marathon.config import MarathonConfig
 from components.marathon.decide import decide, wake_at
@@ -31,4 +31,5 @@ def component(config: MarathonConfig) -> Component[MarathonState]:
         wake_at=partial(wake_at, config),
         check=spread(check, lambda state: len(state.apps)),
         queries={"apps": queries.apps, "explain": queries.explain},
+        settings=settings_of("marathon", config),
     )

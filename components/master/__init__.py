@@ -12,7 +12,7 @@ from functools import partial
 from bus.events import LeaderElected
 from bus.nouns import MASTER
 from bus.subjects import Author, Kind
-from components.component import Component, Hands
+from components.component import Component, Hands, settings_of
 from components.master.books import auditor
 from components.master.config import MasterConfig
 from components.master.decide import decide
@@ -35,4 +35,5 @@ def component(config: MasterConfig, hands: Callable[[], Hands[MasterState]] | No
         check=auditor(),
         queries=QUERIES,
         hands=hands,
+        settings=settings_of("master", config),
     )

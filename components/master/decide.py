@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from bus.events import Event
 from bus.nouns import AgentId, FrameworkId, Now, Refusal
 from bus.subjects import Kind
-from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse
+from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 from components.master.accepts import go_on_with
 from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable
 from components.master.config import MasterConfig
@@ -20,6 +20,7 @@ from components.master.state import MasterState
 from components.master.tasks import go_on_answering
 
 
+@sight("pings.missed")
 class PingsMissed(Sight, frozen=True):
     """An agent or a framework did not answer so many pings in a row."""
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from bus.events import LeaderElected
 from bus.subjects import Author, Kind
-from components.component import Component
+from components.component import Component, settings_of
 from components.metronome import queries
 from components.metronome.config import MetronomeConfig
 from components.metronome.decide import decide, wake_at
@@ -35,4 +35,5 @@ def component(config: MetronomeConfig) -> Component[MetronomeState]:
         wake_at=wake_at,
         check=check,
         queries={"jobs": queries.jobs, "runs": queries.runs, "explain": queries.explain},
+        settings=settings_of("metronome", config),
     )

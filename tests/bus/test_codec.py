@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bus import codec
 from bus.codec import Foreign, Unreadable, decode, encode, event_bytes_max, link
 from bus.events import FACTS, RETIRED, UPCASTS, Event, Fact, KillRequested
-from bus.nouns import Now, Position, RequestId, TaskId, TraceId
+from bus.nouns import WOKEN, Glimpse, Now, Position, RequestId, TaskId, TraceId
 from bus.subjects import Author, Kind, parse_subject
 from tests.bus import shapes
 
@@ -21,6 +21,7 @@ IDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 AUTHORS = st.builds(Author, st.sampled_from(list(Kind)), IDS)
 NATURAL = st.integers(0, 2**63 - 1)
 NAMES = st.none() | shapes.TEXT
+SEEN = st.none() | st.just(WOKEN) | st.builds(Glimpse, IDS, st.dictionaries(IDS, shapes.TEXT | st.integers(0, 9)))
 
 
 def events(cls: type[Fact]) -> st.SearchStrategy[Event]:
@@ -40,6 +41,7 @@ def events(cls: type[Fact]) -> st.SearchStrategy[Event]:
         actor=NAMES,
         trace=NAMES,
         request=NAMES,
+        seen=SEEN,
     )
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from bus import codec
-from bus.events import Event, LeaderElected
-from bus.nouns import NOBODY, Now, Position
+from bus.events import AlarmRaised, Event, LeaderElected, LogKept
+from bus.nouns import NOBODY, Glimpse, Now, Position
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author, Kind
-from components.component import Component, Input, Say, State
+from components.component import (
+    Component,
+    Heard,
+    Input,
+    Say,
+    Seen,
+    Sight,
+    State,
+    UnknownSight,
+    Wake,
+    input_of,
+    settings_of,
+    sight,
+)
 from components.mind import LogUnreadable, Mind
 
 ME = Author(Kind.FRAMEWORK, "me")
@@ -99,3 +113,70 @@ def test_my_next_event_in_words_i_do_not_know_stops_me() -> None:
     log.records[-1] = log.records[-1]._replace(body=body.replace(b"\xa1v\x01", b"\xa1v\x63"))
     with pytest.raises(LogUnreadable, match="newer release"):
         log.folded()
+
+
+@sight("mind.tested")
+class Noticed(Sight, frozen=True):
+    """Seen by nobody."""
+
+    name: str
+    times: int = 1
+
+
+def saying(state: State, told: Input, now: Now) -> Iterator[Say]:
+    """Says two facts to everything that is not of a term."""
+    for n in (1, 2):
+        yield Say(AlarmRaised(alarm=f"{type(told).__name__}-{n}", message=""))
+
+
+def said_to(told: Input) -> list[Event]:
+    """The decision on one input, as it is in the log."""
+    mind = Mind(dataclasses.replace(component(), decide=saying), "dc", lambda: AT)
+    decided = mind.decide(told)
+    assert decided is not None
+    return [codec.decode(message.subject, message.body, 0) for message in decided.messages]
+
+
+@pytest.mark.parametrize("told", [Seen(Noticed(name="web.1", times=3)), Seen(Noticed(name="x")), Wake()])
+def test_the_log_says_what_no_event_led_to(told: Input) -> None:
+    """A decision on a sight or on time carries it on its first event, and it is read as it was."""
+    first, second = said_to(told)
+    assert first.seen is not None
+    assert input_of(first.seen) == told
+    assert second.seen is None
+    assert (first.cause, first.heard) == (None, 0)
+
+
+def test_the_log_says_which_event_led_to_a_decision() -> None:
+    """Not a sight but a position."""
+    event = Event(by=Author(Kind.CLIENT, "u-a"), to=ME.id, fact=LogKept(), at=AT, position=Position(7))
+    first, second = said_to(Heard(event))
+    assert [(said.seen, said.heard, said.cause) for said in (first, second)] == [(None, 7, 7), (None, 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("glimpse", "why"),
+    [
+        (Glimpse("nothing.known"), "'nothing.known' is not a sight this release knows"),
+        (Glimpse("mind.tested", {"name": 3}), r"mind.tested: Expected `str`, got `int` - at `\$.name`"),
+        (Glimpse("mind.tested", {"name": "x", "more": 1}), "mind.tested: Object contains unknown field `more`"),
+    ],
+)
+def test_a_sight_of_another_release_is_named(glimpse: Glimpse, why: str) -> None:
+    """Exactly what does not fit, not a guess at what was seen."""
+    with pytest.raises(UnknownSight, match=why):
+        input_of(glimpse)
+
+
+def test_a_term_says_what_it_was_set_up_with() -> None:
+    """With its log, all that a component's decisions depend on."""
+    mind = Mind(dataclasses.replace(component(), settings='{"me":{}}'), "dc", lambda: AT)
+    [event] = mind.begin("n1", "i1").events
+    assert event.fact == LeaderElected(epoch=1, node="n1", instance="i1", settings='{"me":{}}')
+
+
+def test_settings_are_the_same_text_on_every_machine() -> None:
+    """Names in order, whatever the order they were given in; and without what nobody may read."""
+    config = {"weights": {"b": 2.0, "a": 1.0}, "decline_s": 5.0, "argv": ("--secret",)}
+    shown = settings_of("me", config, leave_out=("argv",))
+    assert shown == '{"me":{"decline_s":5.0,"weights":{"a":1.0,"b":2.0}}}'

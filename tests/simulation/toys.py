@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bus.events import AgentStarted, Event, Fact, LeaderElected, fact
 from bus.nouns import NOBODY, Now, second
 from bus.subjects import Author, Kind
-from components.component import Ask, Component, Heard, Input, Say, See, Seen, Sight, State, Wake
+from components.component import Ask, Component, Heard, Input, Say, See, Seen, Sight, State, Wake, sight
 
 PLAYER = Author(Kind.FRAMEWORK, "player")
 WALL = Author(Kind.AGENT, "wall")
@@ -39,6 +39,7 @@ class PointScored(Fact, frozen=True):
     rally: int
 
 
+@sight("toy.painted")
 class Painted(Sight, frozen=True):
     rally: int
 
