@@ -141,7 +141,7 @@ class ChainRow(Noun, frozen=True):
     chain: str = ""
 
 
-# ---- asked of the master: `agents`, `frameworks`, `offers`, `tasks` --------------------------------------------------
+# ---- asked of the master: `agents`, `frameworks`, `offers`, `tasks`, `alarms` ----------------------------------------
 
 
 class AgentRow(Noun, frozen=True):
@@ -175,6 +175,8 @@ class FrameworkRow(Noun, frozen=True):
     """Dominant share of the cluster in thousandths, weight aside. (DRF, NSDI'11 section 4)"""
     registered_at: Now
     failover_timeout_s: float = 0.0
+    removed_at_latest: Now | None = None
+    """Of a disconnected one: when it is removed and its tasks are killed, unless it comes back."""
 
 
 class OfferRow(Noun, frozen=True):
@@ -210,6 +212,14 @@ class TaskRow(Noun, frozen=True):
     app: AppId | None = None
     job: JobId | None = None
     run: RunId | None = None
+
+
+class AlarmRow(Noun, frozen=True):
+    """Something an operator has to look at: it stands until the master says `alarm.cleared`. Query `alarms`."""
+
+    alarm: str
+    message: str
+    since: Now
 
 
 # ---- asked of the master's store: `history`, `trace`, `counts`, `foreign` --------------------------------------------

@@ -24,12 +24,14 @@ def framework() -> None:
 async def list_(session: Session) -> None:
     """List the schedulers with what they use and their dominant share.
 
+    A disconnected one is removed, and its tasks are killed, at the time in the last column unless it comes back.
+
     \b
     Example:
         busbar framework list
     """
     rows = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
-    columns = ("id", "name", "role", "state", "tasks", "offers", "cpus", "mem mb", "share", "registered")
+    columns = ("id", "name", "role", "state", "tasks", "offers", "cpus", "mem mb", "share", "registered", "removed at")
     session.out.show(rows, Table(columns, [_cells(row) for row in rows], empty="no framework is registered"))
 
 
@@ -45,4 +47,5 @@ def _cells(row: FrameworkRow) -> list[str]:
         str(row.used.mem_mb),
         f"{row.share_milli / 10:g} %",
         date(row.registered_at),
+        date(row.removed_at_latest),
     ]

@@ -140,7 +140,7 @@ def _changes(state: MasterState, agent: Agent, fact: AgentRegistered) -> Iterato
             if told.state not in (TaskState.UNREACHABLE, TaskState.UNKNOWN):
                 yield _by_master(name, told.state, "")
         elif believable(task, told):
-            yield from_agent(told)
+            yield from_agent(task, told)
 
 
 def _heard_n(state: MasterState, agent: Agent, listed: dict[TaskId, TaskStatus]) -> int:

@@ -124,20 +124,31 @@ def spend(state: MasterState, names: tuple[OfferId, ...], info: TaskInfo) -> Non
 
 def hold(state: MasterState, task: Task) -> None:
     """A task that was UNREACHABLE takes its resources again."""
-    agent, framework, amount = state.agents[task.info.agent], state.frameworks[task.info.framework], task.info.resources
+    agent, amount = state.agents[task.info.agent], task.info.resources
     assert agent.free.covers(amount), f"{task.info.task} returns with {amount}, {agent.agent} has {agent.free} free"
     agent.free -= amount
-    framework.held += scalars(amount)
+    if not task.abandoned:
+        state.frameworks[task.info.framework].held += scalars(amount)
     agent.lost_ids.remove(task.info.task)
     agent.task_ids.add(task.info.task)
 
 
 def release(state: MasterState, task: Task) -> None:
     """A task that ends or becomes UNREACHABLE gives its resources back."""
-    agent, framework, amount = state.agents[task.info.agent], state.frameworks[task.info.framework], task.info.resources
+    agent, amount = state.agents[task.info.agent], task.info.resources
     agent.free += amount
-    framework.held -= scalars(amount)
+    if not task.abandoned:
+        state.frameworks[task.info.framework].held -= scalars(amount)
     agent.task_ids.remove(task.info.task)
+
+
+def abandon(state: MasterState, framework: Framework, task: Task) -> None:
+    """A task is nobody's any more and is to be killed. It holds what it holds until it ends, for nobody's share."""
+    task.abandoned = task.kill_wanted = True
+    framework.task_ids.remove(task.info.task)
+    if task.holds:
+        framework.held -= scalars(task.info.resources)
+    state.orphans[task.info.task] = None
 
 
 # ---- the audit ---------------------------------------------------------------------------------------------------
@@ -203,8 +214,13 @@ def _check_indexes(state: MasterState) -> None:
     assert sorted(name for agent in agents for name in sorted(agent.offer_ids)) == offers
     assert sorted(name for framework in frameworks for name in sorted(framework.offer_ids)) == offers
     assert sorted(name for agent in agents for name in sorted(agent.task_ids | agent.lost_ids)) == tasks
-    assert sorted(name for framework in frameworks for name in sorted(framework.task_ids)) == tasks
+    owned = [name for framework in frameworks for name in sorted(framework.task_ids)]
+    assert sorted([*owned, *(name for name in tasks if state.tasks[name].abandoned)]) == tasks
+    assert all(state.tasks[name].abandoned for name in state.orphans), list(state.orphans)
     assert sorted(name for _, name in state.expiring.times) == offers
+    leaving = sorted((framework.removed_at, framework.framework) for framework in frameworks if framework.removed_at)
+    assert state.leaving.times == leaving, f"{state.leaving.times} is not {leaving}"
+    assert all(framework.connected == (framework.removed_at is None) for framework in frameworks)
     for framework in frameworks:
         waits = sorted(
             (at, agent.agent) for agent in agents for by, at in agent.waits.items() if by == framework.framework

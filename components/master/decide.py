@@ -16,6 +16,7 @@ from components.master.agents import hear_agent, lose_agent, say_changes, say_un
 from components.master.config import MasterConfig
 from components.master.frameworks import hear_framework, lose_framework
 from components.master.offers import expire, make_offers
+from components.master.removals import kill_orphans, remove_frameworks
 from components.master.state import MasterState
 from components.master.tasks import go_on_answering
 
@@ -40,7 +41,7 @@ def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> I
         case Seen(PingsMissed(kind=Kind.AGENT) as sight):
             yield from lose_agent(state, AgentId(sight.id), sight.since_n, sight.missed)
         case Seen(PingsMissed() as sight):
-            yield from lose_framework(state, FrameworkId(sight.id), sight.since_n)
+            yield from lose_framework(state, FrameworkId(sight.id), sight.since_n, now)
         case Wake():
             yield from _go_on(config, state, now)
     yield from make_offers(config, state, now, since_n)
@@ -65,5 +66,8 @@ def _go_on(config: MasterConfig, state: MasterState, now: Now) -> Iterator[Say]:
         yield from go_on_with(config, state, state.accepts[0], now)
     elif state.reconciling:
         yield from go_on_answering(state)
+    elif state.orphans:
+        yield from kill_orphans(state)
     else:
         yield from expire(config, state, now)
+        yield from remove_frameworks(state, now)

@@ -6,15 +6,7 @@ Rule of this room: the only writer of the state; what must not happen is asserte
 from __future__ import annotations
 
 from bus.events import (
-    AgentAdmitted,
-    AgentMarked,
-    AgentRefused,
     Event,
-    FrameworkAdmitted,
-    FrameworkDisconnected,
-    FrameworkReconnected,
-    FrameworkRevived,
-    FrameworkSuppressed,
     KillDirected,
     OfferAccepted,
     OfferMade,
@@ -39,16 +31,15 @@ from bus.nouns import (
 from components.master.books import (
     add_filter,
     close_offer,
-    drop_filters,
     hold,
     note,
     open_offer,
     release,
-    scalars,
     spend,
     touch,
 )
-from components.master.state import Accept, Agent, Filter, Framework, MasterState, More, OutstandingOffer, Task
+from components.master.membership import fold_membership, note_unfinished
+from components.master.state import Accept, Agent, Filter, MasterState, More, OutstandingOffer, Task
 
 
 def fold(state: MasterState, event: Event) -> None:
@@ -73,110 +64,7 @@ def fold(state: MasterState, event: Event) -> None:
         case TaskReconciled(framework=name, tasks=tasks) if name is not None:
             state.reconciling[name] = set(tasks) or set(state.frameworks[name].task_ids)
         case _:
-            _fold_standing(state, event)
-
-
-def _fold_standing(state: MasterState, event: Event) -> None:
-    """What changes how an agent or a framework stands with the master."""
-    match event.fact:
-        case AgentAdmitted() as fact:
-            _admit_agent(state, event, fact)
-        case AgentMarked() as fact:
-            _mark(state, event, fact)
-        case AgentRefused(agent=name):
-            agent = state.agents.get(name)
-            if agent is not None and not agent.active:
-                agent.answered = True
-        case FrameworkAdmitted() as fact:
-            _admit_framework(state, event, fact)
-        case FrameworkDisconnected(framework=name):
-            state.frameworks[name].connected = False
-            drop_filters(state, state.frameworks[name])  # (Mesos: deactivateFramework)
-        case FrameworkReconnected(framework=name):
-            framework = state.frameworks[name]
-            framework.connected, framework.connected_n, framework.wanting_n = True, event.n, event.n
-        case FrameworkSuppressed(framework=name):
-            state.frameworks[name].suppressed = True
-        case FrameworkRevived(framework=name):
-            state.frameworks[name].suppressed, state.frameworks[name].wanting_n = False, event.n
-            drop_filters(state, state.frameworks[name])
-
-
-# ---- agents and frameworks ---------------------------------------------------------------------------------------
-
-
-def _admit_agent(state: MasterState, event: Event, fact: AgentAdmitted) -> None:
-    agent = state.agents.get(fact.agent)
-    if agent is None:
-        agent = state.agents[fact.agent] = Agent(
-            agent=fact.agent,
-            hostname=fact.hostname,
-            attributes=fact.attributes,
-            total=fact.resources,
-            free=fact.resources,
-            registered_at=event.at,
-            admitted_n=event.n,
-            acted_n=fact.acted_n,
-        )
-        state.capacity += scalars(fact.resources)
-    else:
-        _readmit(state, agent, fact)
-    agent.admitted_n, agent.acted_n = event.n, max(agent.acted_n, fact.acted_n)
-    agent.later = {status.task: status for status in fact.changes}
-    _note_unfinished(state, agent)
-    touch(state, agent, event.n, event.at)
-
-
-def _readmit(state: MasterState, agent: Agent, fact: AgentAdmitted) -> None:
-    assert not agent.offer_ids, f"{agent.agent} is admitted again with offers out: {sorted(agent.offer_ids)}"
-    held = agent.total - agent.free
-    assert fact.resources.covers(held), f"{agent.agent} is admitted with {fact.resources}, its tasks hold {held}"
-    if agent.active:
-        state.capacity -= scalars(agent.total)
-    else:
-        agent.known_n = max(agent.known_n, agent.marked_n)
-    state.capacity += scalars(fact.resources)
-    agent.hostname, agent.attributes = fact.hostname, fact.attributes
-    agent.total, agent.free = fact.resources, fact.resources - held
-    agent.unreachable_since, agent.answered = None, False
-
-
-def _mark(state: MasterState, event: Event, fact: AgentMarked) -> None:
-    agent = state.agents[fact.agent]
-    if agent.active:
-        state.capacity -= scalars(agent.total)
-        agent.unreachable_since = event.at
-    agent.marked_n, agent.marked_heard, agent.answered = event.n, event.heard, False
-    agent.later = {}
-    _note_unfinished(state, agent)
-    agent.filters = {}
-    touch(state, agent, event.n, event.at)
-
-
-def _note_unfinished(state: MasterState, agent: Agent) -> None:
-    if agent.later or (agent.task_ids and not agent.active):
-        state.unfinished[agent.agent] = None
-    else:
-        state.unfinished.pop(agent.agent, None)
-
-
-def _admit_framework(state: MasterState, event: Event, fact: FrameworkAdmitted) -> None:
-    framework = state.frameworks.get(fact.framework)
-    if framework is None:
-        framework = state.frameworks[fact.framework] = Framework(
-            framework=fact.framework,
-            name=fact.name,
-            role=fact.role,
-            failover_timeout_s=fact.failover_timeout_s,
-            registered_at=event.at,
-            connected_n=event.n,
-            wanting_n=event.n,
-        )
-    assert not framework.offer_ids, f"{framework.framework} is admitted with offers out: {sorted(framework.offer_ids)}"
-    framework.name, framework.role, framework.failover_timeout_s = fact.name, fact.role, fact.failover_timeout_s
-    framework.connected, framework.suppressed = True, False
-    framework.connected_n = framework.wanting_n = event.n
-    drop_filters(state, framework)
+            fold_membership(state, event)
 
 
 # ---- offers ------------------------------------------------------------------------------------------------------
@@ -264,7 +152,7 @@ def _move(state: MasterState, event: Event, fact: TaskUpdated) -> None:
     due = bool(agent.later)
     if due or not agent.active:
         agent.later.pop(status.task, None)
-        _note_unfinished(state, agent)
+        note_unfinished(state, agent)
     if due or held != task.holds:
         touch(state, agent, event.n, event.at)
 
@@ -273,6 +161,7 @@ def _want_killed(state: MasterState, event: Event, fact: KillDirected) -> None:
     task = state.tasks.get(fact.task)
     if task is not None and task.info.agent == event.to:
         task.kill_wanted, task.kill_grace_s = True, fact.grace_s
+        state.orphans.pop(fact.task, None)
 
 
 def _rest_of(event: Event, fact: OfferAccepted, framework: FrameworkId) -> Accept:
@@ -283,7 +172,9 @@ def _rest_of(event: Event, fact: OfferAccepted, framework: FrameworkId) -> Accep
 def _end(state: MasterState, agent: Agent, task: Task) -> None:
     name = task.info.task
     agent.lost_ids.discard(name)
-    state.frameworks[task.info.framework].task_ids.remove(name)
+    state.orphans.pop(name, None)
+    if not task.abandoned:
+        state.frameworks[task.info.framework].task_ids.remove(name)
     state.ended[name] = state.tasks.pop(name)
     while len(state.ended) > state.tasks_kept_max:
         del state.ended[next(iter(state.ended))]

@@ -26,6 +26,7 @@ from bus.nouns import AgentId, FrameworkId, Now, Refusal, Rescinded
 from components.component import Say, refuse
 from components.master.accepts import hear_accept
 from components.master.config import MasterConfig
+from components.master.membership import removed_at
 from components.master.offers import hear_decline, rescind
 from components.master.state import Framework, MasterState
 from components.master.tasks import hear_kill, hear_reconcile
@@ -74,7 +75,11 @@ def _act_on(config: MasterConfig, state: MasterState, framework: Framework, even
 
 
 def _register(state: MasterState, name: FrameworkId, fact: FrameworkRegistered) -> Iterator[Say]:
-    """Admit a framework, a known one as if it were new: its offers are void and it wants offers again."""
+    """Admit a framework, a known one as if it were new: its offers are void and it wants offers again.
+
+    One that was removed is admitted as new, without its tasks. Mesos refuses the id of a removed framework for ever;
+    there an id is made by the master, here it is a name that an operator gave, and a scheduler keeps it for life.
+    """
     framework = state.frameworks.get(name)
     wrong = framework_invalid(fact)
     if reserved(name) or AgentId(name) in state.agents:
@@ -91,10 +96,10 @@ def _register(state: MasterState, name: FrameworkId, fact: FrameworkRegistered) 
         yield Say(admitted, to=name)
 
 
-def lose_framework(state: MasterState, name: FrameworkId, since_n: int) -> Iterator[Say]:
+def lose_framework(state: MasterState, name: FrameworkId, since_n: int, now: Now) -> Iterator[Say]:
     """A framework stopped answering pings. A sight made before it was connected again is old."""
     framework = state.frameworks.get(name)
     if framework is None or not framework.connected or framework.connected_n != since_n:
         return
-    yield Say(FrameworkDisconnected(framework=name), to=name)
+    yield Say(FrameworkDisconnected(framework=name, removed_at=removed_at(framework, now)), to=name)
     yield from rescind(state, framework.offer_ids, Rescinded.FRAMEWORK_DISCONNECTED)

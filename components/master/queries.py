@@ -37,7 +37,7 @@ def _agent_row(state: MasterState, agent: Agent) -> AgentRow:
 
 
 def frameworks(state: MasterState, _question: bytes, _now: Now) -> list[FrameworkRow]:
-    """Every framework ever admitted."""
+    """Every framework that is admitted and was not removed."""
     return [_framework_row(state, framework) for _, framework in sorted(state.frameworks.items())]
 
 
@@ -55,6 +55,7 @@ def _framework_row(state: MasterState, framework: Framework) -> FrameworkRow:
         share_milli=dominant_share_milli(framework.held, state.capacity),
         registered_at=framework.registered_at,
         failover_timeout_s=framework.failover_timeout_s,
+        removed_at_latest=framework.removed_at,
     )
 
 

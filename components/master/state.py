@@ -1,7 +1,7 @@
 """What the master remembers: agents, frameworks, offers, tasks, and what is due.
 
-Agents, frameworks and unreachable tasks are kept for ever, so the state grows with the number of different nodes and
-schedulers a cluster ever had, not with its age; ended tasks are kept up to a limit.
+Agents and unreachable tasks are kept for ever, so the state grows with the number of different nodes a cluster ever
+had, not with its age; frameworks are kept until they are removed, ended tasks up to a limit.
 
 Rule of this room: it says what there is; only `fold` changes it.
 """
@@ -121,6 +121,8 @@ class Framework:
     wanting_n: int
     """The number of the event since which it wants offers: everything free is looked at for it once."""
     connected: bool = True
+    removed_at: Now | None = None
+    """While it is not connected: when it is removed unless it comes back."""
     suppressed: bool = False
     offer_ids: set[OfferId] = field(default_factory=set)
     task_ids: set[TaskId] = field(default_factory=set)
@@ -163,6 +165,8 @@ class Task:
     unreachable_since: Now | None = None
     kill_grace_s: float | None = None
     kill_wanted: bool = False
+    abandoned: bool = False
+    """Its framework was removed: it is to be killed, and counts for nobody's share."""
 
     @property
     def holds(self) -> bool:
@@ -208,6 +212,10 @@ class MasterState(State):
     """The number of the last event that touched an agent's books, in the order of these numbers."""
     expiring: Due = field(default_factory=Due)
     """Outstanding offers by when they time out."""
+    leaving: Due = field(default_factory=Due)
+    """Disconnected frameworks by when they are removed."""
+    orphans: dict[TaskId, None] = field(default_factory=dict)
+    """Tasks of removed frameworks whose agents are not yet told to kill them."""
     unfinished: dict[AgentId, None] = field(default_factory=dict)
     """Agents about whose tasks there is more to say than one decision holds, oldest first."""
     accepts: list[Accept] = field(default_factory=list)
@@ -242,7 +250,7 @@ def changed_since(state: MasterState, n: int) -> Iterator[AgentId]:
 
 def rest_due(state: MasterState) -> bool:
     """Whether a decision was cut and has to go on."""
-    return bool(state.unfinished or state.accepts or state.reconciling) or goes_on(state, state.n)
+    return bool(state.unfinished or state.accepts or state.reconciling or state.orphans) or goes_on(state, state.n)
 
 
 def goes_on(state: MasterState, n: int) -> bool:
@@ -251,11 +259,12 @@ def goes_on(state: MasterState, n: int) -> bool:
 
 
 def wake_at(state: MasterState) -> Now | None:
-    """When somebody must decide: at once if a decision was cut, else when an offer times out or a filter ends.
+    """When somebody must decide: at once if a decision was cut, else when an offer times out, a filter ends, or a
+    framework is removed.
 
     A filter counts only while it alone keeps something free from being offered, so that each wake leads to an event.
     """
     if rest_due(state):
         return AT_ONCE
     times = [framework.waits.first for framework in state.frameworks.values() if framework.wants]
-    return min((at for at in (state.expiring.first, *times) if at is not None), default=None)
+    return min((at for at in (state.expiring.first, state.leaving.first, *times) if at is not None), default=None)

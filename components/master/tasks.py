@@ -42,9 +42,13 @@ def believable(task: Task, status: TaskStatus) -> bool:
     return status.state in MOVES[task.status.state] and status.state not in NOT_AN_AGENTS
 
 
-def from_agent(status: TaskStatus) -> TaskStatus:
-    """The status as an agent may say it: never in the master's name."""
-    return msgspec.structs.replace(status, source=Source.AGENT) if status.source is Source.MASTER else status
+def from_agent(task: Task, status: TaskStatus) -> TaskStatus:
+    """The status as an agent may say it: never in the master's name; and why, where the master is who had it killed."""
+    if status.source is Source.MASTER:
+        status = msgspec.structs.replace(status, source=Source.AGENT)
+    if task.abandoned and status.state is TaskState.KILLED:
+        status = msgspec.structs.replace(status, reason=Reason.FRAMEWORK_REMOVED)
+    return status
 
 
 # ---- reports -----------------------------------------------------------------------------------------------------
@@ -57,7 +61,7 @@ def hear_report(state: MasterState, agent: Agent, event: Event, status: TaskStat
         if status.state in ALIVE:
             yield Say(KillDirected(task=status.task), to=agent.agent)
     elif believable(task, status) and _has_room(agent, task, status):
-        yield updated(task, from_agent(status), acted_n=event.n)
+        yield updated(task, from_agent(task, status), acted_n=event.n)
 
 
 def _has_room(agent: Agent, task: Task, status: TaskStatus) -> bool:

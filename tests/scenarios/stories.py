@@ -31,7 +31,7 @@ from tests.components.driver import START, Stage
 COMPONENTS: dict[str, Callable[[], Component[Any]]] = {
     "master": lambda: master.component(master.MasterConfig()),
 }
-TIMES = ("expires_at", "filter_until", "unreachable_since")
+TIMES = ("expires_at", "filter_until", "unreachable_since", "removed_at")
 
 
 class Story(Stage[Any]):

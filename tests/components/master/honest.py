@@ -18,6 +18,7 @@ from bus.events import (
     Fact,
     FrameworkDisconnected,
     FrameworkRegistered,
+    FrameworkRemoved,
     FrameworkRevived,
     FrameworkSuppressed,
     KillDirected,
@@ -116,18 +117,30 @@ class Scheduler:
         self.inbox: deque[Event] = deque()
         self.offers: list[Offer] = []
         self.tasks: dict[TaskId, TaskState] = {}
+        self.removed: set[TaskId] = set()
+        """Those of its tasks that were nobody's when it was removed."""
 
     def hear(self, event: Event) -> list[Fact]:
         match event.fact:
             case OfferMade(offers=offers):
                 self.offers = [*self.offers, *offers][-12:]
             case FrameworkDisconnected():
-                return [FrameworkRegistered(name=self.author.id, role=FRAMEWORKS[self.author.id])]
+                return [registration(self.author.id)]
+            case FrameworkRemoved():
+                self.removed = set(self.tasks)
             case TaskUpdated(status=status) if status.reason is not Reason.RECONCILIATION:
                 before = self.tasks.get(status.task, S.STAGING)
+                due_to_removal = status.task in self.removed and status.state is S.KILLED
+                assert not due_to_removal or status.reason is Reason.FRAMEWORK_REMOVED, status
                 assert status.state in MOVES[before], f"{status.task}: {before} -> {status.state}"
                 self.tasks[status.task] = status.state
         return []
+
+
+def registration(framework: str) -> FrameworkRegistered:
+    """Each has another patience: one is removed at once."""
+    patience_s = {"spark": 0.0, "hadoop": 5.0, "web": 100.0}[framework]
+    return FrameworkRegistered(name=framework, role=FRAMEWORKS[framework], failover_timeout_s=patience_s)
 
 
 def said(task: TaskId, state: TaskState) -> TaskStatus:
@@ -232,12 +245,13 @@ class World:
 
     def framework_restarts(self, a: int, b: int) -> None:
         name = self.scheduler(a).author.id
-        self.say(self.scheduler(a), [FrameworkRegistered(name=name, role=FRAMEWORKS[name])])
+        self.say(self.scheduler(a), [registration(name)])
 
     def framework_falls_silent(self, a: int, b: int) -> None:
         name = self.scheduler(a).author.id
-        known = self.dc.state.frameworks[name]
-        self.see(PingsMissed(kind=Kind.FRAMEWORK, id=name, since_n=known.connected_n, missed=5))
+        known = self.dc.state.frameworks.get(name)
+        if known is not None:
+            self.see(PingsMissed(kind=Kind.FRAMEWORK, id=name, since_n=known.connected_n, missed=5))
 
     def accept(self, a: int, b: int) -> None:
         """Of an outstanding offer, tasks that take a half, a third or a quarter each."""
@@ -308,6 +322,9 @@ class World:
             assert agent.active, name
             assert known == {task: held.status.state for task, held in node.tasks.items()}, name
             assert not agent.lost_ids, name
+        abandoned = [name for name, task in self.dc.state.tasks.items() if task.abandoned]
+        assert not abandoned, f"their framework was removed and they live: {abandoned}"
+        assert not self.dc.state.leaving.times, "everybody is back"
         assert self.dc.rebuilt() == self.dc.hash()
 
 

@@ -186,6 +186,7 @@ def test_a_master_marks_an_agent_whose_process_is_gone():
         "dc.master.main.leader.elected._",
         "dc.master.main.agent.admitted.a1",
         "dc.master.main.agent.marked.a1",
+        "dc.master.main.leader.resigned._",
     ]
 
 

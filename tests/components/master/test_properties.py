@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bus.events import AgentMarked
 from components.component import Say
-from components.master.state import Agent, MasterState, Task
+from components.master.books import abandon
+from components.master.state import Agent, Framework, MasterState, Task
 from tests.components.master.honest import ACTIONS, MARKS, World
 
 EXPECTED = {
@@ -21,6 +22,7 @@ EXPECTED = {
     "framework.admitted",
     "framework.disconnected",
     "framework.reconnected",
+    "framework.removed",
     "framework.suppressed",
     "framework.revived",
     "offer.made",
@@ -31,6 +33,7 @@ EXPECTED = {
     "task.updated TASK_RUNNING None",
     "task.updated TASK_FINISHED None",
     "task.updated TASK_KILLED None",
+    "task.updated TASK_KILLED REASON_FRAMEWORK_REMOVED",
     "task.updated TASK_ERROR REASON_TASK_INVALID",
     "task.updated TASK_DROPPED REASON_INVALID_OFFERS",
     "task.updated TASK_UNREACHABLE REASON_AGENT_REMOVED",
@@ -80,12 +83,25 @@ def _mark_as_if_all_were_acted_on(agent: Agent, why: str) -> Say:
     return Say(AgentMarked(agent=agent.agent, acted_n=10**9, message=why), to=agent.agent)
 
 
+def _abandon_without_a_kill(state: MasterState, framework: Framework, task: Task) -> None:
+    abandon(state, framework, task)
+    del state.orphans[task.info.task]
+
+
+def _connect_and_stay_due(state: MasterState, framework: Framework, n: int) -> None:
+    framework.connected, framework.connected_n, framework.wanting_n = True, n, n
+
+
 PLANTED = {
     "every launch counts as heard by its agent": ("agents", "_heard_n", lambda state, agent, listed: state.n),
     "any registration answers a mark": ("agents", "_answers", lambda agent, fact: True),
     "a mark says that all was acted on": ("agents", "mark", _mark_as_if_all_were_acted_on),
     "an ended task gives nothing back": ("fold", "release", lambda state, task: None),
     "a task that returns takes nothing": ("fold", "hold", _hold_nothing),
+    "a removed framework leaves its tasks to nobody": ("membership", "abandon", _abandon_without_a_kill),
+    "a teardown forgets an offer": ("frameworks", "rescind", lambda state, offers, reason: ()),
+    "a return does not drop the due time": ("membership", "connect", _connect_and_stay_due),
+    "who dies abandoned is not said to": ("tasks", "from_agent", lambda task, status: status),
     "the end of a filter wakes nobody": ("", "wake_at", lambda state: state.expiring.first),
 }
 """Bugs that were planted on purpose, and what the same histories say then."""
@@ -107,6 +123,8 @@ TINY = [
     ("offers", "picks_max"),
     ("offers", "takers_max"),
     ("offers", "event_bytes_max"),
+    ("removals", "removals_max"),
+    ("removals", "kills_max"),
 ]
 
 
