@@ -26,27 +26,26 @@ async def append_surely(
     """Append, and know that it is done: the position of the last message.
 
     A refused or unanswered append is looked for in the log: found, it landed; something foreign there, the fence moves
-    over it; another term's events there, Fenced is raised. Raises OutcomeUnknown after `within_s` without an answer.
+    over it; another term's events there, Fenced is raised. Raises OutcomeUnknown (NoQuorum if the last try said so)
+    if `within_s` brings no outcome.
     """
-    deadline = asyncio.get_running_loop().time() + within_s
-    why = "no answer"
+    why = OutcomeUnknown("no answer")
     try:
-        while True:
-            try:
-                return await bus.append(messages, fence)
-            except OutcomeUnknown as error:
-                why = str(error)
-            except Fenced:
-                async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout(within_s):
+            while True:
+                try:
+                    return await bus.append(messages, fence)
+                except OutcomeUnknown as error:
+                    why = error
+                except Fenced:
                     landed, fence = await _read_back(bus, messages, fence)
-                if landed is not None:
-                    return landed
-                why = "refused, with nothing new in the log"
-                continue
-            _check(deadline)
-            await asyncio.sleep(pause_s)
+                    if landed is not None:
+                        return landed
+                    why = OutcomeUnknown("refused, with nothing new in the log")
+                    continue
+                await asyncio.sleep(pause_s)
     except TimeoutError:
-        raise OutcomeUnknown(f"{fence.log}: no outcome of an append for {within_s:g} s: {why}") from None
+        raise type(why)(f"{fence.log}: no outcome of an append for {within_s:g} s: {why}") from None
 
 
 async def _read_back(bus: Bus, messages: Sequence[Message], fence: Fence) -> tuple[Position | None, Fence]:
@@ -94,8 +93,3 @@ def _extends(record: Record, mine: Event) -> bool:
     except Unreadable as unreadable:
         event = unreadable.event
     return (event.n, event.prev) == (mine.n, mine.prev)
-
-
-def _check(deadline: float) -> None:
-    if asyncio.get_running_loop().time() >= deadline:
-        raise TimeoutError

@@ -23,6 +23,7 @@ from bus.port import (
     Message,
     NoAnswer,
     NobodyThere,
+    NoQuorum,
     OutcomeUnknown,
     Record,
     StreamFull,
@@ -30,7 +31,7 @@ from bus.port import (
     message_bytes_max,
 )
 from bus.replies import Parcel, Send
-from bus.stream import Stream, retry_pause_s
+from bus.stream import LEADERLESS, Stream, no_quorum, retry_pause_s
 
 append_s = 5.0
 """How long the answer to an append is awaited."""
@@ -99,7 +100,9 @@ class JetStreamBus:
         check_append(messages, fence)
         try:
             answer = await self._link.ask(*_sends(messages, fence), timeout_s=append_s)
-        except (NoAnswer, NobodyThere) as error:
+        except NobodyThere:  # only the stream's leader listens (nats-server: stream.go subscribeToStream)
+            raise NoQuorum(no_quorum) from None
+        except NoAnswer as error:
             raise OutcomeUnknown(str(error)) from None
         return _landed(answer.body)
 
@@ -215,4 +218,6 @@ def _landed(answer: bytes) -> Position:
         raise Fenced(text)
     if code in _FULL:
         raise StreamFull(f"{text} ({code})")
+    if code in LEADERLESS:
+        raise NoQuorum(f"{no_quorum}: {text} ({code})")
     raise OutcomeUnknown(f"the server says: {text} ({code})")

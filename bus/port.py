@@ -64,6 +64,10 @@ class OutcomeUnknown(Exception):
     """Nobody answered: the append may have landed, may still land, or never. Only a read-back tells."""
 
 
+class NoQuorum(OutcomeUnknown):
+    """No majority of the bus's servers answers: nothing is written until one comes back."""
+
+
 class StreamFull(Exception):
     """The bus refused to store more: its disk or the stream's bound is full. Free space, then start again."""
 
@@ -86,6 +90,10 @@ class StreamTrimmed(Exception):
     def __init__(self, message: str, first: Position) -> None:
         super().__init__(message)
         self.first = first
+
+
+class NotCurrent(Exception):
+    """A server of the bus lags or is away; the text names it. Ask again when all are current."""
 
 
 class StreamUnfit(Exception):
@@ -131,7 +139,7 @@ class Bus(Protocol):
         """Append 1 to 1000 messages whole or not at all; the position of the last one, the others just before it.
 
         Without a fence (clients only) exactly one message with a request id is taken; the same request id within two
-        minutes is stored once. Tries once. Raises Fenced, OutcomeUnknown, StreamFull, BusClosed.
+        minutes is stored once. Tries once. Raises Fenced, OutcomeUnknown, NoQuorum, StreamFull, BusClosed.
         `bus.append.append_surely` settles an unknown outcome.
         """
 
@@ -152,7 +160,7 @@ class Bus(Protocol):
     async def trim(self, first: Position) -> None:
         """Drop the messages before `first`, at the front and nowhere else: an administrator's act.
 
-        Some of them may stay. Raises ValueError for a position behind the last.
+        Some of them may stay. Raises ValueError for a position behind the last, NotCurrent, NoAnswer.
         """
 
     async def first_since(self, at: Now) -> Position:

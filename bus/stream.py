@@ -29,6 +29,9 @@ from bus.subjects import everything
 answer_s = 5.0
 """How long the server may take for one request."""
 retry_pause_s = 0.25
+LEADERLESS = (10008, 10009, 10118)
+"""JetStream temporarily unavailable, not the leader, stream offline. (nats-server: errors.json)"""
+no_quorum = "no majority of the bus's servers answers: nothing is written until one comes back"
 _NOT_FOUND = 10037
 _NO_STREAM = 10059
 _NAME_TAKEN = 10058
@@ -135,6 +138,8 @@ class Stream:
         except ApiError as error:
             if error.err_code == _NO_STREAM:
                 raise StreamDiverged(f"stream {self.name} is gone") from None
+            if error.err_code in LEADERLESS:
+                raise NoAnswer(f"{no_quorum} ({error})") from None
             if error.passing:
                 raise NoAnswer(str(error)) from None
             if error.code == 404:
@@ -150,7 +155,7 @@ class Stream:
         except TimeoutError:
             raise NoAnswer(f"{what}: no answer within {answer_s:g} s") from None
         except NobodyThere:
-            raise NoAnswer(f"{what}: JetStream does not answer") from None
+            raise NoAnswer(f"{what}: JetStream does not answer: {no_quorum}") from None
         found: dict[str, Any] = json.loads(answer.body)
         if "error" in found:
             raise ApiError(found["error"])
