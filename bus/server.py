@@ -95,8 +95,8 @@ class EmbeddedServer:
         try:
             self._daemon.claim()
             known = known_credentials(self.data, self.cluster)
-            if known is not None and len(known.urls) > 1:
-                raise ServerTrouble(f"{self.data} holds the bus of {len(known.urls)} servers, not of one")
+            if known is not None and known.replicas != 1:
+                raise other_count(self.data, known, 1)
             return await self._start(binary, known)
         except OSError as error:
             self._daemon.release()
@@ -152,6 +152,12 @@ def known_credentials(data: Path, cluster: str) -> Credentials | None:
     if known.cluster != cluster:
         raise ServerTrouble(f"{data} belongs to cluster {known.cluster!r}, not {cluster!r}")
     return known
+
+
+def other_count(data: Path, known: Credentials, wanted: int) -> ServerTrouble:
+    """What one server alone has stored is in no cluster of several, and the other way round."""
+    what = "one server" if known.replicas == 1 else f"{known.replicas} servers"
+    return ServerTrouble(f"{data} holds the bus of {what}, and cannot be that of {wanted}")
 
 
 def issue(known: Credentials | None, ports: list[int], cluster: str) -> Credentials:
