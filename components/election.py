@@ -15,8 +15,9 @@ from bus.port import Bus, NoAnswer, NobodyThere
 from bus.subjects import Author, own_log, ping
 
 ping_s = 0.2
-"""Between two pings of the leader, and how long each may take to find that nobody is there."""
-answer_s = 1.0
+"""Between two pings of the leader."""
+answer_s = 0.3
+"""For one ping. The one that was on its way when the leader died is answered by nobody."""
 nobody_max = 2
 """Pings in a row that nobody takes: the leader's process is gone."""
 silence_s = 5.0

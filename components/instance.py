@@ -37,7 +37,7 @@ page_bytes_max = 400_000
 """Bodies in one answer, but for a single one that is larger: an event is half a message at most."""
 page_rows_max = 1000
 chains_max = 1000
-roll_s = 1.0
+roll_s = 0.5
 """How long the instances of a singleton may take to answer a roll call."""
 page_s = 10.0
 

@@ -43,6 +43,8 @@ class OwnLog(Generic[S]):
         self.mind = Mind(component, bus.cluster, clock)
         self.log = own_log(bus.cluster, component.author)
         self.fence = Position(0)
+        self._read = Position(0)
+        """Up to here nothing of the log is missing, whatever else was said."""
         self.recorder: Recorder | None = None
         self.singleton = component.term is LeaderElected
         self._watch = Watch(bus, component.author, chance)
@@ -76,11 +78,13 @@ class OwnLog(Generic[S]):
     async def _read_to_head(self) -> None:
         """Fold what the stream has more, up to the end of a decision. Raises StreamDiverged, NoAnswer."""
         for _ in range(rebuild_tries_max):
+            known = (await self.bus.extent()).last
             newest = await self.bus.last(self.log)
             end = newest.position if newest else Position(0)
             if end < self.fence:
                 raise StreamDiverged(f"{self.log}: the store knows position {self.fence}, the stream ends at {end}")
             await self._read_until(end)
+            self._read = max(known, self.fence)
             if self.mind.whole:
                 return
             await asyncio.sleep(rebuild_pause_s)  # the stream is just applying a batch: its end is on the way
@@ -97,12 +101,11 @@ class OwnLog(Generic[S]):
                     raise StreamDiverged(f"{trimmed}, and no master has what was trimmed of {self.log}") from None
                 self._remember(records)
 
-    async def _read_on(self, end: Position | None = None) -> None:
-        """Fold the own log as it grows: up to `end`, or for ever."""
+    async def _read_on(self, end: Position) -> None:
         async with aclosing(self.bus.follow(self.log, after=self.fence)) as groups:
             async for records in groups:
                 self._remember(records)
-                if end is not None and self.fence >= end:
+                if self.fence >= end:
                     return
 
     def _remember(self, records: Sequence[Record]) -> None:
@@ -118,12 +121,14 @@ class OwnLog(Generic[S]):
         """Fold what the leader says until nobody leads; then begin the own term."""
         self._remember([])
         while True:
-            why = await _beside(self._stand_by_reading(), self._watch.until_leaderless())
-            if await self._campaign(why):
+            epoch = self.mind.state.epoch
+            why = await _beside(self._read_term(epoch), self._watch.until_leaderless())
+            if why is not None and await self._campaign(epoch, why):
                 return
 
-    async def _stand_by_reading(self) -> None:
-        async with aclosing(self.bus.follow(self.log, after=self.fence)) as groups:
+    async def _read_term(self, epoch: int) -> None:
+        """Fold the own log as it grows, until another term begins."""
+        async with aclosing(self.bus.follow(self.log, after=max(self._read, self.fence))) as groups:
             async for records in groups:
                 for record in records:
                     checkpoint = self._checkpoint(record)
@@ -131,6 +136,8 @@ class OwnLog(Generic[S]):
                     self._remember([record])
                     if checkpoint:
                         await self._bear_witness(record, before)
+                if self.mind.state.epoch != epoch:
+                    return
 
     def _checkpoint(self, record: Record) -> bool:
         return self.component.witness is not None and f".{CheckpointMade.type}." in record.subject
@@ -143,10 +150,9 @@ class OwnLog(Generic[S]):
         chain = await self.recorder.chain_at(event.fact.upto)
         await self.component.witness.check(event, before, chain)
 
-    async def _campaign(self, why: str) -> bool:
-        """Try to begin a term: whether this instance leads now."""
+    async def _campaign(self, epoch: int, why: str) -> bool:
+        """Try to begin a term after that of `epoch`: whether this instance leads now."""
         try:
-            epoch = self.mind.state.epoch
             await self._read_to_head()
             if self.mind.state.epoch != epoch:
                 return False  # another one was faster
@@ -174,13 +180,14 @@ class OwnLog(Generic[S]):
         self.presence.position = self.fence
 
 
-async def _beside(reading: Coroutine[Any, Any, None], waiting: Coroutine[Any, Any, str]) -> str:
-    """The outcome of `waiting`, with `reading` going on meanwhile; what ends the reading ends both."""
+async def _beside(reading: Coroutine[Any, Any, None], waiting: Coroutine[Any, Any, str]) -> str | None:
+    """The outcome of `waiting`, with `reading` going on meanwhile; None if the reading ended first."""
     reader, waiter = asyncio.ensure_future(reading), asyncio.ensure_future(waiting)
     try:
         await asyncio.wait({reader, waiter}, return_when=asyncio.FIRST_COMPLETED)
         if reader.done():
             reader.result()
+            return None
         return await waiter
     finally:
         for task in (reader, waiter):
