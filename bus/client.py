@@ -25,7 +25,11 @@ were for the server, fences and batches, and are not read; ours are."""
 
 
 class TolerantClient(Client):  # type: ignore[misc]  # nats-py is untyped
-    """A client whose reading is ended by no message."""
+    """A client whose reading is ended by no message, and that goes to no server it was not told of by its owner."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        info.pop("connect_urls", None)  # where servers reach one another is not where clients reach them
+        await super()._process_info(info, initial_connection)
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         if headers is not None and headers.startswith(_PUBLISHED) and _OURS not in headers:

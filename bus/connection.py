@@ -28,7 +28,8 @@ handshake_s = 2
 watch_pause_s = 2.0
 watch_answer_s = 4.0
 watch_misses_max = 3
-"""Echoes missed in a row before the socket is torn down."""
+"""Echoes missed in a row before the socket is torn down: with a single server there is no other place to go."""
+watch_misses_of_several_max = 1
 farewell_s = 2.0
 """For closing in good order."""
 inbox_pending_bytes_max = 128 * 1024 * 1024
@@ -38,10 +39,14 @@ Hear = Callable[[Parcel], Awaitable[None]]
 
 
 class Connection:
-    """A client that reconnects for ever, and says so when it is closed for good."""
+    """A client that reconnects for ever, and says so when it is closed for good.
+
+    `url` names one server or several, separated by commas: the first is preferred at the start, all serve afterwards.
+    """
 
     def __init__(self, url: str, on_lost: Callable[[str], None] | None) -> None:
         self.url, self.on_lost = url, on_lost
+        self._servers = [part.strip() for part in url.split(",")]
         self.links = 0
         """How many times a link to the server was made."""
         self.watchers: dict[asyncio.Event, None] = {}
@@ -58,7 +63,8 @@ class Connection:
 
     async def open(self, *, user: str | None, password: str | None, name: str, connect_s: float) -> None:
         """Connect. Raises BusUnreachable."""
-        _check_url(self.url)
+        for server in self._servers:
+            _check_url(server)
         try:
             async with asyncio.timeout(connect_s):
                 while not await self._try_to_open(user, password, name):
@@ -77,7 +83,8 @@ class Connection:
         self._client = TolerantClient()
         try:
             await self._client.connect(
-                self.url,
+                list(self._servers),
+                dont_randomize=True,
                 user=user,
                 password=password,
                 name=name,
@@ -99,10 +106,17 @@ class Connection:
         except (Error, OSError, TimeoutError) as error:
             self._abort()
             if _is_refusal(error):
-                raise BusUnreachable(f"{self.url} refused the credentials: check user and password") from None
+                raise BusUnreachable(f"{self.server} refused the credentials: check user and password") from None
             self._why = str(error) or type(error).__name__
+            self._servers.append(self._servers.pop(0))  # one that takes the call and says nothing must not come first
             return False
         return True
+
+    @property
+    def server(self) -> str:
+        """The address of the server that the link is to, was to, or is being tried."""
+        current = self._client._current_server
+        return current.uri.geturl() if current is not None else self.url
 
     async def close(self) -> None:
         """Leave in good order, or without if the server does not listen."""
@@ -138,17 +152,17 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         self._why = str(error) or type(error).__name__
         if self.links and self._closed is None and _is_refusal(error):
-            self.end(f"{self.url} refuses the credentials since its restart", error)
+            self.end(f"{self.server} refuses the credentials since its restart", error)
             self._tell_owner(str(self._closed))
 
     async def _on_disconnected(self) -> None:
         if not self._up:
             return
         self._up = False
-        self._replies.fail(NoAnswer(f"the connection to {self.url} was lost"))
+        self._replies.fail(NoAnswer(f"the connection to {self.server} was lost"))
         self._tell_watchers()
         if self._closed is None:
-            self._tell_owner(f"the connection to {self.url} was lost: {self._why or 'closed by the server'}")
+            self._tell_owner(f"the connection to {self.server} was lost: {self._why or 'closed by the server'}")
 
     async def _on_reconnected(self) -> None:
         self._up = True
@@ -226,7 +240,7 @@ class Connection:
                 async with asyncio.timeout(timeout_s):
                     await answered
             except TimeoutError:
-                raise NoAnswer(f"{self.url}: no echo within {timeout_s:g} s") from None
+                raise NoAnswer(f"{self.server}: no echo within {timeout_s:g} s") from None
 
     # ---- hearing --------------------------------------------------------------------------------------------------
 
@@ -269,7 +283,7 @@ class Connection:
 
     async def _watch(self) -> None:
         """Tear the socket down if the link is said to be up and echoes nothing: then nats-py notices, too."""
-        misses = 0
+        misses, misses_max = 0, watch_misses_max if len(self._servers) == 1 else watch_misses_of_several_max
         while self._closed is None:
             await asyncio.sleep(watch_pause_s)
             try:
@@ -280,7 +294,7 @@ class Connection:
                 return
             else:
                 misses = 0
-            if misses >= watch_misses_max:
+            if misses >= misses_max:
                 misses = 0
                 self._abort()
 

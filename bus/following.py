@@ -10,9 +10,11 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
+from bus import fitness
 from bus.nouns import Position
-from bus.port import BusClosed, NoAnswer, Record, StreamDiverged
+from bus.port import BusClosed, NoAnswer, Record, StreamDiverged, StreamTrimmed
 from bus.replies import Parcel, Send
 from bus.stream import Stream
 from bus.subjects import everything
@@ -40,6 +42,10 @@ def sequences(reply: str) -> tuple[int, int] | None:
     return int(tokens[first]), int(tokens[first + 1])
 
 
+class Misplaced(Exception):
+    """The consumer is on a server that does not lead the stream: what it lacks would be skipped without a word."""
+
+
 class Push:
     """What the server pushes to one reader, in the order of arrival, until it is taken."""
 
@@ -58,16 +64,29 @@ class Push:
         self._unsubscribe: Callable[[], Awaitable[None]] | None = None
 
     async def start(self) -> None:
-        """Make the consumer. Raises NoAnswer, StreamDiverged, StreamUnfit, BusClosed."""
+        """Make the consumer. Raises NoAnswer, Misplaced, StreamTrimmed, StreamDiverged, StreamUnfit, BusClosed."""
         await self._link.connected()
         self._links = self._link.links
-        end = await self._stream.end()
-        if end < self._position:
-            raise StreamDiverged(f"the stream ends at position {end}, position {self._position} was in it")
+        await self._check_begin()
         self._link.watchers[self._changed] = None
         self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
         where = f"{self._stream.name}.{self._name}.{self._log}"
-        await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request())
+        made = await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request())
+        found = await self._check_begin()
+        leader = found["cluster"]["leader"]
+        if made.get("cluster", {}).get("leader", leader) != leader:
+            raise Misplaced
+
+    async def _check_begin(self) -> dict[str, Any]:
+        """What is behind the reader's position is there, all of it; as the stream's leader says."""
+        found = await self._stream.reaching(self._position)
+        if fitness.is_frozen(found["config"]):
+            raise NoAnswer(f"stream {self._stream.name} is being trimmed")
+        first = self._stream.whole(found).first
+        if self._position + 1 < first:
+            text = f"the stream begins at position {first}, position {self._position + 1} was trimmed away"
+            raise StreamTrimmed(text, first)
+        return found
 
     def _request(self) -> dict[str, object]:
         config = {

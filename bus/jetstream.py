@@ -12,11 +12,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from bus import trimming
 from bus.connection import Connection
-from bus.following import Push
+from bus.following import Misplaced, Push
 from bus.nouns import Now, Position
 from bus.port import (
     Answerer,
+    ClusterRow,
     Extent,
     Fence,
     Fenced,
@@ -41,6 +43,8 @@ echo_s = 5.0
 _REFUSED_BY_FENCE = (10071, 10164)
 _FULL = (10077, 10047, 10023)
 """Store failed (its bounds, its disk), insufficient storage, insufficient resources."""
+_FROZEN = 10054
+"""Message size exceeds maximum allowed: nothing is as small as a stream allows that is being trimmed."""
 _INBOXES = ("_INBOX", "_R_.")
 """Where answers go. Another reply subject would launder an answer into somebody's log."""
 
@@ -64,9 +68,16 @@ async def connect(
     on_lost: Callable[[str], None] | None = None,
     connect_s: float = 10.0,
     make_stream: bool = True,
+    replicas: int = 1,
+    room: int | None = None,
+    mend: bool = False,
 ) -> JetStreamBus:
     """A connection to a cluster's bus; its stream is made if there is none, unless others are to make it.
 
+    `url` names one server or several, separated by commas: the first is preferred at the start, and each is tried when
+    the one in use is gone. A new stream is kept by `replicas` servers and holds at most `room` bytes: 16 GiB, or the
+    first half, quarter ... of that which the server has. `mend` is for an administrator: it finishes a trim that was
+    left half done, which everybody else is refused for.
     `on_lost` is told in words whenever the link is lost, and when the connection is closed for good.
     Raises BusUnreachable, StreamUnfit.
     """
@@ -74,7 +85,9 @@ async def connect(
     await link.open(user=user, password=password, name=name, connect_s=connect_s)
     stream = Stream(link, cluster)
     try:
-        await stream.ensure(connect_s, make=make_stream)
+        if mend:
+            await trimming.mend(stream)
+        await stream.ensure(connect_s, make=make_stream, replicas=replicas, room=room)
     except BaseException:
         await link.close()
         raise
@@ -94,6 +107,10 @@ class JetStreamBus:
         """How the connection fared so far."""
         return Statistics(self._link.links, self._consumers)
 
+    async def servers(self) -> list[ClusterRow]:
+        """Which servers keep the stream, by name. Raises NoAnswer, BusClosed."""
+        return await self._stream.servers()
+
     # ---- append ---------------------------------------------------------------------------------------------------
 
     async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
@@ -104,7 +121,10 @@ class JetStreamBus:
             raise NoQuorum(no_quorum) from None
         except NoAnswer as error:
             raise OutcomeUnknown(str(error)) from None
-        return _landed(answer.body)
+        position = _landed(answer.body)
+        if fence is not None:
+            self._stream.know(fence.log, position)
+        return position
 
     # ---- read -----------------------------------------------------------------------------------------------------
 
@@ -119,6 +139,8 @@ class JetStreamBus:
                     after = records[-1].position
             except NoAnswer:
                 await asyncio.sleep(retry_pause_s)
+            except Misplaced:
+                continue  # the server places it by chance (nats-server: jetstream_cluster.go createGroupForConsumer)
             finally:
                 await push.stop()
 
@@ -129,7 +151,7 @@ class JetStreamBus:
         return await self._stream.extent()
 
     async def trim(self, first: Position) -> None:
-        await self._stream.trim(first)
+        await trimming.trim(self._stream, first)
 
     async def first_since(self, at: Now) -> Position:
         return await self._stream.first_since(at)
@@ -218,6 +240,8 @@ def _landed(answer: bytes) -> Position:
         raise Fenced(text)
     if code in _FULL:
         raise StreamFull(f"{text} ({code})")
+    if code == _FROZEN:
+        raise OutcomeUnknown(f"the stream is being trimmed: {text} ({code})")
     if code in LEADERLESS:
         raise NoQuorum(f"{no_quorum}: {text} ({code})")
     raise OutcomeUnknown(f"the server says: {text} ({code})")

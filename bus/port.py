@@ -56,6 +56,17 @@ class Extent(NamedTuple):
     """Bytes it may hold at most; 0: its disk is the only bound."""
 
 
+class ClusterRow(NamedTuple):
+    """One of the servers that keep the stream."""
+
+    name: str
+    leader: bool
+    current: bool
+    """Seen of late, with everything applied."""
+    lag: int
+    """Operations it is behind."""
+
+
 class Fenced(Exception):
     """The append was refused: the log has moved on. Whoever moved it owns it now; rebuild from the log or exit."""
 
@@ -98,6 +109,10 @@ class NotCurrent(Exception):
 
 class StreamUnfit(Exception):
     """The cluster's stream lacks a property the log needs; the text names each. Mend its configuration, start again."""
+
+
+class TrimUnfinished(StreamUnfit):
+    """Trimming the stream was begun and not finished: it takes nothing. Trim it again."""
 
 
 class BusUnreachable(Exception):

@@ -1,6 +1,7 @@
-"""The stream of a cluster as its server keeps it: made if there is none, refused if it promises less than a log needs.
+"""The stream of a cluster as its servers keep it: made if there is none, refused if it promises less than a log needs.
 
-Rule of this room: only the stream's leader is asked. (nats-server: a direct get may be answered by a lagging follower)
+Rule of this room: only the stream's leader is believed. (nats-server: a direct get may be answered by a lagging
+follower, and STREAM.INFO by any member while there is no leader: jetstream_api.go jsStreamInfoRequest)
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bus import fitness
 from bus.connection import Connection
 from bus.nouns import Now, Position
 from bus.port import (
     BusUnreachable,
+    ClusterRow,
     Extent,
     NoAnswer,
     NobodyThere,
     Record,
     StreamDiverged,
     StreamUnfit,
-    same_request_s,
+    TrimUnfinished,
 )
 from bus.replies import Send
 from bus.subjects import everything
@@ -29,38 +32,17 @@ from bus.subjects import everything
 answer_s = 5.0
 """How long the server may take for one request."""
 retry_pause_s = 0.25
+behind_s = 12.0
+"""How long one of several servers may know less than another did: a leader that was cut off or stopped believes in
+itself for that long. (nats-server: raft.go lostQuorumInterval 10 s)"""
 LEADERLESS = (10008, 10009, 10118)
 """JetStream temporarily unavailable, not the leader, stream offline. (nats-server: errors.json)"""
 no_quorum = "no majority of the bus's servers answers: nothing is written until one comes back"
 _NOT_FOUND = 10037
 _NO_STREAM = 10059
 _NAME_TAKEN = 10058
+_NOT_CLUSTERED = 10074
 _START = datetime(1970, 1, 1, tzinfo=UTC)
-
-_KEEPS_EVERYTHING: dict[str, object] = {
-    "retention": "limits",
-    "storage": "file",
-    "discard": "new",
-    "max_age": 0,
-    "max_msgs_per_subject": -1,
-    "deny_delete": True,
-    "deny_purge": True,
-    "allow_atomic": True,
-    "allow_direct": True,
-    "duplicate_window": same_request_s * 1_000_000_000,
-}
-_ABSENT: dict[str, object] = {
-    "allow_rollup_hdrs": False,
-    "allow_msg_ttl": False,
-    "allow_msg_counter": False,
-    "sealed": False,
-    "no_ack": False,
-    "mirror": None,
-    "sources": None,
-    "subject_transform": None,
-    "persist_mode": None,
-}
-"""What must not be set, with the value that stands for unset."""
 
 
 class ApiError(Exception):
@@ -73,41 +55,42 @@ class ApiError(Exception):
     @property
     def passing(self) -> bool:
         """Whether the same request may be granted in a moment."""
-        return self.code >= 500 or self.code in (408, 429)
-
-
-def stream_name(cluster: str) -> str:
-    """What the stream of a cluster is called on its server."""
-    return f"LOG-{cluster.upper()}"
+        return (self.code >= 500 or self.code in (408, 429)) and self.err_code != _NOT_CLUSTERED
 
 
 class Stream:
     """One cluster's stream, seen over one connection."""
 
     def __init__(self, link: Connection, cluster: str) -> None:
-        self.link, self.cluster, self.name = link, cluster, stream_name(cluster)
+        self.link, self.cluster, self.name = link, cluster, fitness.stream_name(cluster)
         self._created = ""
+        self._replicas = 1
+        self._missing_since: float | None = None
+        self._known: dict[str, Position] = {}
 
-    async def ensure(self, within_s: float, *, make: bool = True) -> None:
+    # ---- made and accepted ----------------------------------------------------------------------------------------
+
+    async def ensure(self, within_s: float, *, make: bool = True, replicas: int = 1, room: int | None = None) -> None:
         """The stream exists, made here if it may be, and is fit. Raises StreamUnfit, BusUnreachable."""
-        why = "silence"
+        why: NoAnswer | TrimUnfinished = NoAnswer("silence")
         try:
             async with asyncio.timeout(within_s):
                 while True:
                     try:
-                        self._accept(await self._find_or_make(make))
+                        self._accept(await self._find_or_make(make, replicas, room))
                         return
-                    except NoAnswer as error:
-                        why = str(error)
+                    except (NoAnswer, TrimUnfinished) as error:
+                        why = error
                     await asyncio.sleep(retry_pause_s)
         except TimeoutError:
+            if isinstance(why, TrimUnfinished):
+                raise why from None
             raise BusUnreachable(
                 f"{self.link.url} keeps no stream within {within_s:g} s ({why}): "
                 "is JetStream enabled there, and the cluster's name right?"
             ) from None
 
-    async def _find_or_make(self, make: bool) -> dict[str, Any]:
-        wanted = {"name": self.name, "subjects": [everything(self.cluster)], "num_replicas": 1} | _KEEPS_EVERYTHING
+    async def _find_or_make(self, make: bool, replicas: int, room: int | None) -> dict[str, Any]:
         try:
             try:
                 return await self._call(f"STREAM.INFO.{self.name}")
@@ -116,28 +99,36 @@ class Stream:
                     raise
                 if not make:
                     raise NoAnswer(f"there is no {self.name}") from None
-            return await self._call(f"STREAM.CREATE.{self.name}", wanted)
+            return await self._make(replicas, fitness.rooms(room))
         except ApiError as error:
             if error.passing or error.err_code == _NAME_TAKEN:  # another was faster: look again
                 raise NoAnswer(str(error)) from None
             raise StreamUnfit(f"stream {self.name}: {error}") from None
 
+    async def _make(self, replicas: int, rooms: list[int]) -> dict[str, Any]:
+        for room in rooms:
+            try:
+                return await self._call(f"STREAM.CREATE.{self.name}", fitness.to_make(self.cluster, replicas, room))
+            except ApiError as error:
+                if not fitness.is_too_large(error.err_code, str(error)):
+                    if fitness.is_without_peers(error.err_code):  # a cluster that is still coming together
+                        raise NoAnswer(str(error)) from None
+                    raise
+        raise StreamUnfit(f"stream {self.name}: its server has no room for {rooms[-1]} bytes")
+
     def _accept(self, found: dict[str, Any]) -> None:
-        config = found["config"]
-        wanted = {"subjects": [everything(self.cluster)]} | _KEEPS_EVERYTHING | _ABSENT
-        is_ = {name: config.get(name, _ABSENT.get(name, False)) for name in wanted}
-        wrong = [f"{name} is {is_[name]!r}, must be {value!r}" for name, value in wanted.items() if is_[name] != value]
-        if wrong:
-            raise StreamUnfit(f"stream {self.name}: {'; '.join(wrong)}")
-        self._created = found["created"]
+        fitness.check_fit(self.cluster, found["config"])
+        self._created, self._replicas = found["created"], found["config"]["num_replicas"]
+
+    # ---- asked ----------------------------------------------------------------------------------------------------
 
     async def ask(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         """One request about the stream. Raises NoAnswer, StreamDiverged, StreamUnfit, BusClosed, or ApiError 404."""
         try:
-            return await self._call(what, body)
+            found = await self._call(what, body)
         except ApiError as error:
             if error.err_code == _NO_STREAM:
-                raise StreamDiverged(f"stream {self.name} is gone") from None
+                raise self._missing() from None
             if error.err_code in LEADERLESS:
                 raise NoAnswer(f"{no_quorum} ({error})") from None
             if error.passing:
@@ -145,6 +136,16 @@ class Stream:
             if error.code == 404:
                 raise
             raise StreamUnfit(f"stream {self.name}: {what}: {error}") from None
+        self._missing_since = None
+        return found
+
+    def _missing(self) -> NoAnswer | StreamDiverged:
+        """What it means that there is no stream: one of several servers may say so while it starts."""
+        now = asyncio.get_running_loop().time()
+        self._missing_since = self._missing_since or now
+        if self._replicas == 1 or now >= self._missing_since + behind_s:
+            return StreamDiverged(f"stream {self.name} is gone")
+        return NoAnswer(f"a server does not know {self.name} yet")
 
     async def _call(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         question = json.dumps(body).encode() if body is not None else b""
@@ -161,47 +162,73 @@ class Stream:
             raise ApiError(found["error"])
         return found
 
-    async def extent(self) -> Extent:
-        """Where the stream begins and ends. Raises StreamDiverged if positions are missing."""
-        found = await self._info()
-        state = found["state"]
-        first = state["first_seq"] if state["messages"] else state["last_seq"] + 1
-        room = max(0, found["config"]["max_bytes"])
-        return Extent(Position(first), Position(state["last_seq"]), state["bytes"], room)
-
-    async def _info(self) -> dict[str, Any]:
-        """What the leader knows of the stream, if nothing is missing in it. Raises StreamDiverged."""
+    async def info(self) -> dict[str, Any]:
+        """What the leader says of the stream. Raises NoAnswer, StreamDiverged if another stream has its name."""
         found = await self.ask(f"STREAM.INFO.{self.name}")
+        cluster = found.get("cluster", {})
+        if not cluster.get("leader") or (found["config"]["num_replicas"] > 1 and not cluster.get("raft_group")):
+            raise NoAnswer(f"stream {self.name} has no leader: {no_quorum}")
         if found["created"] != self._created:
             raise StreamDiverged(f"stream {self.name} was made anew at {found['created']}")
+        return found
+
+    async def servers(self) -> list[ClusterRow]:
+        """Who keeps the stream, by name. Raises NoAnswer."""
+        cluster = (await self.info())["cluster"]
+        rows = [ClusterRow(cluster["leader"], leader=True, current=True, lag=0)]
+        for peer in cluster.get("replicas", ()):
+            rows.append(ClusterRow(peer["name"], leader=False, current=peer["current"], lag=peer.get("lag", 0)))
+        return sorted(rows)
+
+    # ---- read -----------------------------------------------------------------------------------------------------
+
+    async def extent(self) -> Extent:
+        """Where the stream begins and ends. Raises StreamDiverged if positions are missing."""
+        return self.whole(await self.info())
+
+    def whole(self, found: dict[str, Any]) -> Extent:
+        """What the leader says the stream holds. Raises StreamDiverged if positions are missing."""
         state = found["state"]
         messages, first, last = state["messages"], state["first_seq"], state["last_seq"]
         if messages and messages != last - first + 1:
             raise StreamDiverged(f"stream {self.name}: {messages} messages at positions {first} to {last}")
-        return found
+        room = max(0, found["config"]["max_bytes"])
+        return Extent(Position(first if messages else last + 1), Position(last), state["bytes"], room)
 
-    async def end(self) -> Position:
-        """The position of the newest message. Raises StreamDiverged if positions are missing."""
-        return (await self.extent()).last
+    async def reaching(self, position: Position) -> dict[str, Any]:
+        """What the leader says of the stream, which has held this position.
 
-    async def trim(self, first: Position) -> None:
-        """Drop the messages before `first`. Raises ValueError for a position behind the last."""
-        found = await self._info()
-        state, config = found["state"], found["config"]
-        if first > state["last_seq"]:
-            raise ValueError(f"the stream ends at position {state['last_seq']}, it cannot begin at {first}")
-        kept = state["last_seq"] - first + 1 + 1000
-        if state["messages"] > kept:
-            await self.ask(f"STREAM.UPDATE.{self.name}", config | {"max_msgs": kept, "discard": "old"})
-            await self.ask(f"STREAM.UPDATE.{self.name}", config)
+        Raises StreamDiverged if it ends before it: of several servers one that knows less is given time to learn.
+        """
+        deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
+        while True:
+            found = await self.info()
+            end = self.whole(found).last
+            if end >= position:
+                return found
+            if asyncio.get_running_loop().time() >= deadline:
+                raise StreamDiverged(f"the stream ends at position {end}, position {position} was in it")
+            await asyncio.sleep(retry_pause_s)
 
     async def newest(self, log: str) -> Record | None:
-        """The last message under `log`."""
-        return await self._get({"last_by_subj": log})
+        """The last message under `log`; never older than one told before, unless the stream has lost that."""
+        known = self._known.get(log, Position(0))
+        deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
+        while True:
+            found = await self._get({"last_by_subj": log})
+            end = found.position if found else Position(0)
+            if end >= known or asyncio.get_running_loop().time() >= deadline:
+                self._known[log] = end
+                return found
+            await asyncio.sleep(retry_pause_s)
+
+    def know(self, log: str, position: Position) -> None:
+        """A message under `log` is in the stream at this position."""
+        self._known[log] = max(position, self._known.get(log, Position(0)))
 
     async def first_since(self, at: Now) -> Position:
         """The position of the first message stored at or after a time; behind the last if there is none."""
-        end = await self.end()
+        end = (await self.extent()).last
         moment = (_START + timedelta(microseconds=at)).isoformat()
         found = await self._get({"start_time": moment, "next_by_subj": everything(self.cluster)})
         return found.position if found else Position(end + 1)

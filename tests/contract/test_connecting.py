@@ -122,7 +122,6 @@ async def test_the_stream_is_made_as_the_log_needs_it(nats: JetStreamPlace) -> N
         "discard": "new",
         "max_age": 0,
         "max_msgs": -1,
-        "max_bytes": -1,
         "max_msgs_per_subject": -1,
         "deny_delete": True,
         "deny_purge": True,
@@ -131,6 +130,7 @@ async def test_the_stream_is_made_as_the_log_needs_it(nats: JetStreamPlace) -> N
         "allow_rollup_hdrs": False,
     }
     assert {name: config[name] for name in wanted} == wanted
+    assert config["max_bytes"] in [(16 << 30) >> halved for halved in range(11)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""How the front of a stream is dropped, though it denies every purge.
+
+The server drops the oldest messages of a stream that gets a bound and the rule to discard the old. What is appended in
+that moment would push out messages that must stay; so the stream first takes nothing, then everybody's readers are
+ended (they begin anew, and find out if they are too late), then it is cut, then it takes messages again.
+Rule of this room: at every instant at which this process may die, nothing is lost but what was to be; a stream that
+takes nothing is what remains, and the next trim mends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from bus import fitness
+from bus.nouns import Position
+from bus.port import BusUnreachable, NoAnswer, NotCurrent, StreamDiverged, batch_events_max
+from bus.stream import ApiError, Stream, retry_pause_s
+
+slack = batch_events_max
+"""Messages that are left before the position asked for: one batch that was on its way through the servers when the
+stream was told to take nothing, and came in behind a new leader of it, does no harm."""
+cut_s = 10.0
+"""How long the stream takes nothing before the trim is given up."""
+abandoned_s = 15.0
+"""A stream that took nothing for so long is not being trimmed any more: who began it gave up, or is dead."""
+thaw_s = 60.0
+"""How long it is tried to make the stream take messages again."""
+_readers_rounds_max = 20
+
+
+async def trim(stream: Stream, first: Position) -> None:
+    """Drop the messages before `first`; up to `slack` of them may stay.
+
+    Raises ValueError for a position behind the last, NotCurrent, NoAnswer, StreamDiverged.
+    """
+    found = await stream.info()
+    extent = stream.whole(found)
+    if first > extent.last:
+        raise ValueError(f"the stream ends at position {extent.last}, it cannot begin at {first}")
+    if fitness.is_frozen(found["config"]):
+        raise NotCurrent(f"stream {stream.name} is being trimmed by another")
+    if first - extent.first <= slack:
+        return
+    behind = _behind(found)
+    if behind:
+        raise NotCurrent(f"{', '.join(behind)}: behind or away; all servers of the stream must be current")
+    try:
+        async with asyncio.timeout(cut_s):
+            await _cut(stream, found["config"], first)
+    except TimeoutError:
+        raise NotCurrent(f"stream {stream.name} was not ready to be cut within {cut_s:g} s") from None
+    finally:
+        await _thaw(stream, found["config"])
+    begin = (await stream.extent()).first
+    if begin > first:
+        raise StreamDiverged(f"the stream begins at position {begin}, it was to begin at {first} or before")
+
+
+async def _cut(stream: Stream, config: dict[str, Any], first: Position) -> None:
+    await _update(stream, fitness.frozen(config))
+    last = await _settled(stream)
+    await _end_readers(stream)
+    await _update(stream, fitness.cut_to(config, last - first + 1 + slack))
+
+
+async def mend(stream: Stream) -> None:
+    """A stream takes messages again that was left half trimmed. Raises BusUnreachable."""
+    try:
+        async with asyncio.timeout(abandoned_s + thaw_s):
+            found = await _frozen_for(stream, abandoned_s)
+            if found is not None:
+                await _thaw(stream, found["config"])
+    except (TimeoutError, NoAnswer) as error:
+        raise BusUnreachable(f"{stream.link.url}: stream {stream.name} cannot be mended now: {error}") from None
+    except StreamDiverged:  # there is none
+        return
+
+
+async def _frozen_for(stream: Stream, long_s: float) -> dict[str, Any] | None:
+    """What there is, if it takes nothing for so long; None if it takes messages."""
+    until = asyncio.get_running_loop().time() + long_s
+    while True:
+        found = await stream.ask(f"STREAM.INFO.{stream.name}")
+        if not fitness.is_frozen(found["config"]):
+            return None
+        if asyncio.get_running_loop().time() >= until:
+            return found
+        await asyncio.sleep(retry_pause_s)
+
+
+async def _update(stream: Stream, config: dict[str, object]) -> None:
+    await stream.ask(f"STREAM.UPDATE.{stream.name}", config)
+
+
+async def _thaw(stream: Stream, config: dict[str, Any]) -> None:
+    """Whatever was done so far, the stream takes messages again and discards none."""
+    why = NoAnswer("silence")
+    try:
+        async with asyncio.timeout(thaw_s):
+            while True:
+                try:
+                    return await _update(stream, fitness.thawed(config))
+                except NoAnswer as error:
+                    why = error
+                await asyncio.sleep(retry_pause_s)
+    except TimeoutError:
+        raise NoAnswer(f"stream {stream.name} takes nothing until it is trimmed again: {why}") from None
+
+
+def _behind(found: dict[str, Any]) -> list[str]:
+    """The servers of the stream that would not do what the others do."""
+    replicas = found["cluster"].get("replicas", ())
+    return sorted(peer["name"] for peer in replicas if not peer["current"] or peer.get("lag", 0))
+
+
+async def _settled(stream: Stream) -> Position:
+    """The last position of a stream that takes nothing, once all its servers have it."""
+    before = Position(-1)
+    while True:
+        found = await stream.info()
+        last = stream.whole(found).last
+        if last == before and not _behind(found):
+            return last
+        before = last
+
+
+async def _end_readers(stream: Stream) -> None:
+    """Nobody reads from before the cut on: a reader whose next message is dropped would be given the one after."""
+    for _ in range(_readers_rounds_max):
+        names = (await stream.ask(f"CONSUMER.NAMES.{stream.name}", {}))["consumers"]
+        if not names:
+            return
+        await asyncio.gather(*(_end_reader(stream, name) for name in names))
+    raise NoAnswer(f"the readers of stream {stream.name} do not end")
+
+
+async def _end_reader(stream: Stream, name: str) -> None:
+    try:
+        await stream.ask(f"CONSUMER.DELETE.{stream.name}.{name}")
+    except ApiError:  # 404: it ended by itself
+        return
