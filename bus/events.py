@@ -475,7 +475,7 @@ class CheckpointConfirmed(Fact, frozen=True):
     checkpoint: Position
 
 
-@fact("alarm.raised", said="master, to nobody")
+@fact("alarm.raised", said="master, to nobody, or to the client who disputed a checkpoint")
 class AlarmRaised(Fact, frozen=True):
     """Something an operator has to look at; it stands until `alarm.cleared`."""
 
@@ -484,7 +484,7 @@ class AlarmRaised(Fact, frozen=True):
     message: str
 
 
-@fact("alarm.cleared", said="master, to nobody")
+@fact("alarm.cleared", said="master, to nobody, or to the client who confirmed a checkpoint")
 class AlarmCleared(Fact, frozen=True):
     """What an alarm was about is in order again."""
 

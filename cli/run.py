@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bus.nouns import AgentId, ExecutorId, FrameworkId, parse_resources
+from bus.port import Bus
 from bus.subjects import check_id
-from cli.output import wrong_usage
+from cli.output import Failure, wrong_usage
 from cli.processes import OWN_COMMAND
 from cli.wiring import Place, place_options, run_component
+from components.component import Component
+from components.runtime import system_clock
+
+if TYPE_CHECKING:
+    from eventstore.signing import Signer
 
 C = TypeVar("C")
 
@@ -45,8 +51,11 @@ def checked(make: Callable[..., C], **settings: object) -> C:
 @click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
 @click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
 @click.option("--weight", "weights", multiple=True, metavar="ROLE=NUMBER", help="Share of a role; 1 unless given.")
+@click.option("--key", metavar="FILE", help="The cluster's key, which signs checkpoints; without it, none is signed.")
+@click.option("--checkpoint-events", type=int, default=10_000, show_default=True, help="Positions between checkpoints.")
+@click.option("--checkpoint-s", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
 @place_options
-def master(place: Place, weights: tuple[str, ...], **settings: float) -> None:
+def master(place: Place, weights: tuple[str, ...], key: str | None, **settings: float) -> None:
     """Run a master: it offers the agents' resources to the schedulers.
 
     \b
@@ -55,9 +64,35 @@ def master(place: Place, weights: tuple[str, ...], **settings: float) -> None:
     """
     from components.master import MasterConfig, component
     from components.master.hands import MasterHands
+    from components.master.standing import StandingWitness
 
-    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings)
-    run_component(place, lambda bus: component(config, partial(MasterHands, config, bus, place.store)), "master.main")
+    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings, **_signing(place, key))
+
+    def wire(bus: Bus) -> Component[Any]:
+        witness = StandingWitness(bus, place.node, system_clock, config.public)
+        return component(config, partial(MasterHands, config, bus, place.store), witness)
+
+    run_component(place, wire, "master.main")
+
+
+def _signing(place: Place, key: str | None) -> dict[str, object]:
+    """The settings of a master that signs its checkpoints, if it has a key. Raises Failure."""
+    from eventstore.signing import checkpoint_text
+
+    if key is None:
+        return {}
+    signer, cluster = _signer(key), place.credentials().cluster
+    return {"public": signer.public, "sign": lambda fact: signer.sign(checkpoint_text(cluster, fact))}
+
+
+def _signer(key: str) -> Signer:
+    """Who signs with the key in a file. Raises Failure."""
+    from eventstore.signing import KeyRefused, Signer
+
+    try:
+        return Signer.load(key)
+    except KeyRefused as refused:
+        raise Failure(str(refused), next_="busbar run master --help") from None
 
 
 def _weight(text: str) -> tuple[str, float]:

@@ -1,18 +1,21 @@
 """The master: it offers the agents' resources to frameworks, launches what they accept, tells them what became of it.
 
 component(MasterConfig())                                       the mind alone
-component(config, partial(MasterHands, config, bus, path))      with hands that ping and look into the store
+component(config, partial(MasterHands, config, bus, path), StandingWitness(bus, node))
+                                                                with hands that ping and look into the store, and with a
+                                                                witness that compares what it holds with who leads
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from bus.events import LeaderElected
 from bus.nouns import MASTER
 from bus.subjects import Author, Kind
-from components.component import Component, Hands, settings_of
+from components.component import Component, Hands, Witness, settings_of
 from components.master.books import auditor
 from components.master.config import MasterConfig
 from components.master.decide import decide
@@ -23,7 +26,9 @@ from components.master.state import MasterState, start, wake_at
 __all__ = ["MasterConfig", "component"]
 
 
-def component(config: MasterConfig, hands: Callable[[], Hands[MasterState]] | None = None) -> Component[MasterState]:
+def component(
+    config: MasterConfig, hands: Callable[[], Hands[MasterState]] | None = None, witness: Witness | None = None
+) -> Component[MasterState]:
     """The master under the name of its one log."""
     return Component(
         author=Author(Kind.MASTER, MASTER),
@@ -35,5 +40,6 @@ def component(config: MasterConfig, hands: Callable[[], Hands[MasterState]] | No
         check=auditor(),
         queries=QUERIES,
         hands=hands,
-        settings=settings_of("master", config),
+        witness=witness,
+        settings=settings_of("master", replace(config, sign=None), leave_out=("sign",)),
     )

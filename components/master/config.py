@@ -6,8 +6,13 @@ Rule of this room: checked once, when it is made; nobody else reads settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from bus.events import CheckpointMade
+
+_INTERVALS = ("allocation_interval_s", "offer_timeout_s", "ping_interval_s", "watch_interval_s", "checkpoint_s")
+_COUNTS = ("pings_missed_max", "minimum_cpu_milli", "minimum_mem_mb", "checkpoint_events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +34,24 @@ class MasterConfig:
     """What is free on an agent is offered if it is this much CPU or this much memory. (Mesos: `MIN_CPUS`, `MIN_MEM`)"""
     tasks_kept_max: int = 1000
     """Ended tasks that are remembered for questions. (Mesos: MAX_COMPLETED_TASKS_PER_FRAMEWORK)"""
+    watch_interval_s: float = 10.0
+    """Between two looks at the room of the stream."""
+    checkpoint_events: int = 10_000
+    """So many positions after the last checkpoint there is another."""
+    checkpoint_s: float = 60.0
+    """The same in time, if anything but checkpoints was said."""
+    public: str = ""
+    """The cluster's public key (Ed25519, hex)."""
+    sign: Callable[[CheckpointMade], str] | None = None
+    """Signs a checkpoint with the cluster's key: the same one always the same way."""
 
     def __post_init__(self) -> None:
         """Raises ValueError that names the setting and what is allowed."""
-        for name in ("allocation_interval_s", "offer_timeout_s", "ping_interval_s"):
+        for name in _INTERVALS:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.001):
                 raise ValueError(f"{name} is {value}: expected at least 0.001")
-        for name in ("pings_missed_max", "minimum_cpu_milli", "minimum_mem_mb"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
         if self.tasks_kept_max < 0:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import Event
+from bus.events import CheckpointConfirmed, CheckpointDisputed, Event
 from bus.nouns import AgentId, FrameworkId, Now, Refusal
 from bus.subjects import Kind
 from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 from components.master.accepts import go_on_with
 from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable
+from components.master.alarms import AlarmSeen, hear_witness, see_alarm
+from components.master.checkpoints import StoreStands, make_checkpoint
 from components.master.config import MasterConfig
 from components.master.frameworks import hear_framework, lose_framework
 from components.master.offers import expire, make_offers
@@ -42,6 +44,10 @@ def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> I
             yield from lose_agent(state, AgentId(sight.id), sight.since_n, sight.missed)
         case Seen(PingsMissed() as sight):
             yield from lose_framework(state, FrameworkId(sight.id), sight.since_n, now)
+        case Seen(AlarmSeen() as sight):
+            yield from see_alarm(state, sight)
+        case Seen(StoreStands() as sight):
+            yield from make_checkpoint(config, state, sight)
         case Wake():
             yield from _go_on(config, state, now)
     yield from make_offers(config, state, now, since_n)
@@ -53,6 +59,8 @@ def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> I
             yield from hear_agent(state, event)
         case Kind.FRAMEWORK:
             yield from hear_framework(config, state, event, now)
+        case Kind.CLIENT if isinstance(event.fact, CheckpointDisputed | CheckpointConfirmed):
+            yield from hear_witness(state, event)
         case Kind.CLIENT:
             yield refuse(event, Refusal.INVALID, "nothing is asked of the master: ask the framework it is about")
 

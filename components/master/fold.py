@@ -6,6 +6,9 @@ Rule of this room: the only writer of the state; what must not happen is asserte
 from __future__ import annotations
 
 from bus.events import (
+    AlarmCleared,
+    AlarmRaised,
+    CheckpointMade,
     Event,
     KillDirected,
     OfferAccepted,
@@ -39,7 +42,7 @@ from components.master.books import (
     touch,
 )
 from components.master.membership import fold_membership, note_unfinished
-from components.master.state import Accept, Agent, Filter, MasterState, More, OutstandingOffer, Task
+from components.master.state import Accept, Agent, Alarm, Checkpoint, Filter, MasterState, More, OutstandingOffer, Task
 
 
 def fold(state: MasterState, event: Event) -> None:
@@ -63,6 +66,20 @@ def fold(state: MasterState, event: Event) -> None:
             state.accepts.append(_rest_of(event, fact, fact.framework))
         case TaskReconciled(framework=name, tasks=tasks) if name is not None:
             state.reconciling[name] = set(tasks) or set(state.frameworks[name].task_ids)
+        case _:
+            _fold_rare(state, event)
+
+
+def _fold_rare(state: MasterState, event: Event) -> None:
+    match event.fact:
+        case AlarmRaised(alarm=alarm, message=message):
+            standing = state.alarms.get(alarm)
+            state.alarms[alarm] = Alarm(message, standing.since if standing else event.at)
+        case AlarmCleared(alarm=alarm):
+            state.alarms.pop(alarm, None)
+        case CheckpointMade() as fact:
+            assert fact.folded_n == event.n - 1, f"#{event.n} vouches for the state after event {fact.folded_n}"
+            state.checkpoint = Checkpoint(fact.upto, fact.chain)
         case _:
             fold_membership(state, event)
 

@@ -1,6 +1,6 @@
 """What the master does in the world: it pings agents and frameworks, and looks into its store when asked.
 
-Rule of this room: it counts what is missed and remembers nothing else; the verdict is the mind's.
+Rule of this room: it counts what is missed and remembers nothing the log does not say; the verdict is the mind's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import msgspec
 from bus.events import (
     AgentAdmitted,
     AgentMarked,
+    AlarmCleared,
+    AlarmRaised,
+    CheckpointMade,
     Event,
     FrameworkAdmitted,
     FrameworkDisconnected,
@@ -28,6 +31,7 @@ from components.component import Ask, See
 from components.master.config import MasterConfig
 from components.master.decide import PingsMissed
 from components.master.state import MasterState
+from components.master.watching import StoreWatch, watch_headroom
 from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
 from eventstore.selection import position_max
 from eventstore.store import Reader, open_reader
@@ -61,16 +65,32 @@ class MasterHands:
             "foreign": self.foreign,
         }
         self._watched: dict[Author, _Watched] = {}
+        self._alarms: set[str] = set()
+        """The names of those that stand."""
+        self._store_watch: StoreWatch | None = None
         self._turns = asyncio.Semaphore(pings_at_once_max)
 
     async def run(self, state: MasterState, see: See) -> None:
-        """Ping everybody at each interval, for ever."""
+        """Ping everybody at each interval, and watch the stream's room and the store, for ever."""
+        self._recall(state)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._ping(see))
+            group.create_task(watch_headroom(self.bus, self.config.watch_interval_s, self._alarms, see))
+            if self._store_watch is not None:
+                group.create_task(self._store_watch.run(self._alarms, see))
+
+    def _recall(self, state: MasterState) -> None:
+        self._alarms.update(state.alarms)
+        if self.store is not None:
+            self._store_watch = StoreWatch(self.config, self.store, state.checkpoint)
         for agent in state.agents.values():
             if agent.active:
                 self._watched[Author(Kind.AGENT, agent.agent)] = _Watched(agent.admitted_n)
         for framework in state.frameworks.values():
             if framework.connected:
                 self._watched[Author(Kind.FRAMEWORK, framework.framework)] = _Watched(framework.connected_n)
+
+    async def _ping(self, see: See) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         while True:
@@ -79,7 +99,7 @@ class MasterHands:
             await self._round(see)
 
     def act(self, event: Event) -> None:
-        """Watch who is admitted or back; leave alone who is known to be away."""
+        """Watch who is admitted or back, leave alone who is known to be away; know what is alarmed and vouched for."""
         match event.fact:
             case AgentAdmitted(agent=agent):
                 self._watched[Author(Kind.AGENT, agent)] = _Watched(event.n)
@@ -89,6 +109,12 @@ class MasterHands:
                 self._watched[Author(Kind.FRAMEWORK, framework)] = _Watched(event.n)
             case FrameworkDisconnected(framework=framework):
                 self._watched.pop(Author(Kind.FRAMEWORK, framework), None)
+            case AlarmRaised(alarm=alarm):
+                self._alarms.add(alarm)
+            case AlarmCleared(alarm=alarm):
+                self._alarms.discard(alarm)
+            case CheckpointMade() as fact if self._store_watch is not None:
+                self._store_watch.made(fact)
 
     async def _round(self, see: See) -> None:
         """Ping everybody once. What a bus that is down keeps from the master is nobody's silence."""

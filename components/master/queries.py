@@ -1,4 +1,4 @@
-"""What the master answers from what it remembers: `agents`, `frameworks`, `offers`, `tasks`.
+"""What the master answers from what it remembers: `agents`, `frameworks`, `offers`, `tasks`, `alarms`.
 
 Rule of this room: rows in the order of their names; it looks, and changes nothing.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bus.nouns import NOTHING, Now, Resources, total
-from bus.queries import AgentRow, FrameworkRow, OfferRow, TaskRow, TasksQuestion
+from bus.queries import AgentRow, AlarmRow, FrameworkRow, OfferRow, TaskRow, TasksQuestion
 from components.component import Query
 from components.master.allocator import dominant_share_milli
 from components.master.state import Agent, Framework, MasterState, Task
@@ -102,4 +102,16 @@ def _task_row(task: Task) -> TaskRow:
     )
 
 
-QUERIES: Mapping[str, Query] = {"agents": agents, "frameworks": frameworks, "offers": offers, "tasks": tasks}
+def alarms(state: MasterState, _question: bytes, _now: Now) -> list[AlarmRow]:
+    """What an operator has to look at, the oldest first."""
+    rows = [AlarmRow(alarm=name, message=alarm.message, since=alarm.since) for name, alarm in state.alarms.items()]
+    return sorted(rows, key=lambda row: (row.since, row.alarm))
+
+
+QUERIES: Mapping[str, Query] = {
+    "agents": agents,
+    "frameworks": frameworks,
+    "offers": offers,
+    "tasks": tasks,
+    "alarms": alarms,
+}

@@ -185,6 +185,20 @@ class Accept:
     cause: Position | None
 
 
+class Alarm(msgspec.Struct, frozen=True):
+    """Something an operator has to look at."""
+
+    message: str
+    since: Now
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What the last checkpoint said of the stream."""
+
+    upto: Position
+    chain: str
+
+
 class More(msgspec.Struct, frozen=True):
     """An allocation was cut: it goes on with an agent, in the very next decision."""
 
@@ -221,6 +235,9 @@ class MasterState(State):
     accepts: list[Accept] = field(default_factory=list)
     reconciling: dict[FrameworkId, set[TaskId]] = field(default_factory=dict)
     """Tasks a framework asked about and is not yet answered."""
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+    """Those that stand, by name."""
+    checkpoint: Checkpoint | None = None
     more: More | None = None
     """How the last allocation goes on."""
 

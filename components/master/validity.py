@@ -27,8 +27,8 @@ BUILT_IN = frozenset({"marathon", "metronome"})
 
 
 def reserved(name: str) -> bool:
-    """Whether an id is somebody else's by its form: the master's, or a client's."""
-    return name == MASTER or name.startswith("u-")
+    """Whether an id is somebody else's by its form: the master's, a person's, or a master's that stands by."""
+    return name == MASTER or name.startswith(("u-", "m-"))
 
 
 def malformed(resources: Resources) -> str | None:
