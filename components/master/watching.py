@@ -84,7 +84,7 @@ class StoreWatch:
                 end = await reader.last()
                 upto = self.checkpoint.upto if self.checkpoint else Position(0)
                 due = loop.time() - last_s >= self.config.checkpoint_s
-                if end - upto >= self.config.checkpoint_events or (due and await _something_said(reader, upto, end)):
+                if end - upto >= self.config.checkpoint_events or (due and await something_said(reader, upto, end)):
                     last_s = loop.time()
                     await self._stands(reader, end, see)
 
@@ -114,7 +114,7 @@ class StoreWatch:
         )
 
 
-async def _something_said(reader: Reader, upto: Position, end: Position) -> bool:
+async def something_said(reader: Reader, upto: Position, end: Position) -> bool:
     """Whether anything but checkpoints, and what is said of them, lies behind a position."""
     if end - upto > looked_at_max:
         return True
