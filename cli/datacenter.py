@@ -1,6 +1,7 @@
 """Which processes make a whole datacenter on one machine, and in which order they go.
 
     DATA/  lock  credentials.json  bus/  run/<name>.json  logs/<name>.log  master/  agents/a1/  marathon/  metronome/
+           of node n2: credentials-n2.json  bus-n2/  master-n2/  marathon-n2/  metronome-n2/
 
 Rule of this room: everything a datacenter leaves on a machine is under its data directory; tasks end before those who
 would report them, the bus goes last.
@@ -17,11 +18,11 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from bus.ensemble import FIRST, nodes, on_node
 from bus.nouns import Ranges, Resources, parse_resources, without
 from bus.subjects import CLUSTER
 from cli.output import Failure
 from cli.processes import OWN_COMMAND, Process, end, forget_dead, recorded
-from cli.session import credentials_file
 from components.executor.attach import LauncherLost, shutdown_launcher
 
 agents_default = 2
@@ -30,6 +31,8 @@ agents_max = 64
 patience_s = 8.0
 """From SIGTERM to SIGKILL of a component."""
 SCHEDULERS = ("marathon", "metronome")
+standbys = 1
+"""Of each scheduler, where there are several masters."""
 PORTS: Ranges = ((31000, 32000),)
 """(Mesos: `constants.hpp` DEFAULT_PORTS)"""
 ENDING = ("framework", "agent", "executor", "master", "bus")
@@ -47,15 +50,26 @@ class Plan:
     agents: int
     resources: Resources
     """Of this machine, split between the agents."""
+    masters: int = 1
+    """Nodes with a master and a server of the bus."""
     port: int | None = None
-    """Where the bus listens; None: where it did before, else where it likes."""
+    """Where the bus (of n1) listens; None: where it did before, else where it likes."""
     cluster: str = CLUSTER
     master: tuple[str, ...] = ()
     """More options for `run master`."""
 
     @property
+    def key(self) -> Path:
+        """What signs the cluster's checkpoints."""
+        return self.data / "cluster.key"
+
+    @property
     def agent_ids(self) -> list[str]:
         return [f"a{number}" for number in range(1, self.agents + 1)]
+
+    def nodes_of(self, singleton: str) -> list[str]:
+        """Where instances of a singleton run: one leads, the others stand by."""
+        return nodes(self.masters if singleton == "master" else min(self.masters, 1 + standbys))
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +78,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     agents: Annotated[int, Meta(ge=1, le=agents_max)]
     resources: str
     """In the form of `--resources`."""
+    masters: int = 1
 
     @classmethod
     def read(cls, data: Path) -> Shape | None:
@@ -102,10 +117,17 @@ def members(plan: Plan) -> list[Member]:
     """The components of a datacenter, the bus aside, in the order they start."""
     shares = zip(plan.agent_ids, split(plan.resources, plan.agents), strict=True)
     return [
-        _member(plan, "master", "master", *plan.master),
+        *_instances(plan, "master", *plan.master, "--key", str(plan.key)),
         *(_agent(plan, agent_id, share) for agent_id, share in shares),
-        *(_member(plan, name, name) for name in SCHEDULERS),
+        *(member for name in SCHEDULERS for member in _instances(plan, name)),
     ]
+
+
+def _instances(plan: Plan, name: str, *given: str) -> Iterator[Member]:
+    """A singleton's instances. One without others is on the node that this machine is."""
+    for node in plan.nodes_of(name):
+        where = ("--node", node) if plan.masters > 1 else ()
+        yield _member(plan, on_node(name, node), name, *given, *where, node=node)
 
 
 def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
@@ -114,10 +136,10 @@ def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
     return _member(plan, agent_id, "agent", *given, store=work / "agent.db")
 
 
-def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None) -> Member:
+def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None, node: str = FIRST) -> Member:
     file = store or plan.data / name / "events.db"
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    common = ("--credentials", str(credentials_file(str(plan.data))), "--store", str(file))
+    common = ("--credentials", str(plan.data / f"{on_node('credentials', node)}.json"), "--store", str(file))
     noted = ("--pid-file", str(plan.data / "run" / f"{name}.json"), "--log-json")
     argv = (*OWN_COMMAND, "run", role, *given, *common, *noted)
     return Member(name, "framework" if role in SCHEDULERS else role, argv, plan.data / "logs" / f"{name}.log")

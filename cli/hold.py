@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from bus.binary import ServerTrouble
 from bus.queries import Summary
-from bus.server import ServerTrouble
 from cli.datacenter import Plan, Tell, running, tasks_left, wind_up
 from cli.output import Failure
 from cli.processes import Process, identify, record
 from cli.readiness import session_at, until_ready, until_settled
 from cli.supervisor import Supervisor
+from eventstore.signing import new_key
 
 Content = dict[str, object]
 """What is up, for programs."""
@@ -87,6 +88,7 @@ async def hold(plan: Plan, ready: Callable[[Content], None], tell: Tell) -> None
     stop = _signalled()
     _note(plan.data)
     await end_leftovers(plan.data, tell)
+    _make_key(plan)
     supervisor = Supervisor(plan, tell)
     try:
         await supervisor.start_bus()
@@ -94,8 +96,14 @@ async def hold(plan: Plan, ready: Callable[[Content], None], tell: Tell) -> None
     except ServerTrouble as trouble:
         raise Failure(str(trouble)) from None
     finally:
-        await supervisor.server.stop()
+        await supervisor.bus.stop()
         _file(plan.data).unlink(missing_ok=True)
+
+
+def _make_key(plan: Plan) -> None:
+    """A cluster has one key for life."""
+    if not plan.key.exists():
+        new_key(plan.key)
 
 
 def _note(data: Path) -> None:

@@ -16,9 +16,11 @@ from bus.queries import AgentRow, FrameworkRow, Standing, Summary, TaskRow, Task
 from bus.subjects import Author, Kind
 from cli.datacenter import Plan
 from cli.output import Failure, Output
+from cli.roll import roll_call
 from cli.session import (
     MARATHON,
     METRONOME,
+    SINGLETONS,
     THE_MASTER,
     NotThere,
     Session,
@@ -27,11 +29,14 @@ from cli.session import (
     client_id,
     connected,
     executor_of,
+    title,
     user_name,
 )
 
 ready_s = 30.0
 """How long a datacenter may take to come up."""
+several_ready_s = 60.0
+"""The same of several nodes, whose servers elect leaders first. (nats-server: 4 to 9 s)"""
 look_again_s = 0.05
 settle_s = 3.0
 """How long the ends of tasks may take to reach the master."""
@@ -44,11 +49,12 @@ async def session_at(data: Path) -> AsyncIterator[Session]:
         yield Session(bus, Author(Kind.CLIENT, client_id(user_name())), user_name(), Output(as_json=True))
 
 
-async def until_ready(session: Session, plan: Plan, timeout_s: float = ready_s) -> list[Summary]:
+async def until_ready(session: Session, plan: Plan, timeout_s: float | None = None) -> list[Summary]:
     """Wait until everything a client may need answers; what each component says about itself.
 
     Raises Failure that names what is missing.
     """
+    timeout_s = timeout_s or (ready_s if plan.masters == 1 else several_ready_s)
     deadline = time.monotonic() + timeout_s
     while True:
         summaries, missing = await _look(session, plan)
@@ -78,7 +84,19 @@ async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]
             summaries.append(await session.ask(author, "summary", Summary))
         except NotThere:
             missing.append(f"{author} does not answer")
+    if not missing:
+        missing = [missed for singleton in SINGLETONS for missed in await _absent(session, plan, singleton)]
     return summaries, missing or await _not_admitted(session, plan)
+
+
+async def _absent(session: Session, plan: Plan, singleton: Author) -> list[str]:
+    """Which instances of a singleton do not answer; one without others has answered already."""
+    name = "master" if singleton == THE_MASTER else singleton.id
+    wanted = plan.nodes_of(name)
+    if len(wanted) == 1:
+        return []
+    there = {each.node for each in await roll_call(session, singleton)}
+    return [f"{title(singleton)} on {node} does not answer" for node in wanted if node not in there]
 
 
 async def _not_admitted(session: Session, plan: Plan) -> list[str]:

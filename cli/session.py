@@ -45,6 +45,10 @@ DATA = ".busbar"
 """The data directory of `up` unless another is named."""
 connect_s = 3.0
 """How long a command waits for the bus."""
+elected_s = 15.0
+"""The same where several servers keep the stream: they may be electing. (nats-server: 4 to 9 s)"""
+greet_s = 1.0
+"""How long the servers of a bus may take to say that they are there."""
 full_bytes = 64 * 1024
 """Free space below which a disk counts as full."""
 query_s = 5.0
@@ -53,19 +57,39 @@ query_s = 5.0
 THE_MASTER = Author(Kind.MASTER, MASTER)
 MARATHON = Author(Kind.FRAMEWORK, "marathon")
 METRONOME = Author(Kind.FRAMEWORK, "metronome")
+SINGLETONS = (THE_MASTER, MARATHON, METRONOME)
+"""Who may have instances that stand by."""
 
 
 class NotThere(Failure):
     """One component does not answer: it is not running, or too busy."""
 
 
+class NoMajority(Failure):
+    """Too few of the servers that keep the stream answer."""
+
+    def __init__(self, there: int, all_: int) -> None:
+        super().__init__(
+            f"no quorum: {there} of {all_} bus servers answer: nothing is written until another comes back; "
+            "tasks run on",
+            next_="start another of them: ops/runbook.md",
+        )
+
+
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client needs to speak on a cluster's bus; `up` writes it into its data directory, mode 0600."""
 
     url: str
+    """Of several servers all, separated by commas; the first is tried first."""
     user: str = ""
     password: str = ""
     cluster: str = CLUSTER
+    replicas: int = 1
+    """How many servers keep the stream."""
+
+    @property
+    def urls(self) -> list[str]:
+        return self.url.split(",")
 
 
 class Where(NamedTuple):
@@ -118,15 +142,19 @@ def read_credentials(path: Path) -> Credentials:
 
 
 def check_url(url: str) -> str:
-    """`url`, if it can be the address of a bus. Raises click.UsageError."""
+    """`url`, if it can be the address of a bus, or several separated by commas. Raises click.UsageError."""
+    for each in url.split(","):
+        if not _is_address(each):
+            raise wrong_usage(f"{each!r} is not the address of a bus: expected nats://HOST:PORT")
+    return url
+
+
+def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in ("nats", "tls") and parts.hostname and parts.port and parts.path in ("", "/")
+        return bool(parts.scheme in ("nats", "tls") and parts.hostname and parts.port and parts.path in ("", "/"))
     except ValueError:
-        fits = False
-    if not fits:
-        raise wrong_usage(f"{url!r} is not the address of a bus: expected nats://HOST:PORT")
-    return url
+        return False
 
 
 def client_id(user: str) -> str:
@@ -160,6 +188,10 @@ class Session:
     @property
     def cluster(self) -> str:
         return self.bus.cluster
+
+    def now(self) -> Now:
+        """What time it is here."""
+        return wall_clock()
 
     async def ask(self, of: Author, query: str, shape: type[R], question: object = None) -> R:
         """The answer of one component to one query. Raises Failure if there is none."""
@@ -201,6 +233,7 @@ def executor_of(name: AgentId | str) -> Author:
 async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator[Bus]:
     """A connection to the cluster, with a bound on the time it takes. Who only asks does not make a cluster."""
     found = find(where)
+    await check_quorum(found)
     from bus.jetstream import connect  # only who talks over the network pays for the import
 
     try:
@@ -209,17 +242,34 @@ async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator
             cluster=found.cluster,
             user=found.user,
             password=found.password,
-            connect_s=connect_s,
+            connect_s=connect_s if len(found.urls) == 1 else elected_s,
             make_stream=make_stream,
+            replicas=found.replicas,
         )
     except BusUnreachable as error:
+        await check_quorum(found)
         raise NoCluster(str(error), next_=_way_on(where)) from None
     except StreamUnfit as error:
         raise Failure(str(error), next_="ops/runbook.md") from None
     try:
         yield bus
+    except (NoAnswer, OutcomeUnknown):
+        await check_quorum(found)
+        raise
     finally:
         await bus.close()
+
+
+async def check_quorum(found: Credentials) -> None:
+    """Raises NoMajority if some, but too few, of several servers of the bus answer."""
+    if len(found.urls) == 1:
+        return
+    from bus.knock import answering
+
+    enough = len(found.urls) // 2 + 1
+    there = await answering(found.urls, enough, greet_s)
+    if 0 < there < enough:
+        raise NoMajority(there, len(found.urls))
 
 
 def _way_on(where: Where) -> str:

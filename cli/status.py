@@ -1,4 +1,8 @@
-"""`busbar status`: what is up, who leads, how far everybody is."""
+"""`busbar status`: what is up, who leads and who stands by, how far everybody is, and what is wrong.
+
+Rule of this room: it looks and never waits for things to get better; what is wrong is in the last line, and in the exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,23 @@ from typing import NamedTuple
 
 import click
 
-from bus.queries import AgentRow, Foreigners, FrameworkRow, Summary
+from bus.port import ClusterRow
+from bus.queries import DIVERGED, LEADER, AgentRow, AlarmRow, Foreigners, FrameworkRow, Instance, Summary
 from bus.subjects import Author, Kind, everything
-from cli.output import Failure, Table, date
-from cli.session import MARATHON, METRONOME, THE_MASTER, NotThere, Session, agent, executor_of, on_cluster, title
+from cli.output import Failure, Part, Table, date
+from cli.roll import roll_call, servers
+from cli.session import (
+    MARATHON,
+    METRONOME,
+    SINGLETONS,
+    THE_MASTER,
+    NotThere,
+    Session,
+    agent,
+    executor_of,
+    on_cluster,
+    title,
+)
 
 
 class Look(NamedTuple):
@@ -29,26 +46,101 @@ class Look(NamedTuple):
         return "down" if self.expected else "unreachable"
 
 
+class Picture(NamedTuple):
+    """Everything that status shows."""
+
+    position: int
+    looks: Sequence[Look]
+    instances: Sequence[Instance]
+    servers: Sequence[ClusterRow]
+    alarms: Sequence[AlarmRow]
+    foreign: Foreigners | None
+
+    @property
+    def wrong(self) -> list[str]:
+        """What an operator has to look at, in words."""
+        led = {each.by for each in self.instances if each.standing == LEADER}
+        standing_by = {each.by for each in self.instances} - led
+        down = [each.author for each in self.looks if each.state == "down"]
+        leaderless = [author for author in down if str(author) in standing_by]
+        return [
+            *_named("not running: ", [title(author) for author in down if author not in leaderless]),
+            *_named("no leader: ", [title(author) for author in leaderless]),
+            *_named(
+                "diverged: ", [f"{each.by} on {each.node}" for each in self.instances if each.standing == DIVERGED]
+            ),
+            *_named("standbys are missing: ", self._short_of_standbys()),
+            *_named("bus servers that are not current: ", [each.name for each in self.servers if not each.current]),
+            *_named("alarms: ", [each.alarm for each in self.alarms]),
+        ]
+
+    def _short_of_standbys(self) -> list[str]:
+        """Where there are several servers each has a master, and each scheduler somebody who stands by."""
+        nodes = len(self.servers)
+        wanted = {THE_MASTER: nodes, MARATHON: min(nodes, 2), METRONOME: min(nodes, 2)}
+        there = {author: sum(each.by == str(author) for each in self.instances) for author in wanted}
+        return [
+            f"{title(author)} has {there[author]} of {count} instances"
+            for author, count in wanted.items()
+            if nodes > 1 and 0 < there[author] < count
+        ]
+
+
+def _named(what: str, which: Sequence[str]) -> list[str]:
+    return [what + ", ".join(which)] if which else []
+
+
 @click.command()
 @on_cluster
 async def status(session: Session) -> None:
-    """Show every component: whether it is up, its term, how far its log is. Exit code 1 if one is down.
+    """Show every component: whether it is up, its term, how far its log is; who leads and who stands by; the servers
+    of the bus; alarms. Exit code 1 if anything is wrong, and the last line says what.
 
     \b
     Example:
         busbar status
     """
+    seen = await _picture(session)
+    session.out.show(
+        _content(session, seen),
+        f"cluster {session.cluster}, {seen.position} events",
+        "",
+        _table(seen.looks),
+        *_of_several(seen),
+        *_alarm(seen.foreign),
+        *(f"alarm {each.alarm}, since {date(each.since)}: {each.message}" for each in seen.alarms),
+    )
+    if wrong := seen.wrong:
+        gone = wrong[0].startswith("not running")
+        raise Failure("; ".join(wrong), next_="busbar up; for one of them, busbar run" if gone else "")
+
+
+async def _picture(session: Session) -> Picture:
     expected = await members(session)
     looks = await asyncio.gather(*(look(session, author, known) for author, known in expected.items()))
+    rolls = await asyncio.gather(*(roll_call(session, singleton) for singleton in SINGLETONS))
     newest = await session.bus.last(everything(session.cluster))
-    position = newest.position if newest else 0
-    rows = [{"by": str(each.author), "state": each.state, "summary": each.summary} for each in looks]
-    foreign = await _foreign(session)
-    content = {"cluster": session.cluster, "position": position, "components": rows, "foreign": foreign}
-    session.out.show(content, f"cluster {session.cluster}, {position} events", "", _table(looks), *_alarm(foreign))
-    down = [title(each.author) for each in looks if each.state == "down"]
-    if down:
-        raise Failure(f"not running: {', '.join(down)}", next_="busbar up; for one of them, busbar run")
+    return Picture(
+        position=newest.position if newest else 0,
+        looks=looks,
+        instances=[instance for called in rolls for instance in called],
+        servers=await servers(session),
+        alarms=await _alarms(session),
+        foreign=await _foreign(session),
+    )
+
+
+def _content(session: Session, seen: Picture) -> object:
+    return {
+        "cluster": session.cluster,
+        "position": seen.position,
+        "components": [{"by": str(each.author), "state": each.state, "summary": each.summary} for each in seen.looks],
+        "instances": seen.instances,
+        "servers": [each._asdict() for each in seen.servers],
+        "alarms": seen.alarms,
+        "foreign": seen.foreign,
+        "wrong": seen.wrong,
+    }
 
 
 async def members(session: Session) -> dict[Author, bool]:
@@ -71,6 +163,48 @@ async def _foreign(session: Session) -> Foreigners | None:
         return await session.ask(THE_MASTER, "foreign", Foreigners)
     except Failure:
         return None
+
+
+async def _alarms(session: Session) -> Sequence[AlarmRow]:
+    """What stands in the master's eyes; nothing while no master can tell."""
+    try:
+        return await session.ask(THE_MASTER, "alarms", list[AlarmRow])
+    except Failure:
+        return []
+
+
+def _of_several(seen: Picture) -> list[Part]:
+    """Instances and servers, where there is more to say than that each is the only one."""
+    parts: list[Part] = []
+    if len(seen.servers) > 1 or any(each.standing != LEADER for each in seen.instances):
+        parts += ["", _instances(seen.instances)]
+        parts += [f"{each.by} on {each.node}: {each.message}" for each in seen.instances if each.standing == DIVERGED]
+    if len(seen.servers) > 1:
+        rows = [[each.name, _yes(each.leader), _yes(each.current), str(each.lag)] for each in seen.servers]
+        parts += ["", Table(("bus server", "leader", "current", "lag"), rows)]
+    return parts
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _instances(instances: Sequence[Instance]) -> Table:
+    newest: dict[str, int] = {}
+    for each in instances:
+        newest[each.by] = max(each.position, newest.get(each.by, 0))
+    columns = ("instance of", "node", "standing", "term", "position", "behind", "pid")
+    rows = [
+        [
+            each.by,
+            each.node,
+            each.standing,
+            *map(str, (each.epoch, each.position, newest[each.by] - each.position)),
+            str(each.pid),
+        ]
+        for each in instances
+    ]
+    return Table(columns, rows)
 
 
 def _alarm(foreign: Foreigners | None) -> list[str]:

@@ -14,8 +14,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-from bus.server import EmbeddedServer, ServerTrouble
+from bus.binary import ServerTrouble
+from bus.ensemble import Ensemble, on_node
+from bus.server import EmbeddedServer
 from bus.stuck import Stuck
 from cli.datacenter import Member, Plan, Tell, members
 from cli.processes import Process, identify, record
@@ -31,12 +34,27 @@ log_bytes_max = 16 * 1024 * 1024
 _OURS = ("BUSBAR_BUS", "BUSBAR_CREDENTIALS", "BUSBAR_DATA")
 
 
+class Server(Protocol):
+    """One nats-server of the bus."""
+
+    log_file: Path
+
+    @property
+    def pid(self) -> int | None: ...
+
+    async def start(self) -> object:
+        """Start it, or start it again after it died. Raises ServerTrouble."""
+
+    async def wait(self) -> int:
+        """Wait until it has ended; its exit code."""
+
+
 class Supervisor:
     """The bus and the components of one data directory, as children of this process."""
 
     def __init__(self, plan: Plan, tell: Tell) -> None:
         self.plan, self.tell = plan, tell
-        self.server = EmbeddedServer(plan.data, cluster=plan.cluster, port=plan.port)
+        self.bus, self.servers = _bus(plan)
         self.members = members(plan)
         self.children: dict[str, Process] = {}
         self.ends: dict[str, int] = {}
@@ -45,16 +63,17 @@ class Supervisor:
         self._starting = asyncio.Lock()
 
     async def start_bus(self) -> None:
-        """Start the bus. Raises ServerTrouble."""
-        await self.server.start()
-        assert self.server.pid is not None, "it has just been started"
-        self._note("bus", "bus", self.server.pid)
+        """Start the bus, all its servers at once. Raises ServerTrouble."""
+        await self.bus.start()
+        for name, server in self.servers.items():
+            self._note_server(name, server)
 
     async def keep(self) -> None:
         """Keep everything running until `stop`; then return once all of it has ended."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep("bus", self._bus_once))
-            group.create_task(self._watch_bus())
+            for name, server in self.servers.items():
+                group.create_task(self._keep(name, partial(self._server_once, name, server)))
+                group.create_task(self._watch(name, server))
             for member in self.members:
                 group.create_task(self._keep(member.name, partial(self._once, member)))
 
@@ -91,27 +110,32 @@ class Supervisor:
             self._note(member.name, member.role, process.pid)
         return _how(await process.wait())
 
-    async def _bus_once(self) -> str | None:
-        """From a running bus, or its start, to its end."""
+    async def _server_once(self, name: str, server: Server) -> str | None:
+        """From a running server of the bus, or its start, to its end."""
         async with self._starting:
             if self._stopping.is_set():
                 return None
             try:
-                if self.server.pid is None:
-                    await self.start_bus()
+                if server.pid is None:
+                    await server.start()
+                    self._note_server(name, server)
             except ServerTrouble as trouble:
                 return f"cannot be started: {trouble}"
-        return _how(await self.server.wait())
+        return _how(await server.wait())
 
-    async def _watch_bus(self) -> None:
-        """End a bus that takes nothing although its disk has room: it was full, and only a new one forgets that."""
-        stuck = Stuck(self.server.log_file)
+    async def _watch(self, name: str, server: Server) -> None:
+        """End a server that takes nothing although its disk has room: it was full, and only a new one forgets that."""
+        stuck = Stuck(server.log_file)
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), look_at_bus_s)
-            if stuck.look() and self.server.pid is not None and not self._stopping.is_set():
-                self.tell("bus refuses to store although there is room again: it is ended")
-                self.children["bus"].send(signal.SIGTERM)
+            if stuck.look() and server.pid is not None and not self._stopping.is_set():
+                self.tell(f"{name} refuses to store although there is room again: it is ended")
+                self.children[name].send(signal.SIGTERM)
+
+    def _note_server(self, name: str, server: Server) -> None:
+        assert server.pid is not None, "it has just been started"
+        self._note(name, "bus", server.pid)
 
     def _note(self, name: str, role: str, pid: int) -> None:
         process = identify(name, role, pid)
@@ -122,6 +146,15 @@ class Supervisor:
             record(self.plan.data / "run" / f"{name}.json", process)
         except OSError as error:
             self.tell(f"{name} runs as {pid}, which cannot be written down: {error.strerror}")
+
+
+def _bus(plan: Plan) -> tuple[EmbeddedServer | Ensemble, dict[str, Server]]:
+    """The bus of a plan, and each of its servers by the name of its process."""
+    if plan.masters == 1:
+        alone = EmbeddedServer(plan.data, cluster=plan.cluster, port=plan.port)
+        return alone, {"bus": alone}
+    several = Ensemble(plan.data, count=plan.masters, cluster=plan.cluster, port=plan.port)
+    return several, {on_node("bus", member.node): member for member in several.members}
 
 
 def _how(code: int) -> str:

@@ -18,7 +18,7 @@ from bus.nouns import Resources, parse_resources
 from cli.datacenter import Plan, Shape, Tell, agents_default, agents_max, as_flag, free_ports
 from cli.detach import Report, detached, refusal, report
 from cli.hold import Content, disk, end_leftovers, hold, sole, supervisor_of
-from cli.output import NoCluster, Output, Table, date, wrong_usage
+from cli.output import Failure, NoCluster, Output, Table, date, wrong_usage
 from cli.processes import Process
 from cli.session import DATA, json_option, wall_clock
 from components.agent.hands import detect_resources
@@ -40,6 +40,7 @@ data_option = click.option(
 @data_option
 @click.option("--agents", type=click.IntRange(1, agents_max), help="How many agents; as before, or 2.")
 @click.option("--resources", metavar="TEXT", help="Split between the agents: cpus:4;mem:8192; as before, or all.")
+@click.option("--masters", type=click.Choice(["1", "3", "5"]), help="Nodes with master and bus; as before, or 1.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; as before, or any free port.")
 @click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
 @click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
@@ -49,9 +50,13 @@ data_option = click.option(
 def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -> None:
     """Run a datacenter on this machine: the bus, a master, agents, marathon and metronome, until Ctrl-C.
 
+    With --masters 3 there are three nodes, n1 to n3, each with a server of the bus and a master, and marathon and
+    metronome have a standby each: any one node may go, and nothing is lost.
+
     \b
     Example:
         busbar up --detach
+        busbar up --masters 3 --agents 3 --detach
         busbar up --data /var/lib/busbar --agents 4 --resources 'cpus:8;mem:16384;ports:[31000-32000]'
     """
     path, out = Path(data).absolute(), Output(as_json)
@@ -77,7 +82,8 @@ def _hold(data: Path, given: dict[str, Any], ready: Callable[[Content], None], t
         plan = _plan(data, given)
 
         def remember(content: Content) -> None:
-            Shape(agents=plan.agents, resources=as_flag(plan.resources)).write(data)  # one that came up, no other
+            shape = Shape(agents=plan.agents, resources=as_flag(plan.resources), masters=plan.masters)
+            shape.write(data)  # one that came up, no other
             ready(content)
 
         asyncio.run(hold(plan, remember, tell))
@@ -122,7 +128,25 @@ def _plan(data: Path, given: dict[str, Any]) -> Plan:
     before = Shape.read(data)
     resources = _resources(_parsed(given["resources"]), before, data)
     agents = given["agents"] or (before.agents if before else agents_default)
-    return Plan(data=data, agents=agents, resources=resources, port=given["port"], master=tuple(flags))
+    return Plan(
+        data=data,
+        agents=agents,
+        resources=resources,
+        masters=_masters(given["masters"], before, data),
+        port=given["port"],
+        master=tuple(flags),
+    )
+
+
+def _masters(given: str | None, before: Shape | None, data: Path) -> int:
+    """How many there shall be: a stream that one server keeps is not one that three keep."""
+    there = before.masters if before is not None else None
+    if given is not None and there is not None and int(given) != there:
+        raise Failure(
+            f"{data} was made with --masters {there}, and that number cannot be changed",
+            next_=f"start a new datacenter in another directory: busbar up --masters {given} --data DIR",
+        )
+    return there or int(given or 1)
 
 
 def _parsed(text: str | None) -> Resources:

@@ -141,7 +141,13 @@ async def _run(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> 
         loop.add_signal_handler(number, stop.set)
     known = place.credentials()
     bus = await connect(
-        known.url, cluster=known.cluster, user=known.user, password=known.password, name=name, on_lost=_lost
+        known.url,
+        cluster=known.cluster,
+        user=known.user,
+        password=known.password,
+        name=name,
+        on_lost=_lost,
+        replicas=known.replicas,
     )
     try:
         await live(wire(bus), bus, node=place.node, instance=uuid4().hex[:12], store=place.store, stop=stop)

@@ -1,0 +1,46 @@
+"""Who leads a singleton and who stands by, and who keeps the stream: asked all at once.
+
+Rule of this room: whoever answers is there, whoever does not within the time is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from bus import queries
+from bus.port import ClusterRow
+from bus.queries import Instance, QueryRefused
+from bus.subjects import Author, roll
+from cli.session import Session
+
+roll_s = 0.5
+"""How long instances may take to answer."""
+
+
+async def roll_call(session: Session, singleton: Author) -> list[Instance]:
+    """The instances of a singleton that answer, by node. Raises bus.port.NoAnswer while the bus is away."""
+    answers = await session.bus.roll(roll(session.cluster, singleton), b"", wait_s=roll_s)
+    found: list[Instance] = []
+    for answer in answers:
+        with suppress(QueryRefused, msgspec.DecodeError):  # of another release: it cannot be told what it is
+            found.append(queries.unpack(answer, Instance))
+    return sorted(found, key=lambda each: (each.node, each.instance))
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """A bus that knows which servers keep its stream."""
+
+    async def servers(self) -> Sequence[ClusterRow]:
+        """The servers that keep the stream. Raises NoAnswer."""
+
+
+async def servers(session: Session) -> list[ClusterRow]:
+    """The servers that keep the stream, by name; none where the bus has no servers to speak of."""
+    if not isinstance(session.bus, Kept):
+        return []
+    return sorted(await session.bus.servers(), key=lambda each: each.name)
