@@ -51,6 +51,25 @@ def complaint(unreadable: Unreadable) -> Say:
     return Say(fact, to=event.by.id)
 
 
+def stamped(component: Component[S], state: S, say: Say, told: Input | None, now: Now, heard: Position) -> Event:
+    """The event that says `say` next in a component's log."""
+    because = told.event if isinstance(told, Heard) else None
+    return Event(
+        by=component.author,
+        to=say.to,
+        fact=say.fact,
+        at=now,
+        n=state.n + 1,
+        epoch=say.fact.epoch if isinstance(say.fact, Term) else state.epoch,
+        last=False,
+        heard=heard,
+        cause=say.cause or (because.position if because else None),
+        actor=say.actor or (because.actor if because else None),
+        trace=say.trace or (because.trace if because else None),
+        request=say.request,
+    )
+
+
 class Mind(Generic[S]):
     """State, and what of it is not yet in the stream."""
 
@@ -131,21 +150,7 @@ class Mind(Generic[S]):
         return event
 
     def _event(self, say: Say, told: Input | None, now: Now) -> Event:
-        because = told.event if isinstance(told, Heard) else None
-        return Event(
-            by=self.component.author,
-            to=say.to,
-            fact=say.fact,
-            at=now,
-            n=self.state.n + 1,
-            epoch=say.fact.epoch if isinstance(say.fact, Term) else self.state.epoch,
-            last=False,
-            heard=self.heard,
-            cause=say.cause or (because.position if because else None),
-            actor=say.actor or (because.actor if because else None),
-            trace=say.trace or (because.trace if because else None),
-            request=say.request,
-        )
+        return stamped(self.component, self.state, say, told, now, self.heard)
 
     def _finish(self, said: list[Event], seen: Glimpse | None = None) -> Decided:
         self.component.check(self.state)

@@ -27,9 +27,13 @@ PURE_ELSEWHERE = (
     "eventstore/selection.py",
     "eventstore/story.py",
     "eventstore/trace.py",
+    "components/again.py",
     "components/answering.py",
+    "components/differing.py",
+    "components/histories.py",
     "components/mind.py",
     "components/matching.py",
+    "components/recomputing.py",
 )
 BANNED = {
     "aiosqlite",
