@@ -29,6 +29,7 @@ from bus.port import Answerer, Bus, Fenced, NoAnswer, Record, StreamDiverged
 from bus.subjects import Kind, ask, everything, inbox, pattern, ping
 from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
 from components.instance import Presence
+from components.keeping import Keeper
 from components.mind import Clock, Decided
 from components.outbox import Outbox
 from components.standing import OwnLog
@@ -66,6 +67,7 @@ class _Life(Generic[S]):
         self.inputs: asyncio.Queue[Input | Sequence[Record]] = asyncio.Queue(inputs_waiting_max)
         self.hands: Hands[S] | None = None
         self._thinking: asyncio.Task[None] | None = None
+        self._yielding: asyncio.Task[None] | None = None
 
     async def lead(self, group: asyncio.TaskGroup, ready: Callable[[], None] | None) -> None:
         """Start everything that lives as long as the term."""
@@ -81,7 +83,7 @@ class _Life(Generic[S]):
         group.create_task(self.keep())
         if self.own.singleton:
             self.presence.leads()
-            group.create_task(self.yield_to_others())
+            self._yielding = group.create_task(self.yield_to_others())
         if ready is not None:
             ready()
 
@@ -96,6 +98,10 @@ class _Life(Generic[S]):
             with suppress(TimeoutError):
                 async with asyncio.timeout(farewell_s):
                     await self.outbox.wait_sent(self.mind.state.n)
+            if self._yielding is not None:
+                self._yielding.cancel()  # another instance's term is what was asked for
+        if self.own.keeper is not None and self.mind.whole and self.outbox.sent_n in (0, self.mind.state.n):
+            await self.own.keeper.bid_farewell(self.own.folded)
         raise _Stopped
 
     async def yield_to_others(self) -> None:
@@ -143,7 +149,7 @@ class _Life(Generic[S]):
         while True:
             while self._wake_due():
                 self._wake()
-                await self.outbox.room()
+                await self._pause()
             if waiting:
                 self._take(waiting.popleft())
             elif not await self._await_input(waiting):
@@ -151,7 +157,15 @@ class _Life(Generic[S]):
             in_a_row = (in_a_row + 1) % decisions_in_a_row_max
             if in_a_row == 0:
                 await asyncio.sleep(0)
-            await self.outbox.room()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Between two decisions: wait for room, and take a snapshot if one is due, once everything is in the log."""
+        await self.outbox.room()
+        if self.own.keeper is not None and self.own.keeper.due:
+            while self.outbox.sent_n < self.mind.state.n:
+                await self.outbox.wait_sent(self.mind.state.n)
+            self.own.keep()
 
     def _wake_due(self) -> bool:
         due = self.component.wake_at(self.mind.state)
@@ -298,12 +312,15 @@ async def _live(own: OwnLog[S], store: str | None, stop: asyncio.Event, ready: C
         if store is not None:
             whole = author.kind is Kind.MASTER
             own.recorder = await stack.enter_async_context(open_recorder(store, bus, None if whole else author))
+            own.keeper = Keeper(own.mind, own.recorder, store)
         await own.rebuild()
         life = _Life(own, bus)
         try:
             async with asyncio.TaskGroup() as group:
                 if own.recorder is not None:
                     group.create_task(own.recorder.run())
+                if own.keeper is not None:
+                    group.create_task(own.keeper.run())
                 group.create_task(life.end(stop))
                 await (own.stand_by() if own.singleton else own.begin_term())
                 await life.lead(group, ready)

@@ -21,6 +21,7 @@ from bus.subjects import own_log
 from components.component import Component, S, state_hash
 from components.election import Watch
 from components.instance import Presence, fetch
+from components.keeping import Keeper
 from components.mind import Clock, Decided, Mind
 from eventstore.recorder import Recorder
 
@@ -43,24 +44,31 @@ class OwnLog(Generic[S]):
         self.mind = Mind(component, bus.cluster, clock)
         self.log = own_log(bus.cluster, component.author)
         self.fence = Position(0)
+        self.folded = Position(0)
+        """Where the last event of the log is that is really this author's."""
         self._read = Position(0)
         """Up to here nothing of the log is missing, whatever else was said."""
         self.recorder: Recorder | None = None
+        self.keeper: Keeper[S] | None = None
         self.singleton = component.term is LeaderElected
         self._watch = Watch(bus, component.author, chance)
         presence.state = self.mind.state
 
     async def rebuild(self) -> None:
-        """Fold the own log: what the store has from there, the rest from the stream.
+        """Fold the own log: from the newest snapshot on what the store has from there, the rest from the stream.
 
         A store of the whole stream is brought up to its head before anything of it is used: everything is verified.
         """
         if self.recorder is not None:
             if self.recorder.whole:
                 await self._catch_up(self.recorder)
-            async for records in self.recorder.recorded(self.component.author):
+            if self.keeper is not None:
+                self.fence = self.folded = await self.keeper.resume()
+                self.presence.state = self.mind.state
+            async for records in self.recorder.recorded(self.component.author, after=self.fence):
                 self._remember(records)
         await self._read_to_head()
+        self.keep()
 
     async def _catch_up(self, recorder: Recorder) -> None:
         newest = await self.bus.last(recorder.log)
@@ -110,8 +118,11 @@ class OwnLog(Generic[S]):
 
     def _remember(self, records: Sequence[Record]) -> None:
         for record in records:
+            before = self.mind.prev
             self.mind.remember(record)
             self.fence = self.presence.position = record.position
+            if self.mind.prev is not before:
+                self.folded = record.position
         if self.mind.resigned:
             self._watch.resigned.set()
         else:
@@ -136,8 +147,14 @@ class OwnLog(Generic[S]):
                     self._remember([record])
                     if checkpoint:
                         await self._bear_witness(record, before)
+                self.keep()
                 if self.mind.state.epoch != epoch:
                     return
+
+    def keep(self) -> None:
+        """Take a snapshot if one is due. Everything that is folded must be in the log."""
+        if self.keeper is not None and self.keeper.due and self.mind.whole:
+            self.keeper.take(self.folded)
 
     def _checkpoint(self, record: Record) -> bool:
         return self.component.witness is not None and f".{CheckpointMade.type}." in record.subject
@@ -177,7 +194,7 @@ class OwnLog(Generic[S]):
         within_s = leader_unknown_s if self.singleton else unknown_s
         fence = Fence(self.log, self.fence)
         self.fence = await append_surely(self.bus, decided.messages, fence, within_s=within_s)
-        self.presence.position = self.fence
+        self.folded = self.presence.position = self.fence
 
 
 async def _beside(reading: Coroutine[Any, Any, None], waiting: Coroutine[Any, Any, str]) -> str | None:

@@ -16,6 +16,7 @@ from bus.nouns import Position
 from bus.port import Bus, Record, StreamDiverged
 from bus.subjects import Author, everything, own_log
 from eventstore.store import Reader, Writer, open_reader, open_writer
+from eventstore.verify import verify_tail
 
 log = structlog.get_logger()
 
@@ -51,9 +52,9 @@ class Recorder:
                 await self.writer.append(records[:1])
                 return
 
-    async def recorded(self, author: Author) -> AsyncGenerator[Sequence[Record], None]:
-        """The stored part of one author's log."""
-        async for records in self.reader.records(author=author):
+    async def recorded(self, author: Author, after: int = 0) -> AsyncGenerator[Sequence[Record], None]:
+        """The stored part of one author's log, behind a position."""
+        async for records in self.reader.records(author=author, after=after):
             yield records
 
     @property
@@ -92,8 +93,12 @@ class Recorder:
 
 @asynccontextmanager
 async def open_recorder(path: str, bus: Bus, author: Author | None) -> AsyncIterator[Recorder]:
-    """A recorder of one author's log, or of the whole stream; the store is created if there is none."""
+    """A recorder of one author's log, or of the whole stream; the store is created if there is none.
+
+    The newest events of the file are verified before anything is built on them. Raises StoreDiverged, StreamDiverged.
+    """
     log = own_log(bus.cluster, author) if author else everything(bus.cluster)
+    await asyncio.to_thread(verify_tail, path)
     async with (
         open_writer(path, cluster=bus.cluster, log=author) as writer,
         open_reader(path) as reader,

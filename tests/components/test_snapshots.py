@@ -137,7 +137,7 @@ def shared(state: State) -> list[object]:
 
 
 CUTS = settings(
-    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 SEEDS = st.integers(0, 10_000)
 
