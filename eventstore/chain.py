@@ -90,14 +90,26 @@ def judge(tail: Tail, records: Sequence[Record], *, whole: bool) -> Judged:
     last, chain, ends = tail.last, tail.chain, dict[Author, End]()
     for record in records:
         _check_position(last, record, whole)
-        event, because = _read(record)
-        if event is not None and because is None and event.by.kind is not Kind.CLIENT:
-            because = _extend(ends.get(event.by) or tail.ends.get(event.by) or End(), ends, event, record)
+        event, because = _told(record, tail.ends, ends)
         last, chain = record.position, chained(chain, record)
         rows.append(_row(record, chain, event, because))
         if event is not None and because is None:
             mentions.extend((noun, id_, record.position) for noun, id_ in mentions_of(event))
     return Judged(rows, mentions, Tail(last, chain, ends))
+
+
+def row_of(record: Record, chain: bytes, ends: dict[Author, End]) -> Row:
+    """The row that stores one record under the running hash after it, `ends` moved on. Raises StoreGap."""
+    event, because = _told(record, ends, ends)
+    return _row(record, chain, event, because)
+
+
+def _told(record: Record, before: dict[Author, End], ends: dict[Author, End]) -> tuple[Event | None, str | None]:
+    """The event in a record, and why it is nobody's next one. `ends`, else those before, are where logs end."""
+    event, because = _read(record)
+    if event is not None and because is None and event.by.kind is not Kind.CLIENT:
+        because = _extend(ends.get(event.by) or before.get(event.by) or End(), ends, event, record)
+    return event, because
 
 
 def _check_position(last: Position, record: Record, whole: bool) -> None:

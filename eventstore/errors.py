@@ -45,7 +45,7 @@ class UnknownTask(LookupError):
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "the disk is full: free space, then start again",
     sqlite3.SQLITE_IOERR: "the disk failed or a limit was reached: see the kernel's log, then start again",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: move it away; it is copied again from the stream",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: `busbar store verify` says where, `busbar store repair` mends it",
     sqlite3.SQLITE_NOTADB: "the file is not a database",
     sqlite3.SQLITE_CANTOPEN: "the file or its directory is missing or may not be opened",
     sqlite3.SQLITE_READONLY: "the file or its directory may not be written",

@@ -14,6 +14,7 @@ from bus.port import Record, StreamDiverged
 from bus.subjects import Author
 from eventstore.errors import StoreDiverged
 from eventstore.recorder import Recorder, open_recorder
+from tests.eventstore.damage import change
 from tests.eventstore.tale import A1, MARATHON, MASTER, Tale, started, twelve_steps
 
 pytestmark = pytest.mark.timeout(30)
@@ -86,4 +87,14 @@ async def test_a_log_that_lost_its_last_stored_event_is_another_log(tmp_path: Pa
     lossy = [tale.records[0], tale.records[1]._replace(subject="dc.agent.a1.x.y._"), tale.records[2]]
     with pytest.raises(StreamDiverged, match="position 2 is in the store, but not in the stream"):
         async with open_recorder(str(tmp_path / "s.db"), stream_of(lossy), MASTER):
+            pass
+
+
+async def test_a_damaged_store_is_found_before_anything_is_decided_on_it(tmp_path: Path) -> None:
+    """The stream is in order; the file's newest events are not what was stored."""
+    tale, _ = twelve_steps()
+    await copied(tmp_path / "events.db", tale.records)
+    change(tmp_path / "events.db", "UPDATE event SET at = at + 1 WHERE position = 6")
+    with pytest.raises(StoreDiverged, match=r"is damaged: position 6: its column at is .* busbar store repair --data"):
+        async with open_recorder(str(tmp_path / "events.db"), stream_of(tale.records), None):
             pass
