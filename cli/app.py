@@ -14,6 +14,7 @@ from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRe
 from cli.document import app_id, called, command_line, read_document
 from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
+from cli.past import Asked, Listed, at_any_time
 from cli.progress import app_row, say_status, wait_app, wait_gone
 from cli.request import conversation, wait_options
 from cli.session import MARATHON, Session, on_cluster
@@ -139,17 +140,23 @@ async def remove(session: Session, id: str, timeout_s: float, no_wait: bool) -> 
 
 
 @app.command("list")
-@on_cluster
-async def list_(session: Session) -> None:
+@at_any_time
+async def list_(asked: Asked) -> None:
     """List the apps.
 
     \b
     Example:
         busbar app list
+        busbar app list --at 2026-11-22T21:00
     """
-    rows = await session.ask(MARATHON, "apps", list[AppRow])
+    asked.out.show(*await apps(asked))
+
+
+async def apps(asked: Asked) -> Listed:
+    """Every app, for programs and for people."""
+    rows = await asked.ask(MARATHON, "apps", list[AppRow])
     columns = ("id", "running", "waiting", "cpus", "mem mb", "state", "version", "cmd")
-    session.out.show(rows, Table(columns, [_cells(row) for row in rows], empty="there is no app"))
+    return Listed(rows, Table(columns, [_cells(row) for row in rows], empty="there is no app"))
 
 
 def _cells(row: AppRow) -> list[str]:

@@ -6,7 +6,8 @@ import click
 
 from bus.queries import FrameworkRow
 from cli.output import Table, cpus, date
-from cli.session import THE_MASTER, Session, on_cluster
+from cli.past import Asked, Listed, at_any_time
+from cli.session import THE_MASTER
 
 
 @click.group()
@@ -20,8 +21,8 @@ def framework() -> None:
 
 
 @framework.command("list")
-@on_cluster
-async def list_(session: Session) -> None:
+@at_any_time
+async def list_(asked: Asked) -> None:
     """List the schedulers with what they use and their dominant share.
 
     A disconnected one is removed, and its tasks are killed, at the time in the last column unless it comes back.
@@ -29,10 +30,16 @@ async def list_(session: Session) -> None:
     \b
     Example:
         busbar framework list
+        busbar framework list --at -10m
     """
-    rows = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
+    asked.out.show(*await frameworks(asked))
+
+
+async def frameworks(asked: Asked) -> Listed:
+    """Every scheduler, for programs and for people."""
+    rows = await asked.ask(THE_MASTER, "frameworks", list[FrameworkRow])
     columns = ("id", "name", "role", "state", "tasks", "offers", "cpus", "mem mb", "share", "registered", "removed at")
-    session.out.show(rows, Table(columns, [_cells(row) for row in rows], empty="no framework is registered"))
+    return Listed(rows, Table(columns, [_cells(row) for row in rows], empty="no framework is registered"))
 
 
 def _cells(row: FrameworkRow) -> list[str]:

@@ -7,15 +7,16 @@ from typing import IO
 import click
 
 from bus.documents import JobSpec
-from bus.nouns import JobId, Refusal
+from bus.nouns import JobId, Now, Refusal
 from bus.queries import JobExplainQuestion, JobExplanation, JobRow, RunRow, RunsQuestion
 from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from cli.document import called, command_line, read_document
 from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, span
+from cli.past import Asked, Listed, at_any_time
 from cli.progress import ENDED, say_status, wait_run
 from cli.request import conversation, wait_options
-from cli.session import METRONOME, Session, on_cluster, wall_clock
+from cli.session import METRONOME, Session, on_cluster
 
 wait_s = 60.0
 """How long a run is watched unless said otherwise."""
@@ -147,17 +148,23 @@ async def _active_run(session: Session, id: str, prefix: str) -> RunRow:
 
 
 @job.command("list")
-@on_cluster
-async def list_(session: Session) -> None:
+@at_any_time
+async def list_(asked: Asked) -> None:
     """List the jobs and how they went.
 
     \b
     Example:
         busbar job list
+        busbar job list --at -2h
     """
-    rows = await session.ask(METRONOME, "jobs", list[JobRow])
+    asked.out.show(*await jobs(asked))
+
+
+async def jobs(asked: Asked) -> Listed:
+    """Every job, for programs and for people."""
+    rows = await asked.ask(METRONOME, "jobs", list[JobRow])
     columns = ("id", "active", "successes", "failures", "cron", "next run", "cmd")
-    session.out.show(rows, Table(columns, [_cells(row) for row in rows], empty="there is no job"))
+    return Listed(rows, Table(columns, [_cells(row) for row in rows], empty="there is no job"))
 
 
 def _cells(row: JobRow) -> list[str]:
@@ -187,7 +194,8 @@ async def show(session: Session, id: str) -> None:
     if row is None:
         raise Failure(f"there is no job {id}", next_="busbar job list")
     runs = await session.ask(METRONOME, "runs", list[RunRow], RunsQuestion(job=row.job.id))
-    session.out.show({"job": row, "runs": runs}, *_details(row), "", _run_table(runs), "", pretty(row.job))
+    shown = _run_table(runs, session.now())
+    session.out.show({"job": row, "runs": runs}, *_details(row), "", shown, "", pretty(row.job))
 
 
 def _details(row: JobRow) -> list[Part]:
@@ -220,32 +228,38 @@ async def explain(session: Session, id: str) -> None:
     await show_explanation(session, answer)
 
 
-@job.command()
+@job.command("runs")
 @click.argument("id", required=False)
-@on_cluster
-async def runs(session: Session, id: str | None) -> None:
+@at_any_time
+async def list_runs(asked: Asked, id: str | None) -> None:
     """List the runs of a job, or of all jobs, ended ones too.
 
     \b
     Example:
         busbar job runs wordcount
+        busbar job runs --at 21:00
     """
-    rows = await session.ask(METRONOME, "runs", list[RunRow], RunsQuestion(job=JobId(id) if id else None))
-    session.out.show(rows, _run_table(rows))
+    asked.out.show(*await runs(asked, JobId(id) if id else None))
 
 
-def _run_table(rows: list[RunRow]) -> Table:
+async def runs(asked: Asked, job: JobId | None = None) -> Listed:
+    """The runs of a job or of all, for programs and for people."""
+    rows = await asked.ask(METRONOME, "runs", list[RunRow], RunsQuestion(job=job))
+    return Listed(rows, _run_table(rows, asked.now()))
+
+
+def _run_table(rows: list[RunRow], now: Now) -> Table:
     columns = ("run", "job", "state", "created", "took", "nominal", "node", "task", "message")
-    return Table(columns, [_run_cells(row) for row in rows], empty="there was no run")
+    return Table(columns, [_run_cells(row, now) for row in rows], empty="there was no run")
 
 
-def _run_cells(row: RunRow) -> list[str]:
+def _run_cells(row: RunRow, now: Now) -> list[str]:
     return [
         row.run,
         row.job,
         row.state,
         date(row.created_at),
-        span((row.finished_at or wall_clock()) - row.created_at),
+        span((row.finished_at or now) - row.created_at),
         date(row.nominal),
         row.agent or "",
         row.tasks[-1].task if row.tasks else "",

@@ -26,6 +26,7 @@ ROOMS = {
     "framework": "cli.framework:framework",
     "offer": "cli.offer:offer",
     "events": "cli.events:events",
+    "state": "cli.state:state",
     "run": "cli.run:run",
 }
 """Every command and where it lives."""

@@ -6,6 +6,7 @@ import click
 
 from bus.queries import AgentRow, TaskRow, TasksQuestion
 from cli.output import Failure, Fields, Table, cpus, date, share
+from cli.past import Asked, Listed, at_any_time
 from cli.session import THE_MASTER, Session, on_cluster
 from cli.task import task_table
 
@@ -21,21 +22,23 @@ def node() -> None:
 
 
 @node.command("list")
-@on_cluster
-async def list_(session: Session) -> None:
+@at_any_time
+async def list_(asked: Asked) -> None:
     """List the nodes with what they have.
 
     \b
     Example:
         busbar node list
+        busbar node list --at 'yesterday 14:00'
     """
-    rows = await session.ask(THE_MASTER, "agents", list[AgentRow])
-    session.out.show(rows, _table(rows))
+    asked.out.show(*await nodes(asked))
 
 
-def _table(rows: list[AgentRow]) -> Table:
+async def nodes(asked: Asked) -> Listed:
+    """Every node, for programs and for people."""
+    rows = await asked.ask(THE_MASTER, "agents", list[AgentRow])
     columns = ("id", "hostname", "state", "tasks", "cpus", "mem mb", "disk mb", "ports", "offered", "registered")
-    return Table(columns, [_cells(row) for row in rows], empty="no node is registered")
+    return Listed(rows, Table(columns, [_cells(row) for row in rows], empty="no node is registered"))
 
 
 def _cells(row: AgentRow) -> list[str]:

@@ -7,7 +7,8 @@ import click
 from bus.nouns import Now
 from bus.queries import OfferRow
 from cli.output import Table, span
-from cli.session import THE_MASTER, Session, on_cluster, wall_clock
+from cli.past import Asked, Listed, at_any_time
+from cli.session import THE_MASTER
 
 
 @click.group()
@@ -21,18 +22,24 @@ def offer() -> None:
 
 
 @offer.command("list")
-@on_cluster
-async def list_(session: Session) -> None:
+@at_any_time
+async def list_(asked: Asked) -> None:
     """List the offers that no scheduler has answered yet.
 
     \b
     Example:
         busbar offer list
+        busbar offer list --at 812
     """
-    rows = await session.ask(THE_MASTER, "offers", list[OfferRow])
-    now = wall_clock()
+    asked.out.show(*await offers(asked))
+
+
+async def offers(asked: Asked) -> Listed:
+    """The outstanding offers, for programs and for people."""
+    rows = await asked.ask(THE_MASTER, "offers", list[OfferRow])
+    now = asked.now()
     columns = ("id", "framework", "node", "age", "expires in", "resources")
-    session.out.show(rows, Table(columns, [_cells(row, now) for row in rows], empty="no offer is outstanding"))
+    return Listed(rows, Table(columns, [_cells(row, now) for row in rows], empty="no offer is outstanding"))
 
 
 def _cells(row: OfferRow, now: Now) -> list[str]:

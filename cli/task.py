@@ -14,6 +14,7 @@ from bus.subjects import Author, Kind
 from cli.logs import print_log
 from cli.numbers import FiniteRange
 from cli.output import Failure, Fields, Table, cpus, date, span, time_of_day
+from cli.past import Asked, Listed, at_any_time
 from cli.progress import say_status, wait_task
 from cli.request import conversation, wait_options
 from cli.session import THE_MASTER, Session, on_cluster
@@ -85,16 +86,22 @@ def _unknown(text: str) -> Failure:
 
 @task.command("list")
 @click.option("--all", "ended_too", is_flag=True, help="Show the latest ended tasks too.")
-@on_cluster
-async def list_(session: Session, ended_too: bool) -> None:
+@at_any_time
+async def list_(asked: Asked, ended_too: bool) -> None:
     """List the tasks.
 
     \b
     Example:
         busbar task list --all
+        busbar task list --at 21:00
     """
-    rows = await session.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion(all=ended_too))
-    session.out.show(rows, task_table(rows, "no task has run yet" if ended_too else "no task runs"))
+    asked.out.show(*await tasks(asked, ended_too=ended_too))
+
+
+async def tasks(asked: Asked, *, ended_too: bool = False) -> Listed:
+    """The tasks, for programs and for people."""
+    rows = await asked.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion(all=ended_too))
+    return Listed(rows, task_table(rows, "no task has run yet" if ended_too else "no task runs"))
 
 
 @task.command()
