@@ -16,7 +16,7 @@ from bus import fitness
 from bus.nouns import Position
 from bus.port import BusClosed, NoAnswer, Record, StreamDiverged, StreamTrimmed
 from bus.replies import Parcel, Send
-from bus.stream import Stream
+from bus.stream import Stream, answer_s
 from bus.subjects import everything
 
 heartbeat_s = 1
@@ -27,6 +27,9 @@ buffer_bytes_max = 64 * 1024 * 1024
 and it is answered when what came before it is taken; what exceeds the bound is dropped and asked for again."""
 _message_overhead_bytes = 512
 _consumer_idle_s = 30
+patience_s = 0.5
+"""For one request of the first try to start; 1.4 times as long for each further one, up to `answer_s`. (A request made
+while the servers elect a leader is never answered.)"""
 
 
 def sequences(reply: str) -> tuple[int, int] | None:
@@ -49,8 +52,9 @@ class Misplaced(Exception):
 class Push:
     """What the server pushes to one reader, in the order of arrival, until it is taken."""
 
-    def __init__(self, stream: Stream, log: str, after: Position) -> None:
+    def __init__(self, stream: Stream, log: str, after: Position, tries: int) -> None:
         self._stream, self._log, self._position = stream, log, after
+        self._patience_s = min(answer_s, patience_s * 1.4**tries)
         self._whole = log == everything(stream.cluster)
         self._link, self._links = stream.link, 0
         self._name = secrets.token_hex(8)
@@ -71,7 +75,7 @@ class Push:
         self._link.watchers[self._changed] = None
         self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
         where = f"{self._stream.name}.{self._name}.{self._log}"
-        made = await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request())
+        made = await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request(), within_s=self._patience_s)
         found = await self._check_begin()
         leader = found["cluster"]["leader"]
         if made.get("cluster", {}).get("leader", leader) != leader:
@@ -79,7 +83,7 @@ class Push:
 
     async def _check_begin(self) -> dict[str, Any]:
         """What is behind the reader's position is there, all of it; as the stream's leader says."""
-        found = await self._stream.reaching(self._position)
+        found = await self._stream.reaching(self._position, within_s=self._patience_s)
         if fitness.is_frozen(found["config"]):
             raise NoAnswer(f"stream {self._stream.name} is being trimmed")
         first = self._stream.whole(found).first

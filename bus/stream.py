@@ -122,10 +122,12 @@ class Stream:
 
     # ---- asked ----------------------------------------------------------------------------------------------------
 
-    async def ask(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    async def ask(
+        self, what: str, body: dict[str, object] | None = None, *, within_s: float = answer_s
+    ) -> dict[str, Any]:
         """One request about the stream. Raises NoAnswer, StreamDiverged, StreamUnfit, BusClosed, or ApiError 404."""
         try:
-            found = await self._call(what, body)
+            found = await self._call(what, body, within_s)
         except ApiError as error:
             if error.err_code == _NO_STREAM:
                 raise self._missing() from None
@@ -147,14 +149,16 @@ class Stream:
             return StreamDiverged(f"stream {self.name} is gone")
         return NoAnswer(f"a server does not know {self.name} yet")
 
-    async def _call(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    async def _call(
+        self, what: str, body: dict[str, object] | None = None, within_s: float = answer_s
+    ) -> dict[str, Any]:
         question = json.dumps(body).encode() if body is not None else b""
         try:
-            async with asyncio.timeout(answer_s):
+            async with asyncio.timeout(within_s):
                 await self.link.connected()
-                answer = await self.link.ask(Send(f"$JS.API.{what}", question), timeout_s=answer_s)
+                answer = await self.link.ask(Send(f"$JS.API.{what}", question), timeout_s=within_s)
         except TimeoutError:
-            raise NoAnswer(f"{what}: no answer within {answer_s:g} s") from None
+            raise NoAnswer(f"{what}: no answer within {within_s:g} s") from None
         except NobodyThere:
             raise NoAnswer(f"{what}: JetStream does not answer: {no_quorum}") from None
         found: dict[str, Any] = json.loads(answer.body)
@@ -162,9 +166,9 @@ class Stream:
             raise ApiError(found["error"])
         return found
 
-    async def info(self) -> dict[str, Any]:
+    async def info(self, *, within_s: float = answer_s) -> dict[str, Any]:
         """What the leader says of the stream. Raises NoAnswer, StreamDiverged if another stream has its name."""
-        found = await self.ask(f"STREAM.INFO.{self.name}")
+        found = await self.ask(f"STREAM.INFO.{self.name}", within_s=within_s)
         cluster = found.get("cluster", {})
         if not cluster.get("leader") or (found["config"]["num_replicas"] > 1 and not cluster.get("raft_group")):
             raise NoAnswer(f"stream {self.name} has no leader: {no_quorum}")
@@ -195,14 +199,14 @@ class Stream:
         room = max(0, found["config"]["max_bytes"])
         return Extent(Position(first if messages else last + 1), Position(last), state["bytes"], room)
 
-    async def reaching(self, position: Position) -> dict[str, Any]:
+    async def reaching(self, position: Position, *, within_s: float = answer_s) -> dict[str, Any]:
         """What the leader says of the stream, which has held this position.
 
         Raises StreamDiverged if it ends before it: of several servers one that knows less is given time to learn.
         """
         deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
         while True:
-            found = await self.info()
+            found = await self.info(within_s=within_s)
             end = self.whole(found).last
             if end >= position:
                 return found
