@@ -410,6 +410,8 @@ class KillRequested(Fact, frozen=True):
 
     task: TaskId
     grace_s: float | None = None
+    reason: str = ""
+    """Why, where no event before says it: which copy of two survives. Empty: it is wanted no more."""
 
 
 @fact("kill.directed", said="master, to the agent")
@@ -418,6 +420,8 @@ class KillDirected(Fact, frozen=True):
 
     task: TaskId
     grace_s: float | None = None
+    reason: str = ""
+    """Why, where its framework did not ask for it, or said why."""
 
 
 @fact("kill.delivered", said="agent, to the executor")

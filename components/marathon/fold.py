@@ -32,6 +32,7 @@ from components.marathon.state import (
     MarathonState,
     Verdict,
     Waiting,
+    expunged_kept_max,
     is_failure,
     last_any_port,
 )
@@ -168,6 +169,8 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
     state.owners[fact.task] = fact.app
     if fact.replaces is not None:
         app.vacant.pop(fact.replaces, None)
+        if fact.replaces in state.expunged:
+            state.expunged[fact.replaces] = fact.task
     state.hungry = state.hungry or app.ready(event.at)
     _settle(state, fact.app, app)
 
@@ -207,6 +210,8 @@ def _moved(app: App, status: TaskStatus, at: Now) -> None:
 def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:
     task = status.task
     del state.owners[task]
+    if status.state in LOST:
+        _expunge(state, task)
     if task in app.dying:
         del app.dying[task]
         return
@@ -215,6 +220,12 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
     app.vacant[task] = event.cause
     if is_failure(status) or status.state in LOST:
         app.last_failure = status
+
+
+def _expunge(state: MarathonState, task: TaskId) -> None:
+    state.expunged[task] = None
+    while len(state.expunged) > expunged_kept_max:
+        del state.expunged[next(iter(state.expunged))]
 
 
 def _leave(app: App, task: TaskId) -> Launched:

@@ -32,6 +32,8 @@ LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
 ENDED = TERMINAL | LOST
 """States in which an instance counts no more. (Marathon: unreachableStrategy 0/0 expunges at once)"""
 
+expunged_kept_max = 1000
+
 OVER_CAPACITY, UPGRADING, DELETING, USER_REQUEST = "OverCapacity", "Upgrading", "DeletingApp", "UserRequest"
 """Why instances are dismissed. (Marathon: `GoalChangeReason.scala`)"""
 
@@ -140,6 +142,9 @@ class MarathonState(State):
     """Ascending: when apps with waiting instances may launch again."""
     unconfirmed: dict[TaskId, Now] = field(default_factory=dict)
     """Launches nobody has reported yet, and when they were asked for; ascending."""
+    expunged: dict[TaskId, TaskId | None] = field(default_factory=dict)
+    """The latest instances that were given up because they could not be reached, each with the one that took its place:
+    so that, when one comes back, it can be said which survives."""
     last_ports: dict[AgentId, int] = field(default_factory=dict)
     """The last any-port given out on each agent."""
     to_register: bool = False

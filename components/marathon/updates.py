@@ -24,12 +24,21 @@ def hear_update(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[S
     app_id = state.owners.get(task)
     if app_id is None:
         if state_now in _ALIVE:  # it was unreachable and replaced, and is back. (Marathon: expunge)
-            yield Say(KillRequested(task=task), to=MASTER)
+            yield Say(KillRequested(task=task, reason=why_killed(state, task)), to=MASTER)
         return
     app = state.apps[app_id]
     instance = app.launched.get(task) or app.dying.get(task)
     if instance is not None and (state_now in ENDED or state_now in MOVES[instance.state]):
         yield _updated(app_id, app, instance, fact, now)
+
+
+def why_killed(state: MarathonState, task: TaskId) -> str:
+    """Why an instance that no app has is killed, and which one survives in its place."""
+    if task not in state.expunged:
+        return "no app has this instance any more"
+    replaced_by = state.expunged[task]
+    given_up = "it came back after it was given up as unreachable"
+    return f"{given_up}: {replaced_by} took its place and stays" if replaced_by else f"{given_up}: it is wanted no more"
 
 
 def _updated(app_id: AppId, app: App, instance: Launched, fact: TaskUpdated, now: Now) -> Say:

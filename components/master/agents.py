@@ -25,7 +25,6 @@ from bus.events import (
     AgentRefused,
     AgentRegistered,
     Event,
-    KillDirected,
     TaskReported,
 )
 from bus.nouns import (
@@ -44,7 +43,16 @@ from bus.nouns import (
 from components.component import Say
 from components.master.offers import rescind
 from components.master.state import Agent, MasterState, Task
-from components.master.tasks import ALIVE, believable, direct_kill, from_agent, given_to, hear_report, updated
+from components.master.tasks import (
+    ALIVE,
+    believable,
+    direct_kill,
+    from_agent,
+    given_to,
+    hear_report,
+    kill_stray,
+    updated,
+)
 from components.master.validity import BUILT_IN, agent_invalid, reserved
 
 updates_max = 600
@@ -178,9 +186,10 @@ def _kills(state: MasterState, agent: Agent, fact: AgentRegistered) -> Iterator[
             continue
         task = given_to(state, agent, held.info.task)
         if task is None:
-            yield Say(KillDirected(task=held.info.task), to=agent.agent)
+            yield kill_stray(state, agent, held.info.task)
         elif task.kill_wanted:
-            yield direct_kill(task, task.kill_grace_s)
+            why = "its framework was removed" if task.abandoned else "it was to be killed while it could not be reached"
+            yield direct_kill(task, task.kill_grace_s, reason=why)
 
 
 # ---- marks -------------------------------------------------------------------------------------------------------

@@ -41,4 +41,5 @@ def kill_orphans(state: MasterState) -> Iterator[Say]:
     An agent that cannot be reached keeps the word in its inbox, and hears it again when it registers.
     """
     for name in list(islice(state.orphans, kills_max)):
-        yield direct_kill(state.tasks[name], state.tasks[name].kill_grace_s)
+        task = state.tasks[name]
+        yield direct_kill(task, task.kill_grace_s, reason=f"its framework {task.info.framework} was removed")

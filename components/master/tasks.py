@@ -17,6 +17,7 @@ from components.component import Say, refuse
 from components.master.state import Agent, Framework, MasterState, Task
 from components.master.validity import not_seconds
 
+reason_length_max = 500
 answers_max = 600
 """Answers of one reconciliation that one decision holds."""
 NOT_AN_AGENTS = frozenset({TaskState.STAGING, TaskState.UNREACHABLE, TaskState.UNKNOWN})
@@ -59,7 +60,7 @@ def hear_report(state: MasterState, agent: Agent, event: Event, status: TaskStat
     task = given_to(state, agent, status.task)
     if task is None:
         if status.state in ALIVE:
-            yield Say(KillDirected(task=status.task), to=agent.agent)
+            yield kill_stray(state, agent, status.task)
     elif believable(task, status) and _has_room(agent, task, status):
         yield updated(task, from_agent(task, status), acted_n=event.n)
 
@@ -92,15 +93,28 @@ def hear_kill(state: MasterState, framework: Framework, event: Event, fact: Kill
     elif task is not None and task.info.framework != framework.framework:
         yield refuse(event, Refusal.NOT_FOUND, f"{fact.task} is not a task of {framework.framework}'s")
     elif fact.task in state.tasks:
-        yield direct_kill(state.tasks[fact.task], fact.grace_s, event)
+        yield direct_kill(state.tasks[fact.task], fact.grace_s, event, reason=fact.reason)
     else:
         yield what_is_known(state, framework.framework, fact.task)
 
 
-def direct_kill(task: Task, grace_s: float | None, because: Event | None = None) -> Say:
+def direct_kill(task: Task, grace_s: float | None, because: Event | None = None, *, reason: str = "") -> Say:
     """The task's agent is told to kill it. Its inbox keeps that until it hears it, be it unreachable now."""
     trace = because.trace if because is not None else None
-    return Say(KillDirected(task=task.info.task, grace_s=grace_s), to=task.info.agent, trace=trace or task.info.trace)
+    fact = KillDirected(task=task.info.task, grace_s=grace_s, reason=reason[:reason_length_max])
+    return Say(fact, to=task.info.agent, trace=trace or task.info.trace)
+
+
+def kill_stray(state: MasterState, agent: Agent, name: TaskId) -> Say:
+    """An agent has a task alive that it was not given, or that has ended for everybody else: it is to kill it."""
+    ended, elsewhere = state.ended.get(name), state.tasks.get(name)
+    if elsewhere is not None:
+        why = f"it is {elsewhere.info.agent}'s, and survives there"
+    elif ended is not None and ended.info.agent == agent.agent:
+        why = f"it ended as {ended.status.state}, and its framework was told so"
+    else:
+        why = f"the master knows of no such task on {agent.agent}"
+    return Say(KillDirected(task=name, reason=why), to=agent.agent)
 
 
 # ---- reconciliation ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from bus.events import Event, Fact, KillRequested, TaskReconciled, TaskUpdated
 from bus.nouns import MASTER, MOVES, NOBODY, JobId, Now, Reason, TaskState, TaskStatus, TraceId, second
 from bus.services import AttemptScheduled, RunCreated, RunStopped, RunUpdated
 from components.component import Say, answer
-from components.metronome.state import ALIVE, MetronomeState, Run, RunState
+from components.metronome.state import ALIVE, Attempt, MetronomeState, Run, RunState
 from components.metronome.tasks import run_id, task_id
 
 delay_first_us = second
@@ -89,7 +89,18 @@ def hear_update(state: MetronomeState, told: TaskUpdated, now: Now) -> Iterator[
         if attempt.lives and (to in MOVES[attempt.state] or to is TaskState.UNKNOWN):
             yield from _current_moved(state, run, told, now)
     elif to in ALIVE and (attempt is None or attempt.given_up):  # it was unreachable, and is back
-        yield Say(KillRequested(task=task), to=MASTER, trace=run.trace if run else None)
+        why = _why_killed(run, attempt)
+        yield Say(KillRequested(task=task, reason=why), to=MASTER, trace=run.trace if run else None)
+
+
+def _why_killed(run: Run | None, attempt: Attempt | None) -> str:
+    """Why a task that no run waits for is killed, and what survives in its place."""
+    if run is None or attempt is None:
+        return "no run has this task any more"
+    given_up = "it came back after it was given up as unreachable"
+    if run.ended:
+        return f"{given_up}: run {run.run} has ended as {run.state}"
+    return f"{given_up}: {run.current.task} took its place and stays" if run.current else f"{given_up}: another follows"
 
 
 def _current_moved(state: MetronomeState, run: Run, told: TaskUpdated, now: Now) -> Iterator[Say]:

@@ -20,16 +20,19 @@ from typing import Any
 
 import msgspec
 
+from bus.documents import AppSpec
 from bus.events import FACTS, Event, Fact
 from bus.nouns import Command, Offer, Resources, TaskInfo, TaskStatus, parse_resources
 from bus.subjects import Kind, parse_author
-from components import master
+from components import marathon, master, metronome
 from components.component import Component, Sight
 from components.master.decide import PingsMissed
 from tests.components.driver import START, Stage
 
 COMPONENTS: dict[str, Callable[[], Component[Any]]] = {
     "master": lambda: master.component(master.MasterConfig()),
+    "marathon": lambda: marathon.component(marathon.MarathonConfig()),
+    "metronome": lambda: metronome.component(metronome.MetronomeConfig()),
 }
 TIMES = ("expires_at", "filter_until", "unreachable_since", "removed_at")
 
@@ -111,7 +114,7 @@ def value_of(type_: str, name: str, text: str) -> Any:
             return [msgspec.to_builtins(task_of(task)) for task in text.split()]
         case "tasks" if type_ == "agent.registered":
             return [held_of(task) for task in text.split()]
-        case "offers" | "tasks":
+        case "offers" | "tasks" if not text.startswith("["):
             return text.split(",")
     return json_or_text(text)
 
@@ -178,6 +181,8 @@ def shown(name: str, value: Any) -> str:
             return f"[{value}]"
         case Offer():
             return f"{value.offer}({value.agent} {value.resources})"
+        case AppSpec():
+            return f"{value.id}({value.instances} × cpus:{value.cpus:g}; mem:{value.mem:g})"
         case TaskInfo():
             return f"{value.task}({value.agent} {value.resources})"
         case TaskStatus():

@@ -1,9 +1,9 @@
 """Marathon before a small master, at random: nothing is oversold, forgotten, doubled or said twice.
 
 Every step is drawn from what is there: apps that exist, offers that are out, tasks that live. At the end everything
-calms down, and then exactly the wanted instances run. Four planted bugs are each found: an offer that does not shrink
+calms down, and then exactly the wanted instances run. Five planted bugs are each found: an offer that does not shrink
 while it is filled, a Marathon that revives after delays only, one that lets expunged instances live on, one that does
-not hear that an instance was killed.
+not say who took their place, one that does not hear that an instance was killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from msgspec.structs import replace
 from bus.documents import AppSpec
 from bus.events import Fact, FrameworkRevived, KillRequested, TaskUpdated
 from bus.nouns import MOVES, AppId, Now, Rescinded, TaskId, TaskState
-from bus.services import AppRequested, AppUpdated, RemovalRequested, RestartRequested, ScaleRequested
+from bus.services import (
+    AppRequested,
+    AppUpdated,
+    InstanceDismissed,
+    InstanceScheduled,
+    RemovalRequested,
+    RestartRequested,
+    ScaleRequested,
+)
 from components.component import Say
 from components.marathon import MarathonConfig, offers, updates
 from components.marathon.state import App, MarathonState
@@ -219,7 +227,22 @@ class History:
         assert all(self.play.app(app_id).running == count for app_id, count in wanted.items())
         told = Counter((fact.status.task, fact.status.state) for fact in only(self.play.log, AppUpdated))
         assert all(count == 1 for count in told.values()), told
+        self.check_survivors()
         assert self.play.rebuilt() == self.play.hash()
+
+    def check_survivors(self) -> None:
+        """Of an instance that came back and the one that replaced it, the log says which survived."""
+        replaced: dict[TaskId, TaskId] = {}
+        dismissed: set[TaskId] = set()
+        for event in self.play.log:
+            match event.fact:
+                case InstanceScheduled(task=task, replaces=gone) if gone is not None:
+                    replaced[gone] = task
+                case InstanceDismissed(task=task):
+                    dismissed.add(task)  # that it is wanted no more was said then
+                case KillRequested(task=task, reason=reason) if reason:
+                    by = replaced.get(task) if task not in dismissed else None
+                    assert reason.endswith(f": {by} took its place and stays") == (by is not None), f"{reason}: {by}"
 
     def calm_down(self) -> None:
         for agent in sorted(self.world.lost):
@@ -274,7 +297,16 @@ def test_the_histories_go_somewhere():
         seen.update(event.type for event in log)
         for fact in only(log, AppUpdated):
             seen.update([fact.status.state, fact.status.reason or "", "delayed" if fact.delay_until else ""])
-    rare = ("framework.revived", "framework.suppressed", "kill.requested", "delayed", "REASON_INVALID_OFFERS", *ENDS)
+        seen.update(fact.reason.rpartition(" ")[2] for fact in only(log, KillRequested))
+    rare = (
+        "framework.revived",
+        "framework.suppressed",
+        "kill.requested",
+        "delayed",
+        "REASON_INVALID_OFFERS",
+        "stays",
+        *ENDS,
+    )
     assert all(seen[what] >= 10 for what in (*rare, "offer.accepted", "TASK_UNREACHABLE", "task.reconciled")), seen
 
 
@@ -306,6 +338,10 @@ def the_expunged_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(updates, "_ALIVE", frozenset())
 
 
+def replacements_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "why_killed", lambda state, task: "no app has this instance any more")
+
+
 def kills_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     right = updates.hear_update
 
@@ -315,8 +351,17 @@ def kills_are_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("components.marathon.decide"), "hear_update", wrong)
 
 
+BUGS = [
+    offers_do_not_shrink,
+    only_delays_revive,
+    the_expunged_live_on,
+    replacements_are_forgotten,
+    kills_are_not_heard,
+]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("bug", [offers_do_not_shrink, only_delays_revive, the_expunged_live_on, kills_are_not_heard])
+@pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch):
     """Each is one wrong line; the random histories find it."""
     bug(monkeypatch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from bus.events import KillRequested
@@ -146,12 +148,13 @@ def test_an_unreachable_instance_is_replaced_at_once():
 
 @pytest.mark.parametrize("state", [TaskState.STAGING, STARTING, RUNNING])
 def test_an_expunged_instance_that_comes_back_is_killed(state):
-    """Marathon: expunged instances are killed if seen again."""
+    """Marathon: expunged instances are killed if seen again. The event says which of the two survives."""
     play = Play()
     (task,) = play.up()
-    play.update(task, UNREACHABLE)
+    (new,) = only(play.update(task, UNREACHABLE), InstanceScheduled)
     events = play.update(task, state, reason=Reason.AGENT_REREGISTERED)
-    assert only(events, KillRequested) == [KillRequested(task=task)]
+    why = f"it came back after it was given up as unreachable: {new.task} took its place and stays"
+    assert only(events, KillRequested) == [KillRequested(task=task, reason=why)]
     assert play.update(task, TaskState.KILLING) == []
     assert play.update(task, KILLED) == []
 
@@ -162,7 +165,21 @@ def test_a_dying_instance_that_becomes_unreachable_is_forgotten():
     play.ask(ScaleRequested(app=WEB, instances=0))
     play.update(task, UNREACHABLE)
     assert play.state.owners == {}
-    assert types(play.update(task, RUNNING)) == ["kill.requested"]
+    (event,) = play.update(task, RUNNING)
+    why = "it came back after it was given up as unreachable: it is wanted no more"
+    assert event.fact == KillRequested(task=task, reason=why)
+
+
+def test_of_the_expunged_only_the_latest_are_remembered(monkeypatch):
+    """What is not remembered any more is killed all the same."""
+    monkeypatch.setattr(import_module("components.marathon.fold"), "expunged_kept_max", 1)
+    play = Play()
+    first, second = play.up(instances=2)
+    play.update(first, UNREACHABLE)
+    play.update(second, UNREACHABLE)
+    assert list(play.state.expunged) == [second]
+    (event,) = play.update(first, RUNNING)
+    assert event.fact == KillRequested(task=first, reason="no app has this instance any more")
 
 
 def test_a_dismissed_instance_that_fails_is_neither_replaced_nor_delayed():

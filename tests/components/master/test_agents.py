@@ -184,7 +184,9 @@ def test_a_launch_before_one_that_the_agent_lists_was_heard(dc):
 def test_a_task_the_master_never_launched_is_killed(dc):
     stray = HeldTask(info=info("stray"), status=status("stray", TaskState.RUNNING))
     events = dc.register("a1", tasks=[stray])
-    assert [(event.to, event.fact) for event in events[1:]] == [("a1", KillDirected(task="stray"))]
+    assert [(event.to, event.fact) for event in events[1:]] == [
+        ("a1", KillDirected(task="stray", reason="the master knows of no such task on a1"))
+    ]
     assert "stray" not in dc.state.tasks
 
 
@@ -194,7 +196,8 @@ def test_a_task_that_ended_for_the_master_is_killed(dc):
     dc.register("a1")
     assert dc.state_of("t1") is TaskState.GONE
     events = dc.register("a1", tasks=[listed])
-    assert only(events, KillDirected) == [KillDirected(task="t1")]
+    why = "it ended as TASK_GONE, and its framework was told so"
+    assert only(events, KillDirected) == [KillDirected(task="t1", reason=why)]
     assert dc.state_of("t1") is TaskState.GONE
 
 
@@ -202,7 +205,7 @@ def test_a_task_of_another_agent_is_killed_where_it_does_not_belong(dc):
     running(dc, "t1")
     events = dc.register("a2", tasks=[dc.held("t1", TaskState.RUNNING)])
     assert [(event.to, event.fact) for event in events if event.type == "kill.directed"] == [
-        ("a2", KillDirected(task="t1"))
+        ("a2", KillDirected(task="t1", reason="it is a1's, and survives there"))
     ]
     assert not dc.task("t1").kill_wanted
 
@@ -340,7 +343,8 @@ def test_a_kill_asked_for_meanwhile_is_directed_again(dc):
     mark = lose(dc)
     assert only(dc.kill("marathon", "t1", 7.0), KillDirected) == [KillDirected(task="t1", grace_s=7.0)]
     events = dc.register("a1", tasks=[dc.held("t1", TaskState.RUNNING)], answers=mark)
-    assert only(events, KillDirected) == [KillDirected(task="t1", grace_s=7.0)]
+    why = "it was to be killed while it could not be reached"
+    assert only(events, KillDirected) == [KillDirected(task="t1", grace_s=7.0, reason=why)]
 
 
 def test_a_report_of_a_task_that_stayed_unreachable_waits_for_room(dc):

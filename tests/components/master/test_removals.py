@@ -53,7 +53,7 @@ def test_at_its_due_moment_it_is_forgotten_and_its_tasks_are_killed(dc):
     assert types(events) == ["framework.removed", "kill.directed"]
     assert events[0].at == START + 60 * second
     assert events[0].fact.message == "it did not come back within its failover timeout of 60 s; its tasks are killed: 1"
-    assert (events[1].to, events[1].fact) == ("a1", KillDirected(task="t1"))
+    assert (events[1].to, events[1].fact) == ("a1", KillDirected(task="t1", reason="its framework f was removed"))
     assert dc.state.frameworks == {}
 
 
@@ -127,7 +127,7 @@ def test_an_unreachable_agents_tasks_are_killed_when_it_comes_back(dc):
     assert dc.state_of("t1") is S.UNREACHABLE
     events = dc.register("a1", answers=mark.position, tasks=[dc.held("t1", S.RUNNING)])
     assert updates(events) == [("t1", S.RUNNING, Reason.AGENT_REREGISTERED)]
-    assert only(events, KillDirected) == [KillDirected(task="t1")]
+    assert only(events, KillDirected) == [KillDirected(task="t1", reason="its framework was removed")]
     assert updates(dc.report("a1", "t1", S.KILLED)) == [("t1", S.KILLED, Reason.FRAMEWORK_REMOVED)]
 
 

@@ -93,8 +93,10 @@ def test_an_agent_is_not_believed_about_others_tasks():
 
 def test_what_runs_without_the_masters_knowledge_is_killed():
     dc = launched("t1")
-    assert only(dc.report("a2", "t1", S.RUNNING), KillDirected) == [KillDirected(task="t1")]
-    assert only(dc.report("a1", "stray", S.STARTING), KillDirected) == [KillDirected(task="stray")]
+    (kill,) = only(dc.report("a2", "t1", S.RUNNING), KillDirected)
+    assert kill == KillDirected(task="t1", reason="it is a1's, and survives there")
+    (kill,) = only(dc.report("a1", "stray", S.STARTING), KillDirected)
+    assert kill == KillDirected(task="stray", reason="the master knows of no such task on a1")
     assert dc.report("a1", "stray", S.FAILED) == []
     assert not dc.task("t1").kill_wanted
 

@@ -286,15 +286,18 @@ def test_a_deadline_outlives_the_process():
 
 # ---- lost and found ---------------------------------------------------------------------------------------------
 
+BACK = "it came back after it was given up as unreachable"
+
 
 def test_a_task_given_up_is_killed_when_it_comes_back():
     """Unreachable is a failure; whenever it is back it is killed, and its run says nothing more."""
     play = Play()
-    _, task = play.running()
+    run, task = play.running()
     assert states(play.update(task, UNREACHABLE)) == ["FAILED"]
     for _ in range(2):
         (event,) = play.update(task, RUNNING, reason=Reason.AGENT_REREGISTERED)
-        assert (event.fact, event.to, event.trace) == (KillRequested(task=task), MASTER, "t1")
+        why = f"{BACK}: run {run} has ended as FAILED"
+        assert (event.fact, event.to, event.trace) == (KillRequested(task=task, reason=why), MASTER, "t1")
         assert play.update(task, UNREACHABLE) == []
     assert play.update(task, KILLED) == []
     assert play.state.jobs[COUNT].failures == 1
@@ -305,7 +308,8 @@ def test_a_task_given_up_that_is_back_before_the_next_attempt_is_killed():
     play = Play()
     run, task = play.running(policy="ON_FAILURE")
     play.update(task, UNREACHABLE)
-    assert types(play.update(task, RUNNING)) == ["kill.requested"]
+    (event,) = play.update(task, RUNNING)
+    assert event.fact == KillRequested(task=task, reason=f"{BACK}: another follows")
     assert play.update(task, KILLED) == []
     assert [fact.task for fact in only(play.advance(1), AttemptScheduled)] == [task_id(COUNT, run, 2)]
 
@@ -318,7 +322,8 @@ def test_a_task_given_up_does_not_disturb_the_next():
     play.advance(1)
     second_ = play.launch()
     play.update(second_, RUNNING)
-    assert [event.fact for event in play.update(first, RUNNING)] == [KillRequested(task=first)]
+    (event,) = play.update(first, RUNNING)
+    assert event.fact == KillRequested(task=first, reason=f"{BACK}: {second_} took its place and stays")
     assert play.update(first, KILLED) == []
     assert states(play.update(second_, FINISHED)) == ["SUCCESS"]
 
@@ -329,7 +334,8 @@ def test_a_task_nobody_knows_is_killed():
     _, task = play.running()
     play.update(task, UNREACHABLE)
     assert play.state.runs == play.state.tasks == {}
-    assert [event.fact for event in play.update(task, RUNNING)] == [KillRequested(task=task)]
+    (event,) = play.update(task, RUNNING)
+    assert event.fact == KillRequested(task=task, reason="no run has this task any more")
     assert play.update(task, KILLED) == []
 
 
