@@ -15,7 +15,7 @@ from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, span
 from cli.past import Asked, Listed, at_any_time
 from cli.progress import ENDED, say_status, wait_run
-from cli.request import conversation, wait_options
+from cli.request import conversation, request_option, wait_options
 from cli.session import METRONOME, Session, on_cluster
 
 wait_s = 60.0
@@ -36,6 +36,7 @@ def job() -> None:
 
 @job.command()
 @click.argument("file", type=click.File("rb"))
+@request_option
 @on_cluster
 async def add(session: Session, file: IO[bytes]) -> None:
     """Add the job described in FILE (- for standard input).
@@ -50,6 +51,7 @@ async def add(session: Session, file: IO[bytes]) -> None:
 
 @job.command()
 @click.argument("file", type=click.File("rb"))
+@request_option
 @on_cluster
 async def update(session: Session, file: IO[bytes]) -> None:
     """Make a job what FILE (- for standard input) says, from its next run on.
@@ -104,6 +106,7 @@ def _why(row: RunRow) -> str:
 @job.command()
 @click.argument("id")
 @click.option("--stop-runs", is_flag=True, help="Stop the job's active runs for it; without it they forbid removal.")
+@request_option
 @on_cluster
 async def remove(session: Session, id: str, stop_runs: bool) -> None:
     """Remove a job. Its ended runs stay known.
@@ -121,6 +124,7 @@ async def remove(session: Session, id: str, stop_runs: bool) -> None:
 @job.command()
 @click.argument("id")
 @click.argument("run_id", required=False)
+@request_option
 @on_cluster
 async def stop(session: Session, id: str, run_id: str | None) -> None:
     """Stop an active run of a job: the one whose id begins with RUN_ID, or the only one.

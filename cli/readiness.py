@@ -81,7 +81,7 @@ async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]
     of_agents = (author for agent_id in plan.agent_ids for author in (agent(agent_id), executor_of(agent_id)))
     for author in (THE_MASTER, *of_agents, MARATHON, METRONOME):
         try:
-            summaries.append(await session.ask(author, "summary", Summary))
+            summaries.append(await session.look(author, "summary", Summary))
         except NotThere:
             missing.append(f"{author} does not answer")
     if not missing:
@@ -95,15 +95,15 @@ async def _absent(session: Session, plan: Plan, singleton: Author) -> list[str]:
     wanted = plan.nodes_of(name)
     if len(wanted) == 1:
         return []
-    there = {each.node for each in await roll_call(session, singleton)}
+    there = {each.node for each in await roll_call(session.bus, singleton)}
     return [f"{title(singleton)} on {node} does not answer" for node in wanted if node not in there]
 
 
 async def _not_admitted(session: Session, plan: Plan) -> list[str]:
     try:
-        agents = await session.ask(THE_MASTER, "agents", list[AgentRow])
-        frameworks = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
-        standings = [await session.ask(agent(agent_id), "standing", Standing) for agent_id in plan.agent_ids]
+        agents = await session.look(THE_MASTER, "agents", list[AgentRow])
+        frameworks = await session.look(THE_MASTER, "frameworks", list[FrameworkRow])
+        standings = [await session.look(agent(agent_id), "standing", Standing) for agent_id in plan.agent_ids]
     except NotThere as error:
         return [error.message]
     known = {str(row.agent) for row in agents if row.state == "ACTIVE"} | {str(row.framework) for row in frameworks}
@@ -119,7 +119,7 @@ async def until_settled(session: Session) -> None:
     deadline = time.monotonic() + settle_s
     while time.monotonic() < deadline:
         try:
-            tasks = await session.ask(THE_MASTER, "tasks", list[TaskRow], TasksQuestion())
+            tasks = await session.look(THE_MASTER, "tasks", list[TaskRow], TasksQuestion())
         except Failure:
             return
         if all(task.status.state is TaskState.UNREACHABLE for task in tasks):

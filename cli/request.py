@@ -3,12 +3,14 @@
     locate the scheduler ─► publish the request ─► the event with my `request` ─► events with my `trace`
 
 Rule of this room: the inbox is read from a position taken before the request is published, so no answer is missed;
-every wait is bounded.
+every wait is bounded; a request whose outcome is not known is said again under the same id, and done once.
+(the stream stores an id once within two minutes, its addressee answers it the same way again for 24 hours)
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -22,26 +24,45 @@ from bus import codec
 from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, RequestRefused
 from bus.nouns import FrameworkId, Position, Refusal, RequestId, TraceId
-from bus.port import Message, OutcomeUnknown, Record
+from bus.port import Message, NoQuorum, OutcomeUnknown, Record
 from bus.queries import FrameworkRow, Summary
 from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
 from cli.numbers import FiniteRange
-from cli.output import Failure
+from cli.output import Failure, wrong_usage
 from cli.session import THE_MASTER, NotThere, Session, wall_clock
 
 C = TypeVar("C", bound=Callable[..., object])
 
-answer_s = 10.0
-"""How long a scheduler may take to answer a request."""
+answer_s = 20.0
+"""How long a request may take to be stored and answered; a node may be lost meanwhile. (nats-server: 4 to 9 s until the
+stream has a leader again)"""
 again_s = 0.25
 """Between two tries to publish the same request."""
+_REQUEST = re.compile(r"[a-z0-9-]{1,64}")
+
+
+def request_option(command: C) -> C:
+    """Give a command `--request`; `on_cluster` takes it from there."""
+    return click.option(
+        "--request",
+        metavar="ID",
+        callback=_request_id,
+        help="Ask again for what was asked for under this id: it is done once.",
+    )(command)
+
+
+def _request_id(_context: click.Context, _parameter: click.Parameter, text: str | None) -> RequestId | None:
+    if text is not None and not _REQUEST.fullmatch(text):
+        raise wrong_usage(f"--request {text!r}: expected the id that a command named, [a-z0-9-], at most 64 characters")
+    return RequestId(text) if text else None
 
 
 def wait_options(default_s: float) -> Callable[[C], C]:
-    """Give a command `--timeout` and `--no-wait`."""
+    """Give a command that asks for a change `--timeout`, `--no-wait` and `--request`."""
 
     def add(command: C) -> C:
+        command = request_option(command)
         command = click.option(
             "--timeout",
             "timeout_s",
@@ -98,20 +119,38 @@ class Inbox:
 class Conversation:
     """One command's talk with one scheduler: all its events share a trace."""
 
-    def __init__(self, session: Session, scheduler: Author, inbox_: Inbox) -> None:
+    def __init__(self, session: Session, scheduler: Author, inbox_: Inbox, since: Position) -> None:
         self.session, self.scheduler, self._inbox = session, scheduler, inbox_
+        self._since = since
+        """Behind which the inbox is read."""
         self.trace = TraceId(uuid4().hex)
 
     async def ask(self, fact: Fact, *, hints: Mapping[Refusal, str] | None = None) -> Event:
-        """Publish a request; its answer. Raises Failure if it is refused or not answered."""
-        request = RequestId(uuid4().hex)
-        position = await self._say(fact, request)
+        """Publish a request; its answer. Raises Failure if it is refused or not answered, or NoQuorum."""
+        request = self.session.request or RequestId(uuid4().hex)
         deadline = time.monotonic() + answer_s
-        while event := await self._inbox.next(deadline - time.monotonic()):
-            if event.request == request:
-                return _accepted(event, hints or {})
-        unanswered = f"{self.scheduler.id} did not answer within {answer_s:g} s; the request stands as event {position}"
-        raise Failure(unanswered, next_=f"busbar events tail --from {position} -f")
+        try:
+            position = await self._say(fact, request, deadline)
+        except NoQuorum:
+            raise  # no try was taken by anybody
+        except OutcomeUnknown as error:
+            raise Failure(f"outcome unknown: {error}", next_=_ask_again(request)) from None
+        answer = await self._answer(request, position, deadline)
+        if answer is None:
+            unanswered = f"{self.scheduler.id} did not answer within {answer_s:g} s; the request stands as event "
+            raise Failure(f"{unanswered}{position}", next_=f"{_ask_again(request)}; busbar events show {position}")
+        return _accepted(answer, hints or {})
+
+    async def _answer(self, request: RequestId, position: Position, deadline: float) -> Event | None:
+        """What a request at a position was answered; None if there is no answer in time."""
+        if position > self._since:
+            return await _answer_in(self._inbox, request, deadline)
+        mine = inbox(self.session.cluster, self.session.me.id)
+        earlier = Inbox(self.session.bus.follow(mine, after=position))
+        try:
+            return await _answer_in(earlier, request, deadline)
+        finally:
+            await earlier.close()
 
     async def news(self, within_s: float) -> Event | None:
         """The next event of this trace that is addressed to me; None if none came in time."""
@@ -125,9 +164,9 @@ class Conversation:
         """Learn from the master how to reach the scheduler, and say so: step 1."""
         through = await _who_knows(self.session, self.scheduler)
         located = SchedulerLocated(framework=FrameworkId(self.scheduler.id), through=str(through))
-        await self._say(located, RequestId(uuid4().hex))
+        await self._say(located, RequestId(uuid4().hex), time.monotonic() + answer_s)
 
-    async def _say(self, fact: Fact, request: RequestId) -> Position:
+    async def _say(self, fact: Fact, request: RequestId, deadline: float) -> Position:
         event = Event(
             by=self.session.me,
             to=self.scheduler.id,
@@ -137,20 +176,37 @@ class Conversation:
             trace=self.trace,
             request=request,
         )
-        return await _append(self.session, event)
+        return await _append(self.session, event, deadline)
 
 
-async def _append(session: Session, event: Event) -> Position:
-    """Publish a client's event, again under the same request id while the outcome is unknown."""
+def _ask_again(request: RequestId) -> str:
+    return f"ask again with --request {request}: it is done once"
+
+
+async def _answer_in(inbox_: Inbox, request: RequestId, deadline: float) -> Event | None:
+    while event := await inbox_.next(deadline - time.monotonic()):
+        if event.request == request:
+            return event
+    return None
+
+
+async def _append(session: Session, event: Event, deadline: float) -> Position:
+    """Publish a client's event, again under the same request id while the outcome is unknown.
+
+    Raises NoQuorum if it was surely never stored, OutcomeUnknown if nobody can tell.
+    """
     message = Message(codec.subject(session.cluster, event), codec.encode(event), event.request)
-    deadline = time.monotonic() + answer_s
+    unknown: OutcomeUnknown | None = None
     while True:
         try:
             return await session.bus.append([message], None)
-        except OutcomeUnknown:
-            if time.monotonic() >= deadline:
-                raise
-            await asyncio.sleep(again_s)
+        except NoQuorum as error:
+            unknown = unknown or error
+        except OutcomeUnknown as error:
+            unknown = error
+        if time.monotonic() >= deadline:
+            raise unknown
+        await asyncio.sleep(again_s)
 
 
 async def _who_knows(session: Session, scheduler: Author) -> Author:
@@ -183,8 +239,8 @@ async def conversation(session: Session, scheduler: Author) -> AsyncIterator[Con
     """A talk with a scheduler that has been located; what it says to me from now on is heard."""
     mine = inbox(session.cluster, session.me.id)
     newest = await session.bus.last(mine)
-    following = session.bus.follow(mine, after=newest.position if newest else Position(0))
-    talk = Conversation(session, scheduler, Inbox(following))
+    since = newest.position if newest else Position(0)
+    talk = Conversation(session, scheduler, Inbox(session.bus.follow(mine, after=since)), since)
     try:
         await talk.locate()
         yield talk

@@ -12,18 +12,17 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from bus import queries
-from bus.port import ClusterRow
+from bus.port import Bus, ClusterRow
 from bus.queries import Instance, QueryRefused
 from bus.subjects import Author, roll
-from cli.session import Session
 
 roll_s = 0.5
 """How long instances may take to answer."""
 
 
-async def roll_call(session: Session, singleton: Author) -> list[Instance]:
+async def roll_call(bus: Bus, singleton: Author) -> list[Instance]:
     """The instances of a singleton that answer, by node. Raises bus.port.NoAnswer while the bus is away."""
-    answers = await session.bus.roll(roll(session.cluster, singleton), b"", wait_s=roll_s)
+    answers = await bus.roll(roll(bus.cluster, singleton), b"", wait_s=roll_s)
     found: list[Instance] = []
     for answer in answers:
         with suppress(QueryRefused, msgspec.DecodeError):  # of another release: it cannot be told what it is
@@ -39,8 +38,8 @@ class Kept(Protocol):
         """The servers that keep the stream. Raises NoAnswer."""
 
 
-async def servers(session: Session) -> list[ClusterRow]:
+async def servers(bus: Bus) -> list[ClusterRow]:
     """The servers that keep the stream, by name; none where the bus has no servers to speak of."""
-    if not isinstance(session.bus, Kept):
+    if not isinstance(bus, Kept):
         return []
-    return sorted(await session.bus.servers(), key=lambda each: each.name)
+    return sorted(await bus.servers(), key=lambda each: each.name)

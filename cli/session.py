@@ -23,7 +23,7 @@ import click
 import msgspec
 
 from bus import queries
-from bus.nouns import MASTER, AgentId, Now
+from bus.nouns import MASTER, AgentId, Now, RequestId
 from bus.port import (
     Bus,
     BusClosed,
@@ -35,8 +35,10 @@ from bus.port import (
     StreamFull,
     StreamUnfit,
 )
+from bus.queries import DIVERGED
 from bus.subjects import CLUSTER, Author, Kind, SubjectError, ask, check_id
 from cli.output import Failure, NoCluster, Output, wrong_usage
+from cli.roll import roll_call
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,6 +49,8 @@ connect_s = 3.0
 """How long a command waits for the bus."""
 elected_s = 15.0
 """The same where several servers keep the stream: they may be electing. (nats-server: 4 to 9 s)"""
+election_pause_s = 0.1
+"""Between two questions to a component that is just being succeeded."""
 greet_s = 1.0
 """How long the servers of a bus may take to say that they are there."""
 full_bytes = 64 * 1024
@@ -184,6 +188,8 @@ class Session:
     me: Author
     actor: str
     out: Output
+    request: RequestId | None = None
+    """The id under which a change was asked for before, if it is asked for again."""
 
     @property
     def cluster(self) -> str:
@@ -194,7 +200,21 @@ class Session:
         return wall_clock()
 
     async def ask(self, of: Author, query: str, shape: type[R], question: object = None) -> R:
-        """The answer of one component to one query. Raises Failure if there is none."""
+        """The answer of one component to one query; of one whose standby is about to lead, the standby's.
+
+        Raises Failure if there is none.
+        """
+        deadline = time.monotonic() + elected_s
+        while True:
+            try:
+                return await self.look(of, query, shape, question)
+            except NotThere:
+                if time.monotonic() >= deadline or not await self._succeeded(of):
+                    raise
+            await asyncio.sleep(election_pause_s)
+
+    async def look(self, of: Author, query: str, shape: type[R], question: object = None) -> R:
+        """The answer of one component to one query, as it is at this moment. Raises Failure if there is none."""
         try:
             subject = ask(self.cluster, of, query)
             answer = await self.bus.query(subject, queries.pack(question), timeout_s=query_s)
@@ -207,6 +227,10 @@ class Session:
             raise Failure(str(refused)) from None
         except msgspec.ValidationError as error:
             raise Failure(f"{title(of)} answers in another shape: {error}", next_="install the same release") from None
+
+    async def _succeeded(self, of: Author) -> bool:
+        """Whether somebody is there who leads in a moment."""
+        return any(each.standing != DIVERGED for each in await roll_call(self.bus, of))
 
 
 def title(author: Author) -> str:
@@ -362,7 +386,8 @@ async def _exactly(reach: Reach, where: Where, out: Output, command: Command, **
     user = user_name()
     try:
         async with reach.open(where) as bus:
-            await command(Session(bus, Author(Kind.CLIENT, client_id(user)), user, out), **given)
+            me, request = Author(Kind.CLIENT, client_id(user)), given.pop("request", None)
+            await command(Session(bus, me, user, out, request), **given)
     except SubjectError as error:
         raise Failure(str(error)) from None
     except StreamFull as error:

@@ -118,13 +118,13 @@ async def status(session: Session) -> None:
 async def _picture(session: Session) -> Picture:
     expected = await members(session)
     looks = await asyncio.gather(*(look(session, author, known) for author, known in expected.items()))
-    rolls = await asyncio.gather(*(roll_call(session, singleton) for singleton in SINGLETONS))
+    rolls = await asyncio.gather(*(roll_call(session.bus, singleton) for singleton in SINGLETONS))
     newest = await session.bus.last(everything(session.cluster))
     return Picture(
         position=newest.position if newest else 0,
         looks=looks,
         instances=[instance for called in rolls for instance in called],
-        servers=await servers(session),
+        servers=await servers(session.bus),
         alarms=await _alarms(session),
         foreign=await _foreign(session),
     )
@@ -147,8 +147,8 @@ async def members(session: Session) -> dict[Author, bool]:
     """The master and whom it knows, the built-in schedulers in any case; each with whether it should be up."""
     known = dict.fromkeys((THE_MASTER, MARATHON, METRONOME), True)
     try:
-        agents = await session.ask(THE_MASTER, "agents", list[AgentRow])
-        frameworks = await session.ask(THE_MASTER, "frameworks", list[FrameworkRow])
+        agents = await session.look(THE_MASTER, "agents", list[AgentRow])
+        frameworks = await session.look(THE_MASTER, "frameworks", list[FrameworkRow])
     except NotThere:
         return known
     known |= {Author(Kind.FRAMEWORK, row.framework): True for row in frameworks}
@@ -160,7 +160,7 @@ async def members(session: Session) -> dict[Author, bool]:
 async def _foreign(session: Session) -> Foreigners | None:
     """What somebody put on the stream that is no event; None while no master can tell."""
     try:
-        return await session.ask(THE_MASTER, "foreign", Foreigners)
+        return await session.look(THE_MASTER, "foreign", Foreigners)
     except Failure:
         return None
 
@@ -168,7 +168,7 @@ async def _foreign(session: Session) -> Foreigners | None:
 async def _alarms(session: Session) -> Sequence[AlarmRow]:
     """What stands in the master's eyes; nothing while no master can tell."""
     try:
-        return await session.ask(THE_MASTER, "alarms", list[AlarmRow])
+        return await session.look(THE_MASTER, "alarms", list[AlarmRow])
     except Failure:
         return []
 
@@ -221,7 +221,7 @@ def _alarm(foreign: Foreigners | None) -> list[str]:
 async def look(session: Session, author: Author, expected: bool) -> Look:
     """Ask one component how it is."""
     try:
-        return Look(author, await session.ask(author, "summary", Summary), expected)
+        return Look(author, await session.look(author, "summary", Summary), expected)
     except NotThere:
         return Look(author, None, expected)
 
