@@ -69,6 +69,9 @@ class Link:
         """A frame on its way up."""
         if self.frozen:
             return
+        if self.proxy.dies is not None and self.proxy.dies(frame):
+            self.freeze()
+            return
         if not frame.subject.startswith("dc."):
             self.server.write(frame.raw)
             return
@@ -143,6 +146,8 @@ class Proxy:
         self.dropped = 0
         self.doubles: Callable[[Frame], bool] | None = None
         """Asked for each message under `dc.` that comes down: deliver it twice?"""
+        self.dies: Callable[[Frame], bool] | None = None
+        """Asked for each frame that goes up: is the client dead before it sends it?"""
         self.moments: dict[int, Callable[[], None]] = {}
         """What happens just before the n-th message under `dc.` goes up."""
         self._counted = 0
