@@ -27,6 +27,7 @@ ROOMS = {
     "offer": "cli.offer:offer",
     "events": "cli.events:events",
     "state": "cli.state:state",
+    "diff": "cli.diff:diff",
     "run": "cli.run:run",
 }
 """Every command and where it lives."""

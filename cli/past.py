@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import click
+import structlog
 
 from bus import queries
 from bus.codec import Foreign, Unreadable, decode
@@ -124,7 +125,8 @@ class Past:
 @asynccontextmanager
 async def reading(store: Path) -> AsyncIterator[Reader]:
     """A store of a whole stream, open to be asked about the past. Raises Failure."""
-    logs.configure(level="error")
+    if not structlog.is_configured():
+        logs.configure(level="error")
     async with AsyncExitStack() as stack:
         try:
             reader = await stack.enter_async_context(open_reader(store))
