@@ -28,6 +28,8 @@ ROOMS = {
     "events": "cli.events:events",
     "state": "cli.state:state",
     "diff": "cli.diff:diff",
+    "capture": "cli.capture:capture",
+    "replay": "cli.recompute:replay",
     "run": "cli.run:run",
 }
 """Every command and where it lives."""
