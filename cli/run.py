@@ -52,10 +52,22 @@ def checked(make: Callable[..., C], **settings: object) -> C:
 @click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
 @click.option("--weight", "weights", multiple=True, metavar="ROLE=NUMBER", help="Share of a role; 1 unless given.")
 @click.option("--key", metavar="FILE", help="The cluster's key, which signs checkpoints; without it, none is signed.")
+@click.option(
+    "--recovery-agent-removal-limit",
+    "recovery_agent_removal_limit_percent",
+    type=float,
+    default=100.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="If more agents are silent after a failover, none is marked.",
+)
+@click.option("--agent-removal-rate-limit", metavar="N/TIME", help="Agents marked at most, e.g. 1/10mins; any number.")
 @click.option("--checkpoint-events", type=int, default=10_000, show_default=True, help="Positions between checkpoints.")
 @click.option("--checkpoint-s", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
 @place_options
-def master(place: Place, weights: tuple[str, ...], key: str | None, **settings: float) -> None:
+def master(
+    place: Place, weights: tuple[str, ...], key: str | None, agent_removal_rate_limit: str | None, **settings: float
+) -> None:
     """Run a master: it offers the agents' resources to the schedulers.
 
     \b
@@ -66,13 +78,24 @@ def master(place: Place, weights: tuple[str, ...], key: str | None, **settings: 
     from components.master.hands import MasterHands
     from components.master.standing import StandingWitness
 
-    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings, **_signing(place, key))
+    limits, signing = _removals(agent_removal_rate_limit), _signing(place, key)
+    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings, **limits, **signing)
 
     def wire(bus: Bus) -> Component[Any]:
         witness = StandingWitness(bus, place.node, system_clock, config.public)
         return component(config, partial(MasterHands, config, bus, place.store), witness)
 
     run_component(place, wire, "master.main")
+
+
+def _removals(rate: str | None) -> dict[str, object]:
+    """The settings of a master that marks so many agents in so long."""
+    from components.master.config import parse_rate
+
+    if rate is None:
+        return {}
+    count, window_s = checked(parse_rate, text=rate)
+    return {"agent_removals_max": count, "agent_removal_window_s": window_s}
 
 
 def _signing(place: Place, key: str | None) -> dict[str, object]:

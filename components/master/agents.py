@@ -195,11 +195,8 @@ def _kills(state: MasterState, agent: Agent, fact: AgentRegistered) -> Iterator[
 # ---- marks -------------------------------------------------------------------------------------------------------
 
 
-def lose_agent(state: MasterState, name: AgentId, since_n: int, missed: int) -> Iterator[Say]:
-    """An agent stopped answering pings. A sight made before it was admitted again is old."""
-    agent = state.agents.get(name)
-    if agent is None or not agent.active or agent.admitted_n != since_n:
-        return
+def lose_agent(state: MasterState, agent: Agent, missed: int) -> Iterator[Say]:
+    """An agent stopped answering pings."""
     yield mark(agent, f"it did not answer {missed} pings in a row")
     yield from rescind(state, agent.offer_ids, Rescinded.AGENT_LOST)
     yield from say_unreachable(state, agent)

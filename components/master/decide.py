@@ -13,10 +13,11 @@ from bus.subjects import Kind
 from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 from components.master.accepts import go_on_with
 from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable
-from components.master.alarms import AlarmSeen, hear_witness, see_alarm
+from components.master.alarms import AlarmSeen, hear_witness, raised, see_alarm
 from components.master.checkpoints import StoreStands, make_checkpoint
 from components.master.config import MasterConfig
 from components.master.frameworks import hear_framework, lose_framework
+from components.master.limits import REMOVALS, put_off
 from components.master.offers import expire, make_offers
 from components.master.removals import kill_orphans, remove_frameworks
 from components.master.state import MasterState
@@ -32,6 +33,8 @@ class PingsMissed(Sight, frozen=True):
     since_n: int
     """The number of the master's event since which it was to answer: after a newer one this sight is old."""
     missed: int
+    unheard: int = 0
+    """Of an agent that has never answered this master: how many have not, it among them."""
 
 
 def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> Iterator[Say]:
@@ -41,7 +44,7 @@ def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> I
         case Heard(event):
             yield from _hear(config, state, event, now)
         case Seen(PingsMissed(kind=Kind.AGENT) as sight):
-            yield from lose_agent(state, AgentId(sight.id), sight.since_n, sight.missed)
+            yield from _lose_agent(config, state, sight, now)
         case Seen(PingsMissed() as sight):
             yield from lose_framework(state, FrameworkId(sight.id), sight.since_n, now)
         case Seen(AlarmSeen() as sight):
@@ -51,6 +54,17 @@ def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> I
         case Wake():
             yield from _go_on(config, state, now)
     yield from make_offers(config, state, now, since_n)
+
+
+def _lose_agent(config: MasterConfig, state: MasterState, sight: PingsMissed, now: Now) -> Iterator[Say]:
+    agent = state.agents.get(AgentId(sight.id))
+    if agent is None or not agent.active or agent.admitted_n != sight.since_n:
+        return  # from before it was admitted again
+    why = put_off(config, state, sight.unheard, now)
+    if why is None:
+        yield from lose_agent(state, agent, sight.missed)
+    elif REMOVALS not in state.alarms:
+        yield Say(raised(REMOVALS, why))
 
 
 def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Iterator[Say]:

@@ -28,8 +28,10 @@ from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
 from bus.subjects import Author, Kind, everything, ping
 from components.component import Ask, See
+from components.master.alarms import AlarmSeen
 from components.master.config import MasterConfig
 from components.master.decide import PingsMissed
+from components.master.limits import REMOVALS
 from components.master.state import MasterState
 from components.master.watching import StoreWatch, watch_headroom
 from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
@@ -50,6 +52,8 @@ class _Watched:
     """One who is to answer pings since event `since_n` of the master's."""
 
     since_n: int
+    answered: bool = False
+    """Whether it has, ever since."""
     missed: int = 0
 
 
@@ -88,7 +92,9 @@ class MasterHands:
                 self._watched[Author(Kind.AGENT, agent.agent)] = _Watched(agent.admitted_n)
         for framework in state.frameworks.values():
             if framework.connected:
-                self._watched[Author(Kind.FRAMEWORK, framework.framework)] = _Watched(framework.connected_n)
+                self._watched[Author(Kind.FRAMEWORK, framework.framework)] = _Watched(
+                    framework.connected_n, answered=False
+                )
 
     async def _ping(self, see: See) -> None:
         loop = asyncio.get_running_loop()
@@ -102,11 +108,11 @@ class MasterHands:
         """Watch who is admitted or back, leave alone who is known to be away; know what is alarmed and vouched for."""
         match event.fact:
             case AgentAdmitted(agent=agent):
-                self._watched[Author(Kind.AGENT, agent)] = _Watched(event.n)
+                self._watched[Author(Kind.AGENT, agent)] = _Watched(event.n, answered=True)
             case AgentMarked(agent=agent):
                 self._watched.pop(Author(Kind.AGENT, agent), None)
             case FrameworkAdmitted(framework=framework) | FrameworkReconnected(framework=framework):
-                self._watched[Author(Kind.FRAMEWORK, framework)] = _Watched(event.n)
+                self._watched[Author(Kind.FRAMEWORK, framework)] = _Watched(event.n, answered=True)
             case FrameworkDisconnected(framework=framework):
                 self._watched.pop(Author(Kind.FRAMEWORK, framework), None)
             case AlarmRaised(alarm=alarm):
@@ -119,16 +125,29 @@ class MasterHands:
     async def _round(self, see: See) -> None:
         """Ping everybody once. What a bus that is down keeps from the master is nobody's silence."""
         async with asyncio.TaskGroup() as group:
-            pings = [
-                (author, watched, group.create_task(self._answers(author))) for author, watched in self._watched.items()
-            ]
-        if not all(answered.result() for *_, answered in pings) and not await self._bus_answers():
+            pings = [(watched, group.create_task(self._answers(author))) for author, watched in self._watched.items()]
+        if not all(answered.result() for _, answered in pings) and not await self._bus_answers():
             return
-        for author, watched, answered in pings:
+        for watched, answered in pings:
             watched.missed = 0 if answered.result() else watched.missed + 1
-            if watched.missed >= self.config.pings_missed_max:
-                missed, watched.missed = watched.missed, 0
-                await see(PingsMissed(kind=author.kind, id=author.id, since_n=watched.since_n, missed=missed))
+            watched.answered = watched.answered or answered.result()
+        await self._tell(see)
+
+    async def _tell(self, see: See) -> None:
+        """Say who is silent: after so many pings, and after so many more, as long as nobody is marked for it."""
+        most = self.config.pings_missed_max
+        silent = {author: one for author, one in self._watched.items() if one.missed >= most}
+        agents = [one for author, one in silent.items() if author.kind is Kind.AGENT]
+        unheard = sum(not one.answered for one in agents)
+        for author, one in silent.items():
+            if one.missed % most == 0:
+                among = unheard if author.kind is Kind.AGENT and not one.answered else 0
+                told = PingsMissed(
+                    kind=author.kind, id=author.id, since_n=one.since_n, missed=one.missed, unheard=among
+                )
+                await see(told)
+        if not agents and REMOVALS in self._alarms:
+            await see(AlarmSeen(alarm=REMOVALS))
 
     async def _answers(self, author: Author) -> bool:
         async with self._turns:

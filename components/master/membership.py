@@ -23,6 +23,7 @@ from bus.events import (
 )
 from bus.nouns import FrameworkId, Now, second
 from components.master.books import abandon, drop_filters, scalars, touch
+from components.master.config import removals_kept_max
 from components.master.state import Agent, Framework, MasterState
 
 hear_first_s = 60
@@ -60,6 +61,7 @@ def _fold_framework(state: MasterState, event: Event) -> None:
             state.frameworks[name].suppressed, state.frameworks[name].wanting_n = False, event.n
             drop_filters(state, state.frameworks[name])
         case LeaderElected():
+            state.taken_over = sum(agent.active for agent in state.agents.values())
             _wait_for_frameworks(state, event.at)
 
 
@@ -107,6 +109,7 @@ def _mark(state: MasterState, event: Event, fact: AgentMarked) -> None:
     if agent.active:
         state.capacity -= scalars(agent.total)
         agent.unreachable_since = event.at
+        state.marks = [*state.marks[1 - removals_kept_max :], event.at]
     agent.marked_n, agent.marked_heard, agent.answered = event.n, event.heard, False
     agent.later = {}
     note_unfinished(state, agent)

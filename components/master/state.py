@@ -238,6 +238,10 @@ class MasterState(State):
     alarms: dict[str, Alarm] = field(default_factory=dict)
     """Those that stand, by name."""
     checkpoint: Checkpoint | None = None
+    taken_over: int = 0
+    """How many agents were active when the present term began."""
+    marks: list[Now] = field(default_factory=list)
+    """When the latest agents were marked unreachable, ascending."""
     more: More | None = None
     """How the last allocation goes on."""
 

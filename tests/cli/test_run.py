@@ -26,6 +26,8 @@ def credentials(tmp_path, url="nats://127.0.0.1:1"):
         (("master", "--pings-missed-max", "0"), "pings_missed_max is 0: expected at least 1"),
         (("master", "--weight", "web"), "--weight 'web': expected ROLE=NUMBER"),
         (("master", "--weight", "web=-1"), "the weight of 'web' is -1.0"),
+        (("master", "--agent-removal-rate-limit", "1"), "'1': expected NUMBER/DURATION, e.g. 1/10mins"),
+        (("master", "--recovery-agent-removal-limit", "101"), "is 101.0: expected 0 to 100"),
         (("agent", "--id", "A1"), "'A1' is not an id: expected [a-z0-9-]"),
         (("agent", "--id", "a1", "--resources", "cpus:many"), "'cpus:many': expected a number"),
         (("agent", "--id", "a1", "--attributes", "rack"), "'rack': expected NAME:VALUE"),

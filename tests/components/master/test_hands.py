@@ -80,7 +80,7 @@ def watch(dc: Datacenter, script: Script, *, config: MasterConfig | None = None,
 def missed(dc: Datacenter, author: Author, count: int = 5) -> PingsMissed:
     if author.kind is Kind.AGENT:
         return PingsMissed(
-            kind=Kind.AGENT, id=author.id, since_n=dc.state.agents[AgentId(author.id)].admitted_n, missed=5
+            kind=Kind.AGENT, id=author.id, since_n=dc.state.agents[AgentId(author.id)].admitted_n, missed=5, unheard=1
         )
     n = dc.state.frameworks[FrameworkId(author.id)].connected_n
     return PingsMissed(kind=Kind.FRAMEWORK, id=author.id, since_n=n, missed=count)
