@@ -370,6 +370,8 @@ class TaskDelivered(Fact, frozen=True):
     task: TaskInfo
     executor: ExecutorId
     sandbox: str
+    start_by: Now | None = None
+    """The executor does not start it at this moment or later: by then its agent gives it up."""
 
 
 @fact("task.reported", said="executor, to its agent; agent, to the master")

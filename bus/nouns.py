@@ -208,15 +208,19 @@ TERMINAL = frozenset(state for state, following in MOVES.items() if not followin
 
 
 class Reason(StrEnum):
-    """Why a task has its state. (Mesos: `docs/task-state-reasons.md`)"""
+    """Why a task has its state. (Mesos: `docs/task-state-reasons.md`)
+
+    Two of Mesos' have no place here: an agent that is lost takes its offers with it, so there is no launch on a
+    disconnected one (AGENT_DISCONNECTED; it is INVALID_OFFERS), and a launch waits in the inbox of an agent that
+    restarts, so none is lost there (AGENT_RESTARTED).
+    """
 
     TASK_INVALID = "REASON_TASK_INVALID"
     INVALID_OFFERS = "REASON_INVALID_OFFERS"
-    AGENT_DISCONNECTED = "REASON_AGENT_DISCONNECTED"
     AGENT_REMOVED = "REASON_AGENT_REMOVED"
-    AGENT_RESTARTED = "REASON_AGENT_RESTARTED"
     AGENT_REREGISTERED = "REASON_AGENT_REREGISTERED"
     CONTAINER_LAUNCH_FAILED = "REASON_CONTAINER_LAUNCH_FAILED"
+    EXECUTOR_REGISTRATION_TIMEOUT = "REASON_EXECUTOR_REGISTRATION_TIMEOUT"
     EXECUTOR_TERMINATED = "REASON_EXECUTOR_TERMINATED"
     FRAMEWORK_REMOVED = "REASON_FRAMEWORK_REMOVED"
     TASK_KILLED_DURING_LAUNCH = "REASON_TASK_KILLED_DURING_LAUNCH"

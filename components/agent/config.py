@@ -20,6 +20,7 @@ _NUMBERS = (
     "ping_every_s",
     "silent_s",
     "start_grace_s",
+    "executor_registration_s",
     "restart_first_s",
     "restart_max_s",
 )
@@ -48,7 +49,11 @@ class AgentConfig:
     silent_s: float = 15.0
     """How long a running executor may leave pings unanswered before it is replaced."""
     start_grace_s: float = 60.0
-    """The same for an executor that has just been found or started. (Mesos: executor_registration_timeout, 1 min)"""
+    """The same for an executor that has just been found or started."""
+    executor_registration_s: float = 60.0
+    """How long an executor may say nothing of a task it was handed: then the task has failed. (Mesos:
+    executor_registration_timeout, 1 min)
+    """
     restart_first_s: float = 0.2
     restart_max_s: float = 10.0
     """The pause before the executor is started again; it doubles from the first to the longest."""

@@ -6,7 +6,7 @@ Rule of this room: the master alone is obeyed, the own executor alone is believe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 
 import msgspec
 
@@ -43,7 +43,7 @@ from bus.nouns import (
 )
 from bus.subjects import Author, Kind
 from components.agent.config import AgentConfig
-from components.agent.state import AgentState, Task, held_bytes, knows, sandbox_name, slim, weigh
+from components.agent.state import AgentState, Task, after, held_bytes, knows, sandbox_name, slim, weigh
 from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 
 live_bytes_max = 400 * 1024
@@ -57,6 +57,7 @@ message_length_max = 4096
 ended_message_length_max = 200
 """The same in a registration."""
 collected_at_once_max = 500
+given_up_at_once_max = 100
 _MASTER = Author(Kind.MASTER, MASTER)
 _NEVER_SAID = (TaskState.STAGING, TaskState.UNREACHABLE, TaskState.UNKNOWN)
 """States that are not an executor's to report."""
@@ -73,7 +74,7 @@ def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Ite
     """What follows from one input."""
     match told:
         case Heard(event) if event.by == _MASTER:
-            yield from _obey(config, state, event)
+            yield from _obey(config, state, event, now)
         case Heard(event) if event.by == config.executor_author:
             yield from _believe(config, state, event)
         case Heard(event) if event.request is not None:
@@ -86,28 +87,46 @@ def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Ite
 
 
 def wake_at(config: AgentConfig, state: AgentState) -> Now | None:
-    """When to register (at once), or to collect the oldest sandbox."""
+    """When to register (at once), to give up the oldest task nothing is heard of, or to collect the oldest sandbox."""
     if state.registration_due and config.resources is not None:
         return state.at
-    if not state.ended:
-        return None
-    return state.at if len(state.ended) > config.ended_max else _collect_at(config, next(iter(state.ended.values())))
+    dues = [at for at, _ in zip(state.unheard.values(), range(1), strict=False)]
+    if len(state.ended) > config.ended_max:
+        dues.append(state.at)
+    elif state.ended:
+        dues.append(_collect_at(config, next(iter(state.ended.values()))))
+    return min(dues, default=None)
 
 
 def _wake(config: AgentConfig, state: AgentState, now: Now) -> Iterator[Say]:
     if state.registration_due and config.resources is not None:
         yield _registration(config, state, config.resources)
+    yield from _give_up(config, state, now)
     for task in _collectable(config, state, now):
         yield Say(SandboxCollected(task=task))
+
+
+def _give_up(config: AgentConfig, state: AgentState, now: Now) -> Iterator[Say]:
+    """Tasks of which the executor has said nothing in time have failed. (Mesos: executor_registration_timeout)
+
+    The executor does not start them any more (`TaskDelivered.start_by`); if it did and could not say so, it kills them.
+    Later tasks are handed to it as before: its process is started again and again.
+    """
+    late = takewhile(lambda task: state.unheard[task] <= now, list(state.unheard))
+    for task in islice(late, given_up_at_once_max):
+        why = f"{config.executor} did not take it within {config.executor_registration_s:g} s"
+        status = _status(task, TaskState.FAILED, why, Reason.EXECUTOR_REGISTRATION_TIMEOUT)
+        yield Say(KillDelivered(task=task, grace_s=0.0), to=config.executor)
+        yield from _report(config, state, state.tasks[task], status)
 
 
 # ---- the master --------------------------------------------------------------------------------------------------
 
 
-def _obey(config: AgentConfig, state: AgentState, event: Event) -> Iterator[Say]:
+def _obey(config: AgentConfig, state: AgentState, event: Event, now: Now) -> Iterator[Say]:
     match event.fact:
         case TaskLaunched(task=info):
-            yield from _launch(config, state, info)
+            yield from _launch(config, state, info, now)
         case KillDirected(task=task, grace_s=grace_s):
             yield _kill(config, state, task, grace_s)
         case AgentMarked(acted_n=acted_n):
@@ -127,7 +146,7 @@ def _note(state: AgentState, noted: RegistrationNoted) -> Iterator[Say]:
         yield Say(noted)
 
 
-def _launch(config: AgentConfig, state: AgentState, info: TaskInfo) -> Iterator[Say]:
+def _launch(config: AgentConfig, state: AgentState, info: TaskInfo, now: Now) -> Iterator[Say]:
     if info.task in state.tasks:
         return  # it runs: what the master hears of it from now on holds for both launches
     refused = _unfit(config, state, info)
@@ -135,7 +154,8 @@ def _launch(config: AgentConfig, state: AgentState, info: TaskInfo) -> Iterator[
         yield Say(TaskReported(status=refused), to=MASTER, trace=info.trace)
         return
     sandbox = f"{config.work}/sandboxes/{sandbox_name(info.task)}"
-    delivered = TaskDelivered(task=info, executor=config.executor, sandbox=sandbox)
+    start_by = after(now, config.executor_registration_s)
+    delivered = TaskDelivered(task=info, executor=config.executor, sandbox=sandbox, start_by=start_by)
     yield Say(delivered, to=config.executor, trace=info.trace)
 
 
@@ -177,6 +197,10 @@ def _believe(config: AgentConfig, state: AgentState, event: Event) -> Iterator[S
     status = _legal(task, event.fact.status) if task is not None else None
     if task is None or status is None:
         return
+    yield from _report(config, state, task, status)
+
+
+def _report(config: AgentConfig, state: AgentState, task: Task, status: TaskStatus) -> Iterator[Say]:
     yield Say(TaskReported(status=status), to=MASTER, trace=task.info.trace)
     # What the tasks hold is all that can make a refused registration acceptable; nothing else is worth another try.
     below = state.verdict is not None and state.verdict.reason is Refusal.BELOW_HELD

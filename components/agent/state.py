@@ -34,9 +34,14 @@ from bus.nouns import (
     TaskInfo,
     TaskState,
     TaskStatus,
+    second,
 )
 from components.component import State
 
+believed_s = 5
+"""So long after the last moment at which the executor would start a task, its word that it did may be on the way."""
+hear_first_s = 60
+"""So long after an agent's start no task is given up: what the executor said meanwhile may not be heard yet."""
 collected_max = 1000
 """Ids of collected tasks that are remembered, to tell "collected" from "never had"."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -73,6 +78,8 @@ class AgentState(State):
     """Those whose sandboxes are kept, in the order they ended."""
     collected: dict[TaskId, Now] = field(default_factory=dict)
     """The latest whose sandboxes were given up, oldest first."""
+    unheard: dict[TaskId, Now] = field(default_factory=dict)
+    """Tasks of which the executor has said nothing yet, oldest first, and when each is given up."""
     weight: int = 0
     """The sum of the live tasks' weights."""
 
@@ -87,25 +94,34 @@ def fold(state: AgentState, event: Event) -> None:
     match event.fact:
         case AgentStarted():
             state.registration_due = True
+            state.unheard = {task: max(at, after(event.at, hear_first_s)) for task, at in state.unheard.items()}
         case AgentRegistered(resources=resources):
             state.registration_due, state.resources, state.verdict = False, resources, None
         case RegistrationNoted() as noted:
             state.verdict = noted
-        case TaskDelivered(task=info):
-            _deliver(state, event, info)
+        case TaskDelivered() as delivered:
+            _deliver(state, event, delivered)
         case TaskReported(status=status):
             _report(state, event, status)
         case SandboxCollected(task=task):
             _collect(state, event, task)
 
 
-def _deliver(state: AgentState, event: Event, info: TaskInfo) -> None:
+def after(at: Now, seconds: float) -> Now:
+    """A moment so many seconds later."""
+    return Now(at + round(seconds * second))
+
+
+def _deliver(state: AgentState, event: Event, delivered: TaskDelivered) -> None:
+    info = delivered.task
     assert not knows(state, info.task), f"{info.task} is delivered twice, #{event.n}"
     status = TaskStatus(task=info.task, state=TaskState.STAGING, source=Source.MASTER)
     kept = slim(info)
     task = Task(info=kept, status=status, since=event.at, launched_at=event.at, weight=weigh(kept))
     state.tasks[info.task] = task
     state.weight += task.weight
+    if delivered.start_by is not None:
+        state.unheard[info.task] = after(delivered.start_by, believed_s)
 
 
 def _report(state: AgentState, event: Event, status: TaskStatus) -> None:
@@ -114,6 +130,7 @@ def _report(state: AgentState, event: Event, status: TaskStatus) -> None:
         return  # the answer to a launch that was turned away, or to a kill of a task that had ended: nothing changes
     assert status.state in MOVES[task.status.state], f"{status.task}: {task.status.state} -> {status.state}, #{event.n}"
     task.status, task.since, task.reported_n = status, event.at, event.n
+    state.unheard.pop(status.task, None)
     if status.state in TERMINAL:
         state.ended[status.task] = state.tasks.pop(status.task)
         state.weight -= task.weight
@@ -180,3 +197,5 @@ def check(state: AgentState) -> None:
         assert task.status.state not in TERMINAL, f"{name} is {task.status.state} and lives"
         assert name not in state.collected, f"{name} lives and is collected"
     assert len(state.collected) <= collected_max
+    for name in state.unheard:
+        assert state.tasks[name].status.state is TaskState.STAGING, f"{name} is {state.tasks[name]} and unheard of"

@@ -48,21 +48,24 @@ def _hear(config: ExecutorConfig, state: ExecutorState, event: Event, now: Now) 
         case TaskDelivered() as delivered if delivered.executor != config.id:
             yield refuse(event, Refusal.INVALID, f"delivered to {config.id}, but for {delivered.executor}")
         case TaskDelivered() as delivered:
-            yield from _deliver(config, state, delivered)
+            yield from _deliver(config, state, delivered, now)
         case KillDelivered(task=name, grace_s=grace_s):
             yield from _kill(config, state, name, grace_s, now)
         case _:
             pass  # refusals and complaints: nothing an executor says needs an answer
 
 
-def _deliver(config: ExecutorConfig, state: ExecutorState, delivered: TaskDelivered) -> Iterator[Say]:
-    """A new task is started; one we know is told about again, in case the agent forgot."""
+def _deliver(config: ExecutorConfig, state: ExecutorState, delivered: TaskDelivered, now: Now) -> Iterator[Say]:
+    """A new task is started, unless it comes too late; one we know is told about again, in case the agent forgot."""
     name = delivered.task.task
     if name in state.tasks:
         task = state.tasks[name]
         yield _say(config, task, TaskReported(status=task.status, kill_at=task.kill_at))
     elif name in state.ended:
         yield Say(TaskReported(status=state.ended[name]), to=config.agent, trace=delivered.task.trace)
+    elif delivered.start_by is not None and now >= delivered.start_by:
+        status = _too_late(name, now - delivered.start_by)
+        yield Say(TaskReported(status=status), to=config.agent, trace=delivered.task.trace)
     else:
         status = TaskStatus(task=name, state=TaskState.STARTING, source=Source.EXECUTOR)
         yield Say(TaskReported(status=status, delivered=delivered), to=config.agent, trace=delivered.task.trace)
@@ -173,6 +176,17 @@ def _never(name: TaskId, message: str) -> TaskStatus:
         source=Source.EXECUTOR,
         reason=Reason.TASK_KILLED_DURING_LAUNCH,
         message=message,
+    )
+
+
+def _too_late(name: TaskId, late_us: int) -> TaskStatus:
+    """A task that its agent has given up meanwhile, or is about to: a second copy may run elsewhere already."""
+    return TaskStatus(
+        task=name,
+        state=TaskState.FAILED,
+        source=Source.EXECUTOR,
+        reason=Reason.EXECUTOR_REGISTRATION_TIMEOUT,
+        message=f"it was not started: the executor heard of it {late_us // 1000} ms too late",
     )
 
 

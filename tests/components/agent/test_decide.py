@@ -18,7 +18,7 @@ from bus.events import (
     TaskDelivered,
     TaskReported,
 )
-from bus.nouns import AgentId, AppId, Command, Position, Refusal, Resources, Source, TaskId, TaskState
+from bus.nouns import AgentId, AppId, Command, Position, Refusal, Resources, Source, TaskId, TaskState, second
 from bus.services import AppRemoved, RemovalRequested
 from bus.subjects import Author, Kind
 from components.agent import ResourcesDetected, component
@@ -179,7 +179,10 @@ def test_a_launched_task_is_handed_to_the_executor():
     acting = stage()
     (event,) = acting.hear(MASTER, launched("t1"), trace="trace-t1")
     assert (event.to, event.trace, event.cause) == ("a1-cmd", "trace-t1", acting.position - 1)
-    assert event.fact == TaskDelivered(task=info("t1"), executor="a1-cmd", sandbox="/w/a1/sandboxes/t1")  # type: ignore[arg-type]
+    start_by = acting.now + 60 * second
+    assert event.fact == TaskDelivered(
+        task=info("t1"), executor="a1-cmd", sandbox="/w/a1/sandboxes/t1", start_by=start_by
+    )
 
 
 def test_a_live_task_launched_again_yields_nothing():

@@ -25,12 +25,15 @@ from bus.events import (
 from bus.nouns import MOVES, TERMINAL, AgentId, Now, Refusal, TaskId, TaskState
 from bus.subjects import Author, Kind
 from components.agent import AgentState, ResourcesDetected, component
+from components.agent.state import after, believed_s, hear_first_s
 from components.component import Component, Heard, Input, Say
 from tests.components.agent.play import EIGHT, EXECUTOR, MASTER, config, launched, marked, status
-from tests.components.driver import Stage
+from tests.components.driver import START, Stage
 
 steps_min, steps_max = 30, 60
 GC_S, ENDED_MAX = 30.0, 2
+PATIENCE_S = 20.0
+"""How long the executor may say nothing of a task."""
 
 
 @dataclass
@@ -41,12 +44,19 @@ class Books:
     ended: dict[TaskId, int] = field(default_factory=dict)
     """The number of the event that first reported the end."""
     collected: set[TaskId] = field(default_factory=set)
+    staging_since: dict[TaskId, Now] = field(default_factory=dict)
+    """Of the tasks nothing was heard of."""
+    term_since: Now = START
 
     def read(self, event: Event, acted_n: int | None) -> None:
         """Check one event against everything before it; `acted_n` of the mark it was led to by, if one."""
         match event.fact:
-            case TaskDelivered(task=info):
+            case AgentStarted():
+                self.term_since = event.at
+            case TaskDelivered(task=info, start_by=start_by):
                 assert event.to == "a1-cmd"
+                assert start_by == after(event.at, PATIENCE_S)
+                self.staging_since[info.task] = event.at
                 assert info.task not in self.states, f"{info.task} is delivered twice"
                 self.states[info.task] = TaskState.STAGING
             case KillDelivered(task=task):
@@ -63,7 +73,14 @@ class Books:
                 assert {held.info.task: held.status.state for held in tasks} == expected
                 assert len(tasks) == len(expected)
 
+    def check_patience(self, now: Now) -> None:
+        """Nothing is waited for longer than it is to be."""
+        for task, since in self.staging_since.items():
+            until = max(after(since, PATIENCE_S + believed_s), after(self.term_since, hear_first_s))
+            assert now < until, f"{task} was handed over at {since}, and nothing is heard of it at {now}"
+
     def _report(self, n: int, task: TaskId, state: TaskState) -> None:
+        self.staging_since.pop(task, None)
         before = self.states.get(task)
         if before is None or before in TERMINAL:
             assert state in (before, TaskState.GONE, TaskState.DROPPED), "only an answer follows an end"
@@ -90,7 +107,7 @@ class Player:
         """Heard without an event: after a crash they may be heard again."""
 
     def play(self) -> None:
-        self.acting.begin()
+        self.read(self.acting.begin())
         self.settle()
         for move in self.data.draw(st.lists(st.sampled_from(self.moves()), min_size=steps_min, max_size=steps_max)):
             move()
@@ -183,6 +200,7 @@ class Player:
     def settle(self) -> None:
         self.read(self.acting.settle())
         assert len(self.acting.state.ended) <= ENDED_MAX
+        self.books.check_patience(self.acting.now)
 
     def read(self, events: list[Event], acted_n: int | None = None) -> None:
         for event in events:
@@ -190,7 +208,8 @@ class Player:
 
 
 def agent(detects: bool) -> Component[AgentState]:
-    return component(config(sandbox_gc_s=GC_S, ended_max=ENDED_MAX, resources=None if detects else EIGHT))
+    settings = {"sandbox_gc_s": GC_S, "ended_max": ENDED_MAX, "executor_registration_s": PATIENCE_S}
+    return component(config(**settings, resources=None if detects else EIGHT))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -224,6 +243,16 @@ def forgets_what_it_collected(sound: Component[AgentState]) -> Component[AgentSt
     return replace(sound, fold=fold)
 
 
+def waits_for_ever(sound: Component[AgentState]) -> Component[AgentState]:
+    """A task of which the executor never says anything is never given up."""
+
+    def fold(state: AgentState, event: Event) -> None:
+        sound.fold(state, event)
+        state.unheard.clear()
+
+    return replace(sound, fold=fold)
+
+
 def believes_every_step(sound: Component[AgentState]) -> Component[AgentState]:
     """A report is carried to the master whatever was reported before."""
 
@@ -236,7 +265,10 @@ def believes_every_step(sound: Component[AgentState]) -> Component[AgentState]:
     return replace(sound, decide=decide)
 
 
-@pytest.mark.parametrize("plant", [lists_live_tasks_only, forgets_what_it_collected, believes_every_step])
+PLANTS = [lists_live_tasks_only, forgets_what_it_collected, waits_for_ever, believes_every_step]
+
+
+@pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_found(plant: Callable[[Component[AgentState]], Component[AgentState]]):
     """The histories go far enough to reach what they are meant to check."""
 

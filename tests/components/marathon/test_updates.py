@@ -113,7 +113,7 @@ def test_dropped_for_another_reason_than_its_offer_is_a_failure():
     play = Play()
     play.add()
     (task,) = launches(play.make())
-    events = play.update(task.task, TaskState.DROPPED, reason=Reason.AGENT_RESTARTED)
+    events = play.update(task.task, TaskState.DROPPED, reason=Reason.AGENT_REMOVED)
     assert only(events, AppUpdated)[0].delay_until is not None
 
 

@@ -185,7 +185,7 @@ def test_a_task_that_never_ran_is_attempted_again():
     play = Play()
     play.add()
     run = play.start()
-    events = play.update(play.launch(), DROPPED, reason=Reason.AGENT_RESTARTED)
+    events = play.update(play.launch(), DROPPED, reason=Reason.AGENT_REMOVED)
     assert [fact.delay_until for fact in only(events, RunUpdated)] == [START + second]
     assert play.advance(1)[0].fact == AttemptScheduled(job=COUNT, run=run, task=task_id(COUNT, run, 2))
 
