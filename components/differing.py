@@ -18,6 +18,9 @@ from bus.nouns import NOBODY, Noun, Now, Position
 changes_max = 50
 """Changed fields of one difference that are named."""
 
+SECRET = frozenset({("checkpoint.made", "signature")})
+"""Fields that only who has the cluster's key can make again: no part of what was decided."""
+
 
 class Kind(StrEnum):
     """In what way a decision made again differs from the recorded one."""
@@ -83,7 +86,9 @@ def said(event: Event) -> Said:
     """What its author decided of an event."""
     return Said(
         type=event.type,
-        data=msgspec.to_builtins(event.fact),
+        data={
+            name: value for name, value in msgspec.to_builtins(event.fact).items() if (event.type, name) not in SECRET
+        },
         to=event.to,
         cause=event.cause,
         request=event.request,
