@@ -82,6 +82,15 @@ def verify(path: str | Path, *, told: Told = lambda _: None, indexes: bool = Fal
     return _verdict(Path(path), header, last, walked, finding)
 
 
+def length_of(path: str | Path) -> int:
+    """About how many events there are to verify; 0 where the file is too damaged to tell."""
+    with salvaged(path) as connection:
+        try:
+            return _last(connection)
+        except sqlite3.DatabaseError:
+            return 0
+
+
 def verify_tail(path: str | Path, events: int = tail_events) -> None:
     """Verify the newest events of a store, if there is one. Raises StoreDiverged that names the first that is wrong."""
     if not Path(path).exists() or is_new(path):
