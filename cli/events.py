@@ -15,11 +15,12 @@ import click
 
 from bus.nouns import Now, Position, second
 from bus.port import Record
-from bus.subjects import Kind, SubjectError, everything, pattern
-from cli.output import Failure, Fields, date, pretty, wrong_usage
+from bus.subjects import Kind, SubjectError
+from cli.memory import TOKENS, Memory, Tokens, remembered
+from cli.output import Failure, Fields, Output, date, pretty, wrong_usage
 from cli.pipe import while_read
 from cli.replay import POSITION, replay
-from cli.session import Session, on_cluster, wall_clock
+from cli.session import wall_clock
 from cli.story import Told, each, fields_of, tell
 from eventstore.mentions import mentions_of
 
@@ -62,50 +63,45 @@ class Ago(click.ParamType[int]):
 @click.option("--participle", help="Only events with this participle, e.g. launched.")
 @click.option("--to", help="Only events addressed to this id.")
 @click.option("--task", "task_id", help="Only events that mention a task whose id begins so.")
-@on_cluster
-async def tail(session: Session, follow: bool, task_id: str | None, **given: Any) -> None:
+@remembered
+async def tail(memory: Memory, out: Output, follow: bool, task_id: str | None, **given: Any) -> None:
     """Print events as they are said, one a line.
 
     \b
     Example:
         busbar events tail -f --since 10m --noun task
+        busbar events tail --store .busbar/master/events.db --kind client
     """
-    filter_ = _filter(session, given)
-    newest = await session.bus.last(filter_)
-    end = newest.position if newest else Position(0)
-    after, lines = await _start(
-        session, given, end, sparse=task_id is not None or filter_ != everything(session.cluster)
-    )
+    if follow and not memory.lasting:
+        raise wrong_usage("-f waits for what a cluster says; with --store nobody does")
+    tokens = {name: given[name] for name in TOKENS}
+    end = await _last(memory, tokens)
+    after, lines = await _start(memory, given, end, sparse=task_id is not None or any(tokens.values()))
     if not follow and end <= after:
         return
     with while_read():
-        async with aclosing(session.bus.follow(filter_, after=after)) as groups:
+        async with aclosing(memory.told(tokens, after=after)) as groups:
             async for told in _shown(groups, task_id, end, lines, follow):
-                session.out.line(told.content, told.text)
+                out.line(told.content, told.text)
 
 
-def _filter(session: Session, given: dict[str, Any]) -> str:
-    tokens = {name: given[name] for name in ("kind", "name", "noun", "participle", "to")}
-    if not any(tokens.values()):
-        return everything(session.cluster)
+async def _last(memory: Memory, tokens: Tokens) -> Position:
     try:
-        return pattern(session.cluster, **tokens)
+        return await memory.last(tokens)
     except SubjectError as error:
         raise wrong_usage(str(error)) from None
 
 
-async def _start(
-    session: Session, given: dict[str, Any], end: Position, *, sparse: bool
-) -> tuple[Position, int | None]:
+async def _start(memory: Memory, given: dict[str, Any], end: Position, *, sparse: bool) -> tuple[Position, int | None]:
     """Behind which position to read, and how many of the events up to the end to show (None: all)."""
     chosen = [name for name in ("lines", "since", "from_") if given[name] is not None]
     if len(chosen) > 1:
         raise wrong_usage("--lines, --since and --from exclude each other")
     if given["from_"] is not None:
-        await _check_exists(session, given["from_"], ahead=1)
+        await _check_exists(memory, given["from_"], ahead=1)
         return Position(given["from_"] - 1), None
     if given["since"] is not None:
-        return Position(await session.bus.first_since(Now(wall_clock() - given["since"])) - 1), None
+        return Position(await memory.first_since(Now(wall_clock() - given["since"])) - 1), None
     lines = lines_default if given["lines"] is None else given["lines"]
     return Position(0 if sparse else max(0, end - lines)), lines
 
@@ -127,6 +123,8 @@ async def _shown(
                 yield history.popleft()
             if not follow:
                 return
+    while history:  # a store ends where it ends
+        yield history.popleft()
 
 
 def _mentions(told: Told, task_id: str) -> bool:
@@ -136,23 +134,41 @@ def _mentions(told: Told, task_id: str) -> bool:
 
 @events.command()
 @click.argument("position", type=POSITION)
-@on_cluster
-async def show(session: Session, position: int) -> None:
+@remembered
+async def show(memory: Memory, out: Output, position: int) -> None:
     """Show everything one event carries.
 
     \b
     Example:
         busbar events show 812
     """
-    await _check_exists(session, position)
-    async with aclosing(session.bus.follow(everything(session.cluster), after=Position(position - 1))) as groups:
-        told = tell(await anext(each(groups)))
-    session.out.show(told.content, *_parts(told))
+    await _check_exists(memory, position)
+    [record] = await memory.between(Position(position), Position(position))
+    told = tell(record)
+    out.show(told.content, *_parts(told))
 
 
-async def _check_exists(session: Session, position: int, *, ahead: int = 0) -> None:
-    newest = await session.bus.last(everything(session.cluster))
-    end = newest.position if newest else 0
+@events.command()
+@click.argument("position", type=POSITION)
+@click.option("-n", "--lines", type=click.IntRange(0, 10_000), default=10, show_default=True, help="On either side.")
+@remembered
+async def around(memory: Memory, out: Output, position: int, lines: int) -> None:
+    """Show what was said just before and after an event.
+
+    \b
+    Example:
+        busbar events around 812 -n 5
+    """
+    await _check_exists(memory, position)
+    records = await memory.between(Position(max(1, position - lines)), Position(position + lines))
+    for told in map(tell, records):
+        out.line(
+            told.content, told.text if out.as_json or told.content["position"] != position else f"{told.text}  <--"
+        )
+
+
+async def _check_exists(memory: Memory, position: int, *, ahead: int = 0) -> None:
+    end = await memory.last()
     if position > end + ahead:
         raise Failure(f"there is no event {position} yet; the last one is {end}", next_="busbar events tail")
 

@@ -28,6 +28,7 @@ ROOMS = {
     "events": "cli.events:events",
     "state": "cli.state:state",
     "diff": "cli.diff:diff",
+    "blame": "cli.blame:blame",
     "capture": "cli.capture:capture",
     "replay": "cli.recompute:replay",
     "run": "cli.run:run",

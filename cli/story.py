@@ -126,6 +126,7 @@ def fields_of(event: Event) -> dict[str, object]:
         "actor": event.actor,
         "trace": event.trace,
         "request": event.request,
+        "seen": msgspec.to_builtins(event.seen),
         "prev": event.prev.hex(),
         "data": msgspec.to_builtins(event.fact),
     }

@@ -171,6 +171,7 @@ async def test_following_misses_nothing_between_history_and_live():
 
     from bus.memory import MemoryBus
     from cli.events import tail
+    from cli.memory import ClusterMemory
     from cli.output import Output
     from cli.session import Session
 
@@ -185,7 +186,7 @@ async def test_following_misses_nothing_between_history_and_live():
     session = Session(MemoryBus(mouth.server), CLIENT, "alice", Collecting())
     given = dict.fromkeys(("lines", "since", "name", "kind", "noun", "participle", "to")) | {"from_": 1}
     with pytest.raises(Enough):
-        await tail.callback.__wrapped__(session, follow=True, task_id=None, **given)
+        await tail.callback.__wrapped__(ClusterMemory(session), session.out, follow=True, task_id=None, **given)
     await talking
     assert seen == list(range(1, count + 2))
 
@@ -257,3 +258,70 @@ def test_a_line_of_a_client_without_addressee_has_no_arrow(mouth):
     """`_` is nobody."""
     assert "->" not in line_of(tell(mouth.server.records()[1]).event)
     assert MARATHON.id == "marathon"
+
+
+@pytest.fixture
+async def store(mouth, tmp_path):
+    """The same five events in a store file."""
+    async with open_writer(tmp_path / "events.db", cluster="dc", log=None) as writer:
+        await writer.append(mouth.server.records())
+    return str(tmp_path / "events.db")
+
+
+async def test_around_shows_what_was_said_just_before_and_after(mouth, store):
+    """The event itself is marked; a side that ends there is shorter; a store and the cluster tell the same."""
+    result = await mouth("events", "around", "3", "-n", "1")
+    assert positions(result) == [2, 3, 4]
+    assert [line.endswith("<--") for line in result.stdout.splitlines()] == [False, True, False]
+    assert positions(await mouth("events", "around", "1")) == [1, 2, 3, 4, 5]
+    assert (await mouth("events", "around", "3", "-n", "1", "--store", store)).stdout == result.stdout
+    lines = (await mouth("events", "around", "5", "-n", "1", "--json")).stdout.splitlines()
+    assert [json.loads(line)["position"] for line in lines] == [4, 5]
+
+
+async def test_around_nothing_is_refused(mouth, store):
+    """With the last position there is."""
+    for more in ([], ["--store", store]):
+        result = await mouth("events", "around", "6", *more)
+        assert result.exit_code == 1
+        assert "there is no event 6 yet; the last one is 5" in result.stderr
+        assert (await mouth("events", "around", "0", *more)).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], [1, 2, 3, 4, 5]),
+        (["-n", "2"], [4, 5]),
+        (["-n", "1", "--kind", "client"], [1]),
+        (["--id", "main", "-n", "2"], [4, 5]),
+        (["--noun", "task", "--participle", "launched"], [3]),
+        (["--to", "marathon"], [1, 4, 5]),
+        (["--task", "web", "-n", "1"], [4]),
+        (["--from", "4"], [4, 5]),
+    ],
+)
+async def test_a_store_is_told_like_the_cluster(mouth, store, args, expected):
+    """Every way to choose events chooses the same ones."""
+    result = await mouth("events", "tail", *args, "--store", store)
+    assert result.exit_code == 0, result.output
+    assert positions(result) == expected
+    assert (await mouth("events", "tail", *args)).stdout == result.stdout
+
+
+async def test_a_store_says_nothing_from_now_on(mouth, store):
+    """So it cannot be followed; tokens that are none are refused as they are by the cluster."""
+    result = await mouth("events", "tail", "-f", "--store", store)
+    assert result.exit_code == 2
+    assert "-f waits for what a cluster says; with --store nobody does" in result.stderr
+    for more in ([], ["--store", store]):
+        result = await mouth("events", "tail", "--id", "no.token", *more)
+        assert result.exit_code == 2
+        assert "'no.token' is not a token of a subject" in result.stderr
+
+
+async def test_one_event_of_a_store_is_shown_whole(mouth, store):
+    """With what its author saw, where that led to it."""
+    told = await mouth.json("events", "show", "3", "--store", store)
+    assert told == await mouth.json("events", "show", "3")
+    assert told["seen"] is None
