@@ -58,15 +58,19 @@ class _Watched:
 
 
 class MasterHands:
-    """The hands of one master in one term. `store` is the file its events are recorded in, if they are."""
+    """The hands of one master in one term. `store` is the file its events are recorded in, if they are.
 
-    def __init__(self, config: MasterConfig, bus: Bus, store: str | None) -> None:
+    `past` answers questions about the past, if anybody here can.
+    """
+
+    def __init__(self, config: MasterConfig, bus: Bus, store: str | None, past: Ask | None = None) -> None:
         self.config, self.bus, self.store = config, bus, store
         self.asks: Mapping[str, Ask] = {
             "history": self.history,
             "trace": self.trace,
             "counts": self.counts,
             "foreign": self.foreign,
+            **({"past": past} if past is not None else {}),
         }
         self._watched: dict[Author, _Watched] = {}
         self._alarms: set[str] = set()

@@ -27,6 +27,10 @@ HEADROOM, STORE_CHAIN = "stream.headroom", "store.chain"
 raised_percent, cleared_percent = 80, 75
 """Of the stream's room."""
 store_look_s = 1.0
+checkpoint_gap_s = 5.0
+"""Between two checkpoints at least, however much is said: hashing a state of 10,000 tasks takes 43 ms, of more so much
+longer, and every master that stands by does it too.
+"""
 looked_at_max = 1000
 """Events behind a checkpoint that are looked at for something that is none; beyond them there surely is."""
 
@@ -83,8 +87,10 @@ class StoreWatch:
                     continue
                 end = await reader.last()
                 upto = self.checkpoint.upto if self.checkpoint else Position(0)
-                due = loop.time() - last_s >= self.config.checkpoint_s
-                if end - upto >= self.config.checkpoint_events or (due and await something_said(reader, upto, end)):
+                since_s = loop.time() - last_s
+                many = end - upto >= self.config.checkpoint_events and since_s >= checkpoint_gap_s
+                due = since_s >= self.config.checkpoint_s
+                if many or (due and await something_said(reader, upto, end)):
                     last_s = loop.time()
                     await self._stands(reader, end, see)
 

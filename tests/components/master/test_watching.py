@@ -15,7 +15,7 @@ from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Position
 from bus.port import Extent, NoAnswer
 from bus.subjects import CLUSTER, own_log
-from components.master import MasterConfig, component
+from components.master import MasterConfig, component, watching
 from components.master.alarms import AlarmSeen
 from components.master.checkpoints import StoreStands
 from components.master.hands import MasterHands
@@ -123,7 +123,8 @@ async def first_sight(watch, standing=()):
 
 
 @pytest.mark.parametrize("config", [QUICK, MasterConfig(checkpoint_events=1)])
-async def test_where_the_store_stands_is_said_after_so_many_events_or_so_long(store, config):
+async def test_where_the_store_stands_is_said_after_so_many_events_or_so_long(store, config, monkeypatch):
+    monkeypatch.setattr(watching, "checkpoint_gap_s", 0.0)
     async with open_reader(store) as reader:
         end = await reader.last()
         chain = await reader.chain_at(end)
