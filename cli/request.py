@@ -34,9 +34,9 @@ from cli.session import THE_MASTER, NotThere, Session, wall_clock
 
 C = TypeVar("C", bound=Callable[..., object])
 
-answer_s = 20.0
+answer_s = 30.0
 """How long a request may take to be stored and answered; a node may be lost meanwhile. (nats-server: 4 to 9 s until the
-stream has a leader again)"""
+stream has a leader again; a client needs up to 14 s to notice that its server stands still)"""
 again_s = 0.25
 """Between two tries to publish the same request."""
 _REQUEST = re.compile(r"[a-z0-9-]{1,64}")

@@ -36,7 +36,7 @@ from bus.port import (
     StreamUnfit,
 )
 from bus.queries import DIVERGED
-from bus.subjects import CLUSTER, Author, Kind, SubjectError, ask, check_id
+from bus.subjects import CLUSTER, Author, Kind, SubjectError, ask, check_id, everything
 from cli.output import Failure, NoCluster, Output, wrong_usage
 from cli.roll import roll_call
 
@@ -276,12 +276,27 @@ async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator
     except StreamUnfit as error:
         raise Failure(str(error), next_="ops/runbook.md") from None
     try:
+        if len(found.urls) > 1:
+            await _until_led(bus)
         yield bus
     except (NoAnswer, OutcomeUnknown):
         await check_quorum(found)
         raise
     finally:
         await bus.close()
+
+
+async def _until_led(bus: Bus) -> None:
+    """Wait while the servers of the bus elect who leads the stream. Raises NoAnswer if that takes too long."""
+    deadline = time.monotonic() + elected_s
+    while True:
+        try:
+            await bus.last(everything(bus.cluster))
+            return
+        except NoAnswer:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(election_pause_s)
 
 
 async def check_quorum(found: Credentials) -> None:

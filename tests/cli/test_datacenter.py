@@ -50,6 +50,27 @@ def test_every_component_gets_its_credentials_by_file(tmp_path):
         assert str(tmp_path / "run" / f"{member.name}.json") in member.argv
 
 
+def test_several_masters_are_nodes_of_their_own(tmp_path):
+    """A master on each, schedulers with one standby; node n1 has the old names, every node its own credentials."""
+    made = {member.name: member.argv for member in members(Plan(data=tmp_path, agents=1, resources=WHOLE, masters=3))}
+    schedulers = ["marathon", "marathon-n2", "metronome", "metronome-n2"]
+    assert list(made) == ["master", "master-n2", "master-n3", "a1", *schedulers]
+    for name, node in (("master", "n1"), ("master-n3", "n3"), ("marathon-n2", "n2")):
+        assert made[name][made[name].index("--node") + 1] == node
+        file = "credentials.json" if node == "n1" else f"credentials-{node}.json"
+        assert str(tmp_path / file) in made[name]
+        assert str(tmp_path / name / "events.db") in made[name]
+    assert "--node" not in made["a1"]
+    alone = {member.name: member.argv for member in members(Plan(data=tmp_path, agents=1, resources=WHOLE))}
+    assert "--node" not in alone["master"]
+
+
+def test_a_shape_of_before_there_were_several_masters_has_one(tmp_path):
+    """What an earlier release wrote is read as it was meant."""
+    (tmp_path / "shape.json").write_bytes(b'{"agents": 2, "resources": "cpus:1"}')
+    assert Shape.read(tmp_path) == Shape(agents=2, resources="cpus:1", masters=1)
+
+
 def test_a_datacenter_remembers_its_shape(tmp_path):
     """What an agent's tasks hold must be there when it comes back."""
     assert Shape.read(tmp_path) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.datacenter import running
+from cli.datacenter import Shape, running
 from cli.processes import Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -221,6 +221,21 @@ def test_wrong_resources_are_a_usage_error(tmp_path, text):
     refused = busbar("up", "--detach", "--resources", text, data=tmp_path / "data", code=2)
     assert "--resources: " in refused.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("before", "wanted"), [(1, "3"), (3, "1"), (3, "5")])
+def test_the_number_of_masters_is_for_ever(tmp_path, before, wanted):
+    """A stream that one server keeps is not one that three keep: refused, and nothing is started."""
+    data = tmp_path / "data"
+    data.mkdir()
+    Shape(agents=1, resources="cpus:1", masters=before).write(data)
+    refused = busbar("up", "--detach", "--masters", wanted, data=data, code=1)
+    assert refused.stderr == (
+        f"error: {data} was made with --masters {before}, and that number cannot be changed\n"
+        f"next:  start a new datacenter in another directory: busbar up --masters {wanted} --data DIR\n"
+    )
+    assert "is not one of '1', '3', '5'" in busbar("up", "--masters", "2", data=data, code=2).stderr
+    assert running(data) == []
 
 
 def test_down_where_nothing_runs_is_no_cluster(tmp_path):

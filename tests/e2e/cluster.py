@@ -32,24 +32,36 @@ class Cluster:
     data: Path
     agents: int = 2
     up_options: tuple[str, ...] = ()
+    masters: int = 1
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def run(self, *args: str, stdin: str | None = None, code: int = 0) -> str:
         """Run a command; its standard output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *args],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            env=self.env | {"BUSBAR_DATA": str(self.data), "COLUMNS": "200"},
-            check=False,
-        )
+        done = self._command(*args, stdin=stdin)
         if done.returncode != code:
             raise CommandFailed(
                 f"busbar {' '.join(args)}: exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
             )
         return done.stdout if code == 0 else done.stderr
+
+    def _command(self, *args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *args],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            env=self._env(),
+            check=False,
+        )
+
+    def begin(self, *args: str) -> subprocess.Popen[str]:
+        """Start a command and go on."""
+        argv = [sys.executable, "-m", "cli.main", *args]
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._env())
+
+    def _env(self) -> dict[str, str]:
+        return self.env | {"BUSBAR_DATA": str(self.data), "COLUMNS": "200"}
 
     def ask(self, *args: str) -> Any:
         """What a command answers as JSON."""
@@ -99,9 +111,32 @@ class Cluster:
             return int(json.loads((self.data / "agents" / agent / "executor.pid").read_text())["pid"])
         return int(json.loads((self.data / "run" / f"{name}.json").read_text())["pid"])
 
+    def look(self) -> dict[str, Any]:
+        """What `status` sees, also while something is wrong; nothing while nobody can tell."""
+        done = self._command("status", "--json")
+        found: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        return found
+
+    def instances(self, by: str) -> dict[str, dict[str, Any]]:
+        """The instances of a singleton, e.g. `framework.marathon`, by node."""
+        return {each["node"]: each for each in self.look().get("instances", []) if each["by"] == by}
+
+    def leader(self, by: str) -> dict[str, Any] | None:
+        """Which instance of a singleton leads."""
+        return next((each for each in self.instances(by).values() if each["standing"] == "LEADER"), None)
+
+    def all_well(self) -> bool:
+        """Whether `status` finds nothing wrong."""
+        return self._command("status").returncode == 0
+
+    def events(self, *wanted: str) -> list[dict[str, Any]]:
+        """The events of the log that `events tail` finds under these options."""
+        return [json.loads(line) for line in self.run("events", "tail", "--json", *wanted).splitlines()]
+
     def up(self) -> None:
         """Start, or resume."""
-        self.run("up", "--agents", str(self.agents), "--resources", RESOURCES, "--detach", *self.up_options)
+        how_many = ("--agents", str(self.agents), "--masters", str(self.masters))
+        self.run("up", *how_many, "--resources", RESOURCES, "--detach", *self.up_options)
 
     def down(self) -> None:
         """Stop everything."""
@@ -142,9 +177,9 @@ def processes_under(data: Path) -> list[str]:
 
 
 @contextmanager
-def datacenter(data: Path, *, agents: int = 2, up_options: tuple[str, ...] = ()) -> Iterator[Cluster]:
+def datacenter(data: Path, *, agents: int = 2, up_options: tuple[str, ...] = (), masters: int = 1) -> Iterator[Cluster]:
     """A running datacenter; nothing of it is left afterwards."""
-    cluster = Cluster(data, agents, up_options)
+    cluster = Cluster(data, agents, up_options, masters)
     cluster.up()
     try:
         yield cluster
