@@ -128,6 +128,17 @@ class PageQuestion(Noun, frozen=True):
     limit: int = 1000
 
 
+class PastQuestion(Noun, frozen=True):
+    """Of the leading master's store, query `past`: the cluster as it was. The answer is what `busbar state` prints."""
+
+    what: str
+    """agents, tasks, apps, jobs, offers, frameworks or all."""
+    moment: str
+    """A position, an ISO time with its zone, or `now`."""
+    ended_too: bool = False
+    """Of tasks, also the latest that had ended."""
+
+
 class ChainQuestion(Noun, frozen=True):
     """Of a master's store, query `chain`: the running hash after each of these positions."""
 

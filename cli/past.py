@@ -24,11 +24,13 @@ from bus.subjects import Author
 from cli.minds import MAKERS, mind_of
 from cli.moments import FORMS, MOMENT, NOW, Moment, Point, point_of
 from cli.output import Failure, Output, Table, wrong_usage
+from cli.remote import RemotePast
 from cli.session import (
     MARATHON,
     METRONOME,
     THE_MASTER,
     Command,
+    Session,
     Where,
     in_session,
     json_option,
@@ -61,6 +63,14 @@ class Asked(Protocol):
 
     async def ask(self, of: Author, query: str, shape: type[R], question: object = None) -> R:
         """The answer of one component to one query. Raises Failure if there is none."""
+
+
+class Then(Asked, Protocol):
+    """The cluster as it was."""
+
+    @property
+    def point(self) -> Point:
+        """When; known once something was asked."""
 
 
 class Listed(NamedTuple):
@@ -144,43 +154,27 @@ async def reading(store: Path) -> AsyncIterator[Reader]:
             raise Failure(str(error), next_="busbar store verify") from None
 
 
-async def store_of(data: str) -> Path:
-    """Of the masters' stores in a data directory the one that is furthest. Raises Failure if there is none."""
-    found = sorted(Path(data).glob("master*/events.db"))
-    if not found:
-        raise Failure(
-            f"no master keeps its store under {data}",
-            next_="name one with --store FILE, or the data directory of `busbar up` with --data DIR",
-        )
-    furthest = Position(-1), found[0]
-    for path in found if len(found) > 1 else ():
-        async with reading(path) as reader:
-            furthest = max(furthest, (await reader.last(), path))
-    return furthest[1]
-
-
 def at_any_time(command: Command) -> Callable[..., None]:
     """Make a command of an `async def` that takes whom to ask first: the cluster, with `--at` as it was then."""
 
     @_options
     @wraps(command)
     def run(where: Where, out: Output, at: Moment | None, store: str | None, **given: Any) -> None:
-        reach = the_reach()
         if at is None and store is None:
-            reach.run(in_session(reach, where, out, command, **given))
+            the_reach().run(in_session(the_reach(), where, out, command, **given))
         else:
-            reach.run(_in_past(command, where, out, at or NOW, store, given))
+            _run_in_past(command, where, out, at or NOW, store, given)
 
     return run
 
 
 def at_a_time(command: Command) -> Callable[..., None]:
-    """Make a command of an `async def` that takes a Past first."""
+    """Make a command of an `async def` that takes a Then first."""
 
     @_options
     @wraps(command)
     def run(where: Where, out: Output, at: Moment | None, store: str | None, **given: Any) -> None:
-        the_reach().run(_in_past(command, where, out, at or NOW, store, given))
+        _run_in_past(command, where, out, at or NOW, store, given)
 
     return run
 
@@ -209,16 +203,50 @@ def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-async def _in_past(
+def _run_in_past(
     command: Command, where: Where, out: Output, at: Moment, store: str | None, given: dict[str, Any]
 ) -> None:
-    path = Path(store) if store is not None else await local_store(where)
-    async with reading(path) as reader:
-        await command(Past(reader, path, await point_of(reader, at), out), **given)
+    """Ask a store that is here, or else the leading master for what is in its own."""
+
+    async def afar(session: Session) -> None:
+        await command(RemotePast(session, at), **given)
+
+    async def here() -> None:
+        path = Path(store) if store is not None else await local_store(where)
+        async with reading(path) as reader:
+            await command(Past(reader, path, await point_of(reader, at), out), **given)
+
+    reach = the_reach()
+    if store is not None or stores_of(where):
+        reach.run(here())
+    else:
+        reach.run(in_session(reach, where, out, afar))
+
+
+def stores_of(where: Where) -> list[Path]:
+    """The masters' stores beside the cluster that is meant, if that is here."""
+    if where.bus is not None or where.credentials is not None:
+        return []
+    return sorted(Path(where.data).glob("master*/events.db"))
 
 
 async def local_store(where: Where) -> Path:
-    """The store beside the cluster that is meant."""
+    """The store beside the cluster that is meant. Raises click.ClickException if there is none here."""
     if where.bus is not None or where.credentials is not None:
-        raise wrong_usage("the past is read from a master's store: name its file with --store")
-    return await store_of(where.data)
+        raise wrong_usage("this is read from a master's store: name its file with --store")
+    stores = stores_of(where)
+    if not stores:
+        raise Failure(
+            f"no master keeps its store under {where.data}",
+            next_="name one with --store FILE, or the data directory of `busbar up` with --data DIR",
+        )
+    return await _furthest(stores)
+
+
+async def _furthest(stores: list[Path]) -> Path:
+    """Of several stores the one with the most events."""
+    best = Position(-1), stores[0]
+    for path in stores if len(stores) > 1 else ():
+        async with reading(path) as reader:
+            best = max(best, (await reader.last(), path))
+    return best[1]

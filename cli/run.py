@@ -74,6 +74,7 @@ def master(
     Example:
         busbar run master --credentials busbar.json --store master.db
     """
+    from cli.remote import PastTeller
     from components.master import MasterConfig, component
     from components.master.hands import MasterHands
     from components.master.standing import StandingWitness
@@ -83,7 +84,7 @@ def master(
 
     def wire(bus: Bus) -> Component[Any]:
         witness = StandingWitness(bus, place.node, system_clock, config.public)
-        return component(config, partial(MasterHands, config, bus, place.store), witness)
+        return component(config, partial(MasterHands, config, bus, place.store, PastTeller(place.store)), witness)
 
     run_component(place, wire, "master.main")
 

@@ -15,7 +15,7 @@ from cli.job import jobs, runs
 from cli.node import nodes
 from cli.offer import offers
 from cli.output import Part, date
-from cli.past import Asked, Listed, Past, at_a_time
+from cli.past import Asked, Listed, Then, at_a_time
 from cli.task import tasks
 
 ROOMS: dict[str, Callable[[Asked], Awaitable[Listed]]] = {
@@ -36,7 +36,7 @@ WHAT = ("agents", "tasks", "apps", "jobs", "offers", "frameworks", "all")
 @click.argument("what", type=click.Choice(WHAT), default="all")
 @click.option("--all", "ended_too", is_flag=True, help="Show the latest ended tasks too.")
 @at_a_time
-async def state(past: Past, what: str, ended_too: bool) -> None:
+async def state(then: Then, what: str, ended_too: bool) -> None:
     """Show the datacenter as it was: nodes, tasks, apps, jobs, offers, schedulers.
 
     The log is folded up to that moment; running processes are not asked.
@@ -48,9 +48,9 @@ async def state(past: Past, what: str, ended_too: bool) -> None:
         busbar state --store master.db --at 2026-11-22T21:00 --json
     """
     names = _TOGETHER.get(what, (what,))
-    found = {name: await (tasks(past, ended_too=ended_too) if name == "tasks" else ROOMS[name](past)) for name in names}
-    content = {"position": past.point.position, "at": past.point.at} | {name: each.rows for name, each in found.items()}
-    parts: list[Part] = [f"after event {past.point.position}, {date(past.point.at)}"]
+    found = {name: await (tasks(then, ended_too=ended_too) if name == "tasks" else ROOMS[name](then)) for name in names}
+    content = {"position": then.point.position, "at": then.point.at} | {name: each.rows for name, each in found.items()}
+    parts: list[Part] = [f"after event {then.point.position}, {date(then.point.at)}"]
     for name, each in found.items():
         parts += ["", name, each.table]
-    past.out.show(content, *parts)
+    then.out.show(content, *parts)

@@ -15,23 +15,36 @@ from click.testing import CliRunner, Result
 import components.past
 from bus import codec
 from bus.events import Event
+from bus.memory import MemoryBus
 from bus.nouns import Now, Position, second
-from bus.port import Record
-from bus.queries import RunsQuestion, TasksQuestion, fields, pack
+from bus.port import Answerer, Record
+from bus.queries import (
+    PastQuestion,
+    QueryRefused,
+    RunsQuestion,
+    TasksQuestion,
+    answer_ok,
+    answer_refused,
+    fields,
+    pack,
+)
 from bus.services import AppSpecified
 from bus.subjects import CLUSTER, Author, Kind
-from cli import moments
+from bus.subjects import ask as ask_subject
+from cli import moments, remote
 from cli.changes import Change, Move, changes
 from cli.main import busbar
 from cli.minds import MAKERS
 from cli.moments import Moment, Point
 from cli.output import Output
 from cli.past import NAMES, Past, reading
+from cli.remote import PastTeller
 from cli.session import MARATHON, METRONOME, THE_MASTER
 from components.component import state_hash
 from components.mind import Mind
 from components.snapshots import snapshots_of
 from eventstore.store import open_writer
+from tests.cli.mouth import Mouth
 from tests.cli.recorded import recorded, stream
 
 SEED = 7
@@ -288,9 +301,51 @@ def test_only_a_store_of_the_whole_stream_has_the_datacenter_in_it(tmp_path):
     assert run("state", "--store", tmp_path / "nothing.db").exit_code == 2
 
 
-def test_without_a_store_it_says_where_one_would_be(tmp_path):
+def test_without_a_store_and_without_a_cluster_it_says_so(tmp_path):
     result = run("state", "--data", tmp_path)
-    assert (result.exit_code, "no master keeps its store under" in result.stderr) == (1, True)
+    assert (result.exit_code, "no cluster" in result.stderr) == (3, True)
+
+
+# ---- from afar ------------------------------------------------------------------------------------------------------
+
+
+async def test_from_afar_the_leading_master_tells_the_same(store):
+    """Through the query `past`, by the same command in a process of its own, whatever the clock and zone here."""
+    mouth = Mouth()
+    bus = MemoryBus(mouth.server)
+    await bus.serve(ask_subject(CLUSTER, THE_MASTER, "past"), answering(PastTeller(str(store))))
+    here, afar = ("--store", str(store)), ("--bus", "nats://far:4222")
+    for command in ("state --all", "job runs", "offer list"):
+        at = ("--at", "300")
+        expected, found = await mouth(*command.split(), *here, *at), await mouth(*command.split(), *afar, *at)
+        assert (found.exit_code, found.stdout) == (0, expected.stdout), found.stderr
+    refused = await mouth("state", *afar, "--at", "100000")
+    assert (refused.exit_code, "there is no event 100000 yet; the last one is" in refused.stderr) == (1, True)
+
+
+def answering(teller: PastTeller) -> Answerer:
+    async def answer(question: bytes) -> bytes:
+        try:
+            return answer_ok(await teller(question))
+        except QueryRefused as refused:
+            return answer_refused(str(refused))
+
+    return answer
+
+
+async def test_a_master_bounds_what_a_question_costs_it(store, tmp_path, monkeypatch):
+    """Time and size; one without a store says that it has none; a process that fails says why."""
+    question = pack(PastQuestion(what="all", moment="300"))
+    with pytest.raises(QueryRefused, match="records its events nowhere"):
+        await PastTeller(None)(question)
+    with pytest.raises(QueryRefused, match="does not exist"):
+        await PastTeller(str(tmp_path / "none.db"))(question)
+    monkeypatch.setattr(remote, "told_bytes_max", 1000)
+    with pytest.raises(QueryRefused, match="larger than 1000 bytes"):
+        await PastTeller(str(store))(question)
+    monkeypatch.setattr(remote, "told_s", 0.01)
+    with pytest.raises(QueryRefused, match=r"not folded within 0\.01 s"):
+        await PastTeller(str(store))(question)
 
 
 # ---- what changed ---------------------------------------------------------------------------------------------------
