@@ -12,7 +12,7 @@ from contextlib import aclosing
 from bus.codec import Foreign, Unreadable, decode
 from bus.events import Event
 from bus.nouns import Position
-from bus.port import Bus, Fence, Fenced, Message, NoAnswer, OutcomeUnknown, Record
+from bus.port import Bus, Fence, Fenced, Message, NoAnswer, NoMajority, NoQuorum, OutcomeUnknown, Record
 
 unknown_s = 60.0
 """How long an outcome may stay unknown before the writer gives its log up."""
@@ -38,11 +38,17 @@ async def append_surely(
                 except OutcomeUnknown as error:
                     why = error
                 except Fenced:
-                    landed, fence = await _read_back(bus, messages, fence)
-                    if landed is not None:
-                        return landed
                     why = OutcomeUnknown("refused, with nothing new in the log")
-                    continue
+                    try:
+                        landed, fence = await _read_back(bus, messages, fence)
+                    except NoMajority as error:  # a leader that is left alone refuses, too (nats-server: 10164)
+                        why = NoQuorum(str(error))
+                    except NoAnswer as error:
+                        why = OutcomeUnknown(str(error))
+                    else:
+                        if landed is not None:
+                            return landed
+                        continue
                 await asyncio.sleep(pause_s)
     except TimeoutError:
         raise type(why)(f"{fence.log}: no outcome of an append for {within_s:g} s: {why}") from None
@@ -50,7 +56,7 @@ async def append_surely(
 
 async def _read_back(bus: Bus, messages: Sequence[Message], fence: Fence) -> tuple[Position | None, Fence]:
     """Where the messages landed, if they did, and the fence for the next try."""
-    newest = await _newest(bus, fence)
+    newest = await bus.last(fence.log)
     end = newest.position if newest else Position(0)
     if end < fence.last:
         raise Fenced(f"{fence.log} ends at position {end}, before {fence.last}")
@@ -65,14 +71,6 @@ async def _read_back(bus: Bus, messages: Sequence[Message], fence: Fence) -> tup
             if _extends(record, mine):
                 raise Fenced(f"{fence.log}: position {record.position} was written by another instance")
     return None, fence._replace(last=end)
-
-
-async def _newest(bus: Bus, fence: Fence) -> Record | None:
-    while True:
-        try:
-            return await bus.last(fence.log)
-        except NoAnswer:
-            await asyncio.sleep(pause_s)
 
 
 async def _between(bus: Bus, fence: Fence, end: Position) -> AsyncGenerator[Record, None]:

@@ -91,6 +91,10 @@ class NoAnswer(Exception):
     """A query or ping was not answered in time."""
 
 
+class NoMajority(NoAnswer):
+    """No majority of the bus's servers answers: nothing is sure to be read, nor written, until one is back."""
+
+
 class StreamDiverged(Exception):
     """The stream lacks a position that existed: it is damaged or another. Stop; nothing may be decided on it."""
 

@@ -21,6 +21,7 @@ from bus.port import (
     Extent,
     NoAnswer,
     NobodyThere,
+    NoMajority,
     Record,
     StreamDiverged,
     StreamUnfit,
@@ -132,7 +133,7 @@ class Stream:
             if error.err_code == _NO_STREAM:
                 raise self._missing() from None
             if error.err_code in LEADERLESS:
-                raise NoAnswer(f"{no_quorum} ({error})") from None
+                raise NoMajority(f"{no_quorum} ({error})") from None
             if error.passing:
                 raise NoAnswer(str(error)) from None
             if error.code == 404:
@@ -160,7 +161,7 @@ class Stream:
         except TimeoutError:
             raise NoAnswer(f"{what}: no answer within {within_s:g} s") from None
         except NobodyThere:
-            raise NoAnswer(f"{what}: JetStream does not answer: {no_quorum}") from None
+            raise NoMajority(f"{what}: JetStream does not answer: {no_quorum}") from None
         found: dict[str, Any] = json.loads(answer.body)
         if "error" in found:
             raise ApiError(found["error"])
@@ -171,7 +172,7 @@ class Stream:
         found = await self.ask(f"STREAM.INFO.{self.name}", within_s=within_s)
         cluster = found.get("cluster", {})
         if not cluster.get("leader") or (found["config"]["num_replicas"] > 1 and not cluster.get("raft_group")):
-            raise NoAnswer(f"stream {self.name} has no leader: {no_quorum}")
+            raise NoMajority(f"stream {self.name} has no leader: {no_quorum}")
         if found["created"] != self._created:
             raise StreamDiverged(f"stream {self.name} was made anew at {found['created']}")
         return found
