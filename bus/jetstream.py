@@ -28,6 +28,7 @@ from bus.port import (
     NoQuorum,
     OutcomeUnknown,
     Record,
+    Remains,
     StreamFull,
     check_append,
     message_bytes_max,
@@ -151,6 +152,14 @@ class JetStreamBus:
 
     async def extent(self) -> Extent:
         return await self._stream.extent()
+
+    async def remains(self) -> Remains:
+        """What is left of the stream, whole or not: for who repairs it. Raises NoAnswer."""
+        return await self._stream.remains()
+
+    async def at(self, position: Position) -> Record | None:
+        """The message at a position, whatever is missing elsewhere; None if there is none. Raises NoAnswer."""
+        return await self._stream.at(position)
 
     async def trim(self, first: Position) -> None:
         await trimming.trim(self._stream, first)

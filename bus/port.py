@@ -67,6 +67,16 @@ class ClusterRow(NamedTuple):
     """Operations it is behind."""
 
 
+class Remains(NamedTuple):
+    """What is left of a stream that may have lost messages."""
+
+    first: Position
+    last: Position
+    messages: int
+    missing: tuple[Position, ...]
+    """Those between first and last that are known to be lost."""
+
+
 class Fenced(Exception):
     """The append was refused: the log has moved on. Whoever moved it owns it now; rebuild from the log or exit."""
 

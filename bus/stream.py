@@ -23,6 +23,7 @@ from bus.port import (
     NobodyThere,
     NoMajority,
     Record,
+    Remains,
     StreamDiverged,
     StreamUnfit,
     TrimUnfinished,
@@ -230,6 +231,16 @@ class Stream:
     def know(self, log: str, position: Position) -> None:
         """A message under `log` is in the stream at this position."""
         self._known[log] = max(position, self._known.get(log, Position(0)))
+
+    async def remains(self) -> Remains:
+        """What the leader says is left of the stream, whole or not."""
+        found = (await self.ask(f"STREAM.INFO.{self.name}", {"deleted_details": True}))["state"]
+        missing = tuple(Position(position) for position in sorted(found.get("deleted") or ()))
+        return Remains(Position(found["first_seq"]), Position(found["last_seq"]), found["messages"], missing)
+
+    async def at(self, position: Position) -> Record | None:
+        """The message at a position."""
+        return await self._get({"seq": position})
 
     async def first_since(self, at: Now) -> Position:
         """The position of the first message stored at or after a time; behind the last if there is none."""

@@ -25,6 +25,7 @@ from cli.store_file import (
     store_argument,
     verify_shown,
 )
+from cli.store_restore import restore
 from cli.store_sql import export, sql
 from eventstore import backup as copying
 from eventstore.checkpoints import Stated, newest_checkpoint, prove, read_checkpoint, stated
@@ -198,5 +199,5 @@ def _counts(what: str, counts: tuple[Count, ...]) -> list[Table | str]:
     return [table, f"and {more} more: --json shows all"] if more > 0 else [table]
 
 
-for command in (diff, sql, export):
+for command in (diff, sql, export, restore):
     store.add_command(command)

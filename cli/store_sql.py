@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from io import StringIO
 from itertools import islice
@@ -17,14 +17,13 @@ from typing import Any
 
 import click
 
-from bus.port import Record
 from cli.output import Output, Table, wrong_usage
 from cli.replay import POSITION
 from cli.store_file import data_option, default_store, refusals, replaced, store_argument
 from cli.story import tell
 from eventstore.asking import Found, asked
 from eventstore.fields import Value
-from eventstore.readonly import readonly
+from eventstore.reading import records_of
 from eventstore.views import VIEWS
 
 rows_shown_max = 1000
@@ -32,7 +31,6 @@ rows_shown_max = 1000
 limit_s_max = 3600.0
 EXPORTED = ("position", "at", "by", "type", "to", "n", "epoch", "heard", "cause", "actor", "trace", "request", "data")
 """The columns of an export as CSV."""
-positions_at_once = 1000
 Write = Callable[[str], object]
 
 
@@ -175,7 +173,7 @@ def _export(file: Path, first: int, last: int | None, types: frozenset[str], for
     csv_row = _csv_writer(write)
     if form == "csv":
         csv_row(EXPORTED)
-    for record in _records(file, first, last):
+    for record in records_of(file, after=first - 1, to=last):
         content = tell(record).content
         if types and content.get("type") not in types:
             continue
@@ -187,17 +185,3 @@ def _export(file: Path, first: int, last: int | None, types: frozenset[str], for
 
 def _flat(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
-
-
-def _records(file: Path, first: int, last: int | None) -> Iterator[Record]:
-    """The records of a store, read in pieces, so that the writer is not held up."""
-    page = (
-        "SELECT position, subject, body FROM event NOT INDEXED WHERE position > ? AND position <= ? "
-        "ORDER BY position LIMIT ?"
-    )
-    with readonly(file) as connection:
-        [(end,)] = connection.execute("SELECT coalesce(max(position), 0) FROM event")
-        after, end = first - 1, min(end, last or end)
-        while rows := connection.execute(page, (after, end, positions_at_once)).fetchall():
-            yield from (Record(*row) for row in rows)
-            after = rows[-1][0]
