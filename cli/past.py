@@ -6,6 +6,7 @@ folded state.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import wraps
@@ -21,7 +22,7 @@ from bus.events import Term
 from bus.nouns import Now, Position
 from bus.port import StreamDiverged
 from bus.subjects import Author
-from cli.minds import MAKERS, mind_of
+from cli.minds import MAKERS, NotKnown, mind_of
 from cli.moments import FORMS, MOMENT, NOW, Moment, Point, point_of
 from cli.output import Failure, Output, Table, wrong_usage
 from cli.remote import RemotePast
@@ -109,13 +110,18 @@ class Past:
     async def mind(self, of: Author) -> Mind[Any]:
         """A component's mind at this point, folded when it is first asked for."""
         if of not in self._minds:
-            component = await self._component(of)
-            snapshots = Snapshots(component, snapshots_of(self.store))
             try:
-                self._minds[of] = await mind_at(component, self.reader, snapshots, self.point.position)
-            except (LogUnreadable, StreamDiverged) as error:
+                component = await self._component(of)
+                snapshots = Snapshots(component, snapshots_of(self.store))
+                self._minds[of] = await mind_at(component, self.reader, snapshots, self.point.position, keep=self._mine)
+            except (LogUnreadable, NotKnown, StreamDiverged) as error:
                 raise Failure(f"{of} cannot be folded: {error}", next_="busbar store verify") from None
         return self._minds[of]
+
+    @property
+    def _mine(self) -> bool:
+        """Whether the store is the asker's own: in another's directory nothing is left behind."""
+        return self.store.stat().st_uid == os.geteuid()
 
     async def _component(self, of: Author) -> Component[Any]:
         """The component with the settings of its term at this point; those before any said so had the defaults."""

@@ -16,23 +16,28 @@ from components.snapshots import Snapshots, resume, snapshot_events
 from eventstore.store import Reader
 
 
-async def mind_at(component: Component[S], reader: Reader, snapshots: Snapshots[S], to: Position) -> Mind[S]:
-    """The mind after the last decision that was whole at a position. Raises LogUnreadable, StreamDiverged."""
+async def mind_at(
+    component: Component[S], reader: Reader, snapshots: Snapshots[S], to: Position, *, keep: bool = True
+) -> Mind[S]:
+    """The mind after the last decision that was whole at a position; snapshots are left on the way if `keep`.
+
+    Raises LogUnreadable, StreamDiverged.
+    """
     mind = Mind(component, reader.header().cluster, lambda: Now(0))
     end = await _whole(reader, component.author, to)
     found = await snapshots.newest(reader, end)
     if found is not None:
         resume(mind, found)
-    await _fold(mind, reader, snapshots, found.record.position if found else Position(0), end)
+    await _fold(mind, reader, snapshots if keep else None, found.record.position if found else Position(0), end)
     return mind
 
 
-async def _fold(mind: Mind[S], reader: Reader, snapshots: Snapshots[S], after: Position, end: Position) -> None:
+async def _fold(mind: Mind[S], reader: Reader, snapshots: Snapshots[S] | None, after: Position, end: Position) -> None:
     kept_n = mind.state.n
     async for records in reader.records(author=mind.component.author, after=after, to=end):
         for record in records:
             mind.remember(record)
-            if mind.state.n - kept_n >= snapshot_events and mind.whole:
+            if snapshots is not None and mind.state.n - kept_n >= snapshot_events and mind.whole:
                 await snapshots.write(snapshots.pack(mind.state, record.position, mind.prev))
                 kept_n = mind.state.n
 
