@@ -234,11 +234,21 @@ class _Life(Generic[S]):
             try:
                 content = queries.answer_ok(query(self.mind.state, question, self.mind.now()))
             except _NOT_ANSWERED as error:
-                return queries.answer_refused(str(error))
+                content = queries.answer_refused(str(error))
             await self.outbox.wait_sent(self.mind.state.n)
+            await self._confirm()
             return content
 
         return answer
+
+    async def _confirm(self) -> None:
+        """Return if this is still the newest term, as far as the bus can tell.
+
+        A process that was stopped for long, or has resigned, would answer from what it knew then, beside the one that
+        leads. It is about to end.
+        """
+        if self.own.singleton and await self.own.superseded():
+            await asyncio.get_running_loop().create_future()
 
     async def _pong(self, _question: bytes) -> bytes:
         return queries.pack(self.mind.state.epoch)

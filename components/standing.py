@@ -14,6 +14,7 @@ import structlog
 
 from bus import codec
 from bus.append import append_surely, unknown_s
+from bus.codec import Foreign, Unreadable
 from bus.events import CheckpointMade, LeaderElected
 from bus.nouns import Position
 from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
@@ -32,6 +33,8 @@ rebuild_pause_s = 0.25
 leader_unknown_s = 15.0
 """How long a leader waits for the outcome of an append before it gives its term up. (nats-server: 4 to 9 s until the
 stream has a leader again)"""
+confirm_s = 1.0
+"""How long the bus may take to say whose term it is, before an answer is given as if nobody else's had begun."""
 
 
 class OwnLog(Generic[S]):
@@ -189,12 +192,31 @@ class OwnLog(Generic[S]):
         state = self.mind.state
         log.info("term begun", by=str(self.component.author), epoch=state.epoch, n=state.n, position=self.fence)
 
+    async def superseded(self) -> bool:
+        """Whether another term is known to have begun after this one. A bus that does not answer knows of none."""
+        try:
+            async with asyncio.timeout(confirm_s):
+                newest = await self.bus.last(self.log)
+        except (NoAnswer, TimeoutError):
+            return False
+        return newest is not None and newest.position > self.fence and _epoch(newest) > self.mind.state.epoch
+
     async def append(self, decided: Decided) -> None:
         """Publish behind what is folded. Raises Fenced, OutcomeUnknown."""
         within_s = leader_unknown_s if self.singleton else unknown_s
         fence = Fence(self.log, self.fence)
         self.fence = await append_surely(self.bus, decided.messages, fence, within_s=within_s)
         self.folded = self.presence.position = self.fence
+
+
+def _epoch(record: Record) -> int:
+    """Of which term a message of a log is; 0 for what is nobody's event."""
+    try:
+        return codec.decode(record.subject, record.body, record.position).epoch
+    except Unreadable as unreadable:
+        return unreadable.event.epoch
+    except Foreign:
+        return 0
 
 
 async def _beside(reading: Coroutine[Any, Any, None], waiting: Coroutine[Any, Any, str]) -> str | None:

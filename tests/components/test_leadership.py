@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from bus import codec
 from bus.events import Event, LeaderElected, LeaderResigned, LogKept
 from bus.memory import Faults, MemoryBus, MemoryServer
 from bus.nouns import MASTER, Now, Position
-from bus.port import Fenced, NoAnswer
-from bus.queries import DIVERGED, LEADER, STANDBY, Instance
-from bus.subjects import Author, Kind, own_log
+from bus.port import Fenced, NoAnswer, Record
+from bus.queries import DIVERGED, LEADER, STANDBY, Instance, Summary, unpack
+from bus.subjects import Author, Kind, ask, own_log
 from components import runtime
 from components.component import Component
 from components.election import silence_s
@@ -168,6 +168,41 @@ class Stopped(Faults):
 
     async def ask(self, subject: str) -> bool:
         return not (self.silent and subject.startswith("ping."))
+
+
+class Deaf(Faults):
+    """From a moment on nothing of the stream comes through any more; questions do."""
+
+    def __init__(self) -> None:
+        self.deaf = False
+
+    async def deliver(self, records: Sequence[Record]) -> int:
+        if self.deaf:
+            await asyncio.get_running_loop().create_future()
+        return len(records)
+
+
+def test_a_leader_that_does_not_know_of_its_successor_answers_no_question() -> None:
+    """As after SIGCONT: what it would answer is of yesterday, and clients know more already."""
+
+    async def main(server: MemoryServer) -> None:
+        first = Running(server, "n1", scored(0)[0])
+        deafness = first.bus.faults = Deaf()
+        await until(lambda: bool(terms(server)))
+        second, asker = Running(server, "n2", scored(0)[0]), MemoryBus(server)
+        silence = second.bus.faults = Stopped()
+        asked = ask("dc", PLAYER, "summary")
+        assert unpack(await asker.query(asked, b"", timeout_s=5), Summary).node == "n1"
+        deafness.deaf = silence.silent = True
+        await until(lambda: len(terms(server)) == 2)
+        assert not first.task.done(), "it heard of its successor"
+        with pytest.raises(NoAnswer):
+            await asker.query(asked, b"", timeout_s=5)
+        await first.kill()
+        assert unpack(await asker.query(asked, b"", timeout_s=5), Summary).node == "n2"
+        await second.kill()
+
+    played(main)
 
 
 def test_a_silent_leader_is_replaced_and_ends_as_soon_as_it_sees_so() -> None:
