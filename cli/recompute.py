@@ -13,16 +13,18 @@ import click
 from bus.nouns import Position
 from bus.port import Record
 from bus.subjects import Author, SubjectError, parse_author
-from cli.captured import Capture, NotACapture, read
-from cli.minds import mind_of
+from cli.captured import Capture, NotACapture, Start, read
+from cli.minds import NotKnown, mind_of
 from cli.output import Failure, Output, date, wrong_usage
 from cli.past import reading
 from cli.progress import Display, display
 from cli.session import json_option, the_reach
 from cli.story import tell
 from cli.verdicts import counts_table, lines_of, notes_of
+from components.component import State
 from components.differing import Checked, Difference
 from components.histories import TERMS, History, Settings, add_settings
+from components.snapshots import Snapshots, Unfit
 from eventstore.mentions import mentions_of
 from eventstore.store import Reader
 
@@ -143,11 +145,36 @@ def _replay_capture(path: Path, only: frozenset[Author] | None, out: Output, sho
     settings: Settings = {}
     for record in records:
         add_settings(settings, record)
-    known = set(capture.authors)
-    verdict = Verdict(_history({author: each for author, each in settings.items() if str(author) in known}, only))
+    verdict = Verdict(_begun(capture, settings, only))
     checked = {record.position: verdict.take(record) for record in records}
     _tell_story(capture, records, [each for found in checked.values() for each in found], out)
     _show(verdict, out, show, {"capture": str(path), "noun": capture.noun, "id": capture.id})
+
+
+def _begun(capture: Capture, settings: Settings, only: frozenset[Author] | None) -> History:
+    """The history of a capture, with the states in it at its beginning. Raises Failure."""
+    begun: Settings = {}
+    states: dict[Author, dict[str, State]] = {}
+    links: dict[Author, bytes] = {}
+    for start in capture.starts:
+        author = parse_author(start.author)
+        state, links[author] = _unpacked(start)
+        states.setdefault(author, {})[start.settings] = state
+        begun.setdefault(author, {})[start.settings] = None
+    for name in capture.authors:
+        author = parse_author(name)
+        begun[author] = begun.get(author, {}) | settings.get(author, {})
+    history = _history(begun, only)
+    for author, each in states.items():
+        history.go_on_from(author, each, next(iter(each)), links[author])
+    return history
+
+
+def _unpacked(start: Start) -> tuple[State, bytes]:
+    try:
+        return Snapshots(mind_of(start.settings), Path()).unpack(start.content)
+    except (Unfit, NotKnown) as error:
+        raise Failure(f"{start.author} cannot go on from its state: {error}", next_="busbar capture --whole") from None
 
 
 def load(path: Path) -> Capture:

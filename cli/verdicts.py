@@ -63,7 +63,7 @@ def _said(when: str, events: Sequence[Said]) -> Iterator[str]:
 
 def _changed(change: Changed) -> str:
     path = f" {change.path}" if change.path else ""
-    return f"event {change.event}{path}: {_value(change.recorded)} is now {_value(change.computed)}"
+    return f"event {change.event}{path}: recorded {_value(change.recorded)}, now {_value(change.computed)}"
 
 
 def _value(value: Any) -> str:

@@ -19,7 +19,7 @@ from bus.nouns import Noun
 from bus.port import Record
 from bus.subjects import Author
 from components.again import Mind, Unfoldable
-from components.component import Heard
+from components.component import Heard, State
 from components.differing import Checked
 from components.recomputing import Recomputing
 
@@ -88,6 +88,12 @@ class History:
         if not minds:
             self._why_not.setdefault(author, "no term of it says what it was set up with: an older release wrote it")
         self._logs[author] = self._inboxes[author.id] = Recomputing(author, minds)
+
+    def go_on_from(self, author: Author, states: Mapping[str, State], settings: str, prev: bytes) -> None:
+        """Begin one log in its middle: with the state for each of the settings it will be decided with."""
+        log = self._logs.get(author)
+        if log is not None:
+            log.go_on_from(states, settings, prev)
 
     def take(self, record: Record) -> list[Checked]:
         """The next message; the decisions that are then known to be as they were, or not."""

@@ -77,9 +77,16 @@ class Recomputing:
         self._begun = Position(0)
         self._parted = 0
 
+    def go_on_from(self, states: Mapping[str, State], settings: str, prev: bytes) -> None:
+        """Begin in the middle of the log, in a term with these settings: with what each of the minds remembers."""
+        self._states, self._settings, self._prev = dict(states), settings, prev
+        state = self._states[settings]
+        self._n, self._heard, self._at = state.n, state.heard, state.at
+
     def hear(self, told: Heard | Unreadable) -> None:
         """Something in the stream is addressed to the component."""
-        self._inbox.append(told)
+        if told.event.position > self._heard:
+            self._inbox.append(told)
 
     def take(self, record: Record, told: Event | Unreadable) -> list[Checked]:
         """The next message of the log; the decision it ends, made again. Raises Unfoldable."""

@@ -128,6 +128,13 @@ class Snapshots(Generic[S]):
         finally:
             state.answers = answers
 
+    def unpack(self, content: bytes) -> tuple[S, bytes]:
+        """The state in what `pack` made, and what the next event carries as `prev`. Raises Unfit."""
+        found = _content(content)
+        if (found.version, found.author) != (self.version, str(self.component.author)):
+            raise Unfit(f"the state of {found.author} was folded by other code than this release's")
+        return self._state(found), found.prev
+
     async def write(self, packed: Packed) -> None:
         """Write a snapshot, one at a time, and thin out the older ones. A disk that refuses is logged, no more."""
         async with self._writing:
@@ -229,6 +236,10 @@ def _open(path: Path) -> _Content:
     head, content = whole[: len(MAGIC) + _digest_bytes], memoryview(whole)[len(MAGIC) + _digest_bytes :]
     if head != MAGIC + sha256(content).digest():
         raise Unfit("its bytes are not what was written")
+    return _content(content)
+
+
+def _content(content: bytes | memoryview) -> _Content:
     try:
         return msgspec.msgpack.decode(content, type=_Content)
     except msgspec.DecodeError as error:

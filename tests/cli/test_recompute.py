@@ -9,15 +9,16 @@ import msgspec
 import pytest
 
 from cli.captured import NotACapture, read
-from cli.recompute import load
 from components.histories import read as read_event
 from eventstore.mentions import mentions_of
 from eventstore.store import open_writer
 from tests.cli.mouth import Mouth
 from tests.eventstore.tale import twelve_steps
 from tests.recorded import DATACENTER
+from tests.simulation.clock import run_virtually
+from tests.simulation.datacenter import Datacenter
 
-AGAIN = "it decides otherwise than recorded; if it is meant to, record the example again: python -m tests.recorded"
+AGAIN = "if it is meant to decide otherwise, record the example again: python -m tests.recorded"
 
 
 async def stored(path, records, log=None):
@@ -29,13 +30,15 @@ async def stored(path, records, log=None):
 
 @pytest.fixture(scope="module")
 def records():
-    """The recorded example."""
-    return load(DATACENTER).stream()
+    """The life of a simulated datacenter, as this release decides it."""
+    datacenter = Datacenter(36)
+    run_virtually(datacenter.run())
+    return datacenter.server.records()
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, records):
-    """A master's store of the recorded example."""
+    """A master's store of it."""
     path = tmp_path_factory.mktemp("store") / "events.db"
     return asyncio.run(stored(path, records))
 
@@ -73,9 +76,9 @@ async def test_the_recorded_example_is_decided_as_it_was(mouth):
     assert DATACENTER.stat().st_size < 400_000
 
 
-async def test_a_planted_change_is_found_and_shown(mouth, hasty):
+async def test_a_planted_change_is_found_and_shown(mouth, hasty, store):
     """With the position, what led to it, what was said, what would be said now, and the fields that differ."""
-    result = await mouth("replay", str(DATACENTER), "--show", "1")
+    result = await mouth("replay", "--recorded", store, "--show", "1")
     assert result.exit_code == 1
     head = next(line for line in result.stdout.splitlines() if "another decision" in line)
     position = head.split()[0]
@@ -84,12 +87,12 @@ async def test_a_planted_change_is_found_and_shown(mouth, hasty):
     assert shown[1].split()[0] in ("heard", "saw", "was")
     assert shown[2].startswith("    recorded: ")
     assert any(line.startswith("    now:      ") and "offer.made" in line for line in shown)
-    assert any("data.offers[0].agent" in line and " is now " in line for line in shown)
+    assert any("data.offers[0].agent: recorded a" in line and ", now a" in line for line in shown)
     assert "decisions differ, 1 of them shown" in result.stderr
-    result = await mouth("replay", str(DATACENTER), "--json")
+    result = await mouth("replay", "--recorded", store, "--json", "--show", "3")
     told = json.loads(result.stdout)
-    assert told["different"] > 10
-    assert len(told["differences"]) == min(told["different"], 20)
+    assert told["different"] > 5
+    assert len(told["differences"]) == 3
     assert f"#{told['differences'][0]['position']}" == position
 
 
@@ -104,9 +107,9 @@ async def test_only_the_logs_that_are_named(mouth, hasty, store):
 
 
 async def test_a_whole_store_is_decided_again_with_its_progress(mouth, store, records):
-    """As the capture of it."""
+    """Log by log."""
     result = await mouth("replay", "--recorded", store)
-    assert result.exit_code == 0, f"{AGAIN}\n{result.output}"
+    assert result.exit_code == 0, result.output
     assert f"{len(records)}/{len(records)}" in result.stderr
     table = [line.split() for line in result.stdout.splitlines()]
     assert {"framework.marathon", "framework.metronome", "master.main", "agent.a1"} <= {row[0] for row in table}
@@ -116,9 +119,8 @@ async def test_what_happened_to_a_task_decides_the_same_on_a_laptop(mouth, store
     """The logs of those involved and all they heard; its story line by line, each decision checked."""
     task, file = a_task(records), tmp_path / "task.capture"
     told = await mouth.json("capture", "--task", task, "--store", store, "-o", str(file))
-    assert (
-        told["logs"] == ["agent.a1", "executor.a1-cmd", "framework.marathon", "master.main"] or len(told["logs"]) == 4
-    )
+    assert {"framework.marathon", "master.main"} < set(told["logs"])
+    assert len(told["logs"]) == 4
     result = await mouth("replay", str(file))
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if line.startswith("same ")]
@@ -147,6 +149,46 @@ async def test_everything_between_two_moments(mouth, store, tmp_path):
     again = await mouth.json("replay", str(file))
     assert again["different"] == 0
     assert again["decisions"] > 100
+
+
+async def test_of_a_long_history_only_the_end_is_captured(mouth, store, tmp_path, monkeypatch, hasty):
+    """The logs go on from what their authors remembered; a change is found there as in the whole."""
+    monkeypatch.setattr("cli.capture.whole_max", 100)
+    part, whole = tmp_path / "part.capture", tmp_path / "whole.capture"
+    told = await mouth.json("capture", "--from", "900", "--store", store, "-o", str(part))
+    more = await mouth.json("capture", "--from", "900", "--store", store, "-o", str(whole), "--whole")
+    assert told["events"] <= more["events"] - 700
+    found = [
+        json.loads((await mouth("replay", str(file), "--json", "--show", "9999")).stdout) for file in (part, whole)
+    ]
+    assert 50 < found[0]["decisions"] < found[1]["decisions"]
+    late = [each["position"] for each in found[1]["differences"] if each["position"] > 900]
+    assert [each["position"] for each in found[0]["differences"] if each["position"] > 900] == late
+    assert late
+
+
+async def test_the_end_of_a_long_history_decides_the_same(mouth, store, tmp_path, monkeypatch):
+    """Wherever it is cut: also in the middle of a decision, and before an author's first term."""
+    monkeypatch.setattr("cli.capture.whole_max", 0)
+    for first in (2, 3, 5, 8, 13, 250, 251, 252, 253, 600, 900):
+        file = tmp_path / f"{first}.capture"
+        await mouth.json("capture", "--from", str(first), "--store", store, "-o", str(file))
+        result = await mouth("replay", str(file))
+        assert result.exit_code == 0, result.output
+
+
+async def test_a_state_of_other_code_is_refused(mouth, store, tmp_path, monkeypatch):
+    """What remembers otherwise may decide otherwise for that alone; the whole history tells."""
+    monkeypatch.setattr("cli.capture.whole_max", 100)
+    file = tmp_path / "part.capture"
+    await mouth.json("capture", "--from", "500", "--store", store, "-o", str(file))
+    from components import snapshots
+
+    monkeypatch.setattr(snapshots, "version_of", lambda component: "f" * 64)
+    result = await mouth("replay", str(file))
+    assert result.exit_code == 1
+    assert "cannot go on from its state: the state of agent.a1 was folded by other code" in result.stderr
+    assert "busbar capture --whole" in result.stderr
 
 
 @pytest.mark.parametrize(
