@@ -26,12 +26,14 @@ ROOMS = {
     "framework": "cli.framework:framework",
     "offer": "cli.offer:offer",
     "events": "cli.events:events",
+    "store": "cli.store:store",
     "state": "cli.state:state",
     "diff": "cli.diff:diff",
     "blame": "cli.blame:blame",
     "capture": "cli.capture:capture",
     "replay": "cli.recompute:replay",
     "run": "cli.run:run",
+    "hosts": "cli.hosts:hosts",
 }
 """Every command and where it lives."""
 interrupted = 130

@@ -1,0 +1,134 @@
+"""What `busbar hosts generate` writes, started for real: each host is an address of the loopback.
+
+The command lines are those of the units; systemd itself is not needed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster, alive, processes_under, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+MASTERS, AGENT = ("127.0.0.2", "127.0.0.3", "127.0.0.4"), "127.0.0.5"
+SCRIPTS = sysconfig.get_path("scripts")
+HOLD = "while :; do sleep 1; done"
+
+
+def free_everywhere() -> int:
+    """A port that nobody has on any of the hosts."""
+    while True:
+        with ExitStack() as stack, suppress(OSError):
+            probe = stack.enter_context(socket.socket())
+            probe.bind((MASTERS[0], 0))
+            port: int = probe.getsockname()[1]
+            for host in MASTERS[1:]:
+                stack.enter_context(socket.socket()).bind((host, port))
+            return port
+
+
+class Hosts:
+    """Processes of several hosts on this machine, as their units would start them."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        for host in MASTERS:
+            config = place / "fleet" / host / "config" / "nats-server.conf"
+            config.write_text(self._here(config.read_text(), host))
+        self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+
+    def start(self, host: str, unit: str, instance: str = "") -> None:
+        """Start the command of a unit: paths are the host's own."""
+        text = (self.place / "fleet" / host / "units" / f"busbar-{unit}.service").read_text()
+        lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        for line in (lines["ExecStartPre"], lines["ExecStart"]):
+            argv = shlex.split(self._here(line.replace("%i", instance), host))
+            if line is lines["ExecStartPre"]:
+                subprocess.run(argv, check=True)
+        with (self.place / host / f"{unit}.log").open("ab") as log:
+            self.processes[host, unit] = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _here(self, line: str, host: str) -> str:
+        for there, here in (
+            ("/opt/busbar/bin", SCRIPTS),
+            ("/etc/busbar", str(self.place / "fleet" / host / "config")),
+            ("/var/lib/busbar", str(self.place / host)),
+        ):
+            line = line.replace(there, here)
+        return line
+
+    def end(self, unit: str) -> None:
+        """SIGTERM to all of a unit, then wait."""
+        ended = [process for (_, name), process in self.processes.items() if name == unit]
+        for process in ended:
+            process.terminate()
+        for process in ended:
+            process.wait(20)
+
+
+@contextmanager
+def started(place: Path) -> Iterator[Hosts]:
+    """A datacenter of three masters and an agent; nothing of it is left afterwards."""
+    hosts = Hosts(place)
+    agent = AGENT.replace(".", "-")
+    try:
+        for host in MASTERS:
+            hosts.start(host, "bus")
+        for host in MASTERS:
+            hosts.start(host, "master")
+        for host in MASTERS[:2]:
+            hosts.start(host, "marathon")
+            hosts.start(host, "metronome")
+        hosts.start(AGENT, "agent@", agent)
+        yield hosts
+    finally:
+        for unit in ("marathon", "metronome", "agent@"):
+            hosts.end(unit)
+        empty(place / AGENT / "agents" / agent)
+        for unit in ("master", "bus"):
+            hosts.end(unit)
+
+
+def empty(work: Path) -> None:
+    """End what an agent leaves: its executor, then its launcher with the tasks. (ops/runbook.md)"""
+    pids = [int(line.split()[0]) for line in processes_under(work)]
+    for pid in sorted(pids, reverse=True):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    wait_for("the executor and its launcher are gone", lambda: not any(map(alive, pids)))
+
+
+def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
+    """Everything answers, an app runs; the first host goes whole, and work goes on."""
+    ports = ("--port", str(free_everywhere()), "--route-port", str(free_everywhere()))
+    fleet = str(tmp_path / "fleet")
+    Cluster(tmp_path).run("hosts", "generate", "--masters", ",".join(MASTERS), "--agents", AGENT, *ports, "-o", fleet)
+    for host in (*MASTERS, AGENT):
+        (tmp_path / host).mkdir()
+    with started(tmp_path) as hosts:
+        opened = {"BUSBAR_CREDENTIALS": str(tmp_path / "fleet" / AGENT / "config" / "credentials.json")}
+        cluster = Cluster(tmp_path, env=os.environ | opened)
+        wait_for("all is well", lambda: cluster.all_well() and cluster.ask("node", "list"))
+        assert {each["name"] for each in cluster.look()["servers"]} == {"dc-n1", "dc-n2", "dc-n3"}
+        cluster.add_app(id="/hold", cmd=HOLD, cpus=0.1, mem=32, instances=1)
+        [task] = cluster.running("/hold")
+        for unit in ("bus", "master", "marathon", "metronome"):
+            hosts.processes[MASTERS[0], unit].kill()
+        cluster.run("app", "scale", "/hold", "2")
+        assert task in cluster.running("/hold")
+        for unit in ("bus", "master", "marathon", "metronome"):
+            hosts.processes[MASTERS[0], unit].wait()
+            hosts.start(MASTERS[0], unit)
+        wait_for("all is well again", cluster.all_well)
+        cluster.run("app", "remove", "/hold")
+    assert processes_under(tmp_path) == []
