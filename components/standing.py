@@ -23,6 +23,7 @@ from components.component import Component, S, state_hash
 from components.election import Watch
 from components.instance import Presence, fetch
 from components.keeping import Keeper
+from components.logtime import LogTime
 from components.mind import Clock, Decided, Mind
 from eventstore.recorder import Recorder
 
@@ -44,7 +45,7 @@ class OwnLog(Generic[S]):
         self, component: Component[S], bus: Bus, clock: Clock, chance: Callable[[], float], presence: Presence
     ) -> None:
         self.component, self.bus, self.presence = component, bus, presence
-        self.mind = Mind(component, bus.cluster, clock)
+        self.mind: Mind[S] = Mind(component, bus.cluster, LogTime(clock, lambda: self.mind.state.at))
         self.log = own_log(bus.cluster, component.author)
         self.fence = Position(0)
         self.folded = Position(0)

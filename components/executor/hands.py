@@ -56,7 +56,8 @@ class ExecutorHands:
         epoch = state.epoch
         for name, task in state.tasks.items():
             started = task.status.state is not TaskState.STARTING
-            self._wanted[name] = _Wanted(delivered=task.delivered, started=started, kill_at=task.kill_at)
+            kill_at = self._here(task.kill_at, max(self._clock(), state.at)) if task.kill_at is not None else None
+            self._wanted[name] = _Wanted(delivered=task.delivered, started=started, kill_at=kill_at)
         broken = 0
         while broken < broken_max:
             began = time.monotonic()
@@ -82,8 +83,12 @@ class ExecutorHands:
         elif state in TERMINAL:
             self._wanted.pop(name, None)
         elif event.fact.kill_at is not None and name in self._wanted:
-            self._wanted[name].kill_at = event.fact.kill_at
+            self._wanted[name].kill_at = self._here(event.fact.kill_at, event.at)
             self._tell(name)
+
+    def _here(self, at: Now, now: Now) -> Now:
+        """A moment on the log, by this host's clock: the log may be ahead of it."""
+        return Now(self._clock() + at - now)
 
     def _catch_up(self, link: Link, running: Mapping[TaskId, str]) -> None:
         """Make the launcher know what is wanted, and end what nobody wants."""

@@ -16,6 +16,7 @@ from bus.nouns import (
     OfferId,
     Reason,
     Source,
+    TaskId,
     TaskInfo,
     TaskState,
     TaskStatus,
@@ -51,7 +52,7 @@ def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: No
     for info in accept.launch[:launches_max]:
         if wrong is None:
             yield _launch(state, accept, info)
-        elif info.task in state.tasks:  # accepted once already: this is a replay, and the task is not dropped
+        elif _launched(state, info.task):  # accepted once already: this is a replay, and the task is not dropped
             yield what_is_known(state, accept.framework, info.task)._replace(cause=accept.cause)
         else:
             yield _not_launched(accept, info, TaskState.DROPPED, Reason.INVALID_OFFERS, wrong)
@@ -61,10 +62,14 @@ def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: No
             yield say._replace(cause=accept.cause)
 
 
+def _launched(state: MasterState, task: TaskId) -> bool:
+    return task in state.tasks or task in state.ended
+
+
 def _launch(state: MasterState, accept: Accept, info: TaskInfo) -> Say:
     framework, agent = accept.framework, state.offers[accept.offers[0]].agent
     left = total(state.offers[name].resources for name in accept.offers)
-    known = info.task in state.tasks or info.task in state.ended
+    known = _launched(state, info.task)
     wrong = launch_invalid(info, framework=framework, agent=agent, left=left, known=known)
     if wrong is not None:
         return _not_launched(accept, info, TaskState.ERROR, Reason.TASK_INVALID, wrong)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from bus import codec
-from bus.codec import Foreign
 from bus.events import (
     AgentAdmitted,
     Event,
@@ -28,6 +27,7 @@ from bus.nouns import (
     JobId,
     Now,
     OfferId,
+    Position,
     Reason,
     Resources,
     RunId,
@@ -35,8 +35,10 @@ from bus.nouns import (
     TaskInfo,
     TaskState,
 )
-from bus.services import AppSpecified, RunCreated, RunUpdated
-from bus.subjects import Author, Kind
+from bus.port import Record
+from bus.services import AppRemoved, AppSpecified, RunCreated, RunUpdated
+from bus.subjects import Author, Kind, parse_subject
+from tests.simulation.mirror import Mirror
 
 ENDED = ("SUCCESS", "FAILED")
 """Of a run; a task that comes back later may still be spoken of."""
@@ -47,10 +49,14 @@ class Ledger:
     """An auditor that knows nothing of the components' states, only their words."""
 
     server: MemoryServer
+    mirror: Mirror = field(default_factory=Mirror)
     read: int = 0
     chains: dict[Author, tuple[int, bytes, int]] = field(default_factory=dict)
     """Of each author: the last n, the link of the last body, the epoch."""
-    foreign: int = 0
+    foreign: set[Position] = field(default_factory=set)
+    """What was put on the stream under the names of others: everybody has to pass it over."""
+    asks: Counter[str] = field(default_factory=Counter)
+    """How often each request is in the stream."""
     totals: dict[AgentId, Resources] = field(default_factory=dict)
     offers: dict[OfferId, tuple[AgentId, Resources]] = field(default_factory=dict)
     launched: dict[TaskId, TaskInfo] = field(default_factory=dict)
@@ -60,21 +66,36 @@ class Ledger:
     firings: set[tuple[JobId, str, Now]] = field(default_factory=set)
     runs: dict[RunId, str] = field(default_factory=dict)
     answers: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
+    specified: list[Fact] = field(default_factory=list)
+    """What was said of apps, each answer once."""
     seen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def audit(self) -> None:
         """Read what is new."""
         for record in self.server.records()[self.read :]:
             self.read += 1
-            try:
-                event = codec.decode(record.subject, record.body, record.position)
-            except Foreign:
-                self.foreign += 1
-                continue
-            if event.by.kind is not Kind.CLIENT:
-                self._chain(event, record.body)
-            self.seen[event.type] += 1
-            self._check(event)
+            self._read(record)
+        self.mirror.check_books()
+
+    def _read(self, record: Record) -> None:
+        if record.position in self.foreign:
+            author = parse_subject(record.subject).author
+            self.mirror.read(author, record)
+            assert self._mirrored(author), f"#{record.position} is foreign, and is folded"
+            return
+        event = codec.decode(record.subject, record.body, record.position)
+        self.seen[event.type] += 1
+        if event.by.kind is Kind.CLIENT:
+            self.asks[event.request or ""] += 1
+            return
+        self._chain(event, record.body)
+        self.mirror.read(event.by, record)
+        assert self._mirrored(event.by), f"#{record.position} is not folded"
+        self._check(event)
+
+    def _mirrored(self, author: Author) -> bool:
+        mind = self.mirror.minds.get(author)
+        return mind is None or mind.state.n == self.chains.get(author, (0,))[0]
 
     def must_be_starting(self, task: TaskId) -> None:
         """Nothing happens in the world except because of an event in the log."""
@@ -89,7 +110,19 @@ class Ledger:
         assert event.epoch == epoch + isinstance(event.fact, Term), f"#{event.position} {event.by}: epoch {event.epoch}"
         self.chains[event.by] = (event.n, codec.link(body), event.epoch)
         if event.request is not None:
-            self.answers[event.request].append(event.fact)
+            self._answer(event, event.request)
+
+    def _answer(self, event: Event, request: str) -> None:
+        given = self.answers[request]
+        if not given and isinstance(event.fact, AppSpecified | AppRemoved):
+            self.specified.append(event.fact)
+        given.append(event.fact)
+        assert event.fact == given[0], f"#{event.position} {request} was answered {given[0]}, and is {event.fact}"
+        assert len(given) <= self.asks[request], f"#{event.position} {request} has {len(given)} answers"
+
+    def unanswered(self) -> list[str]:
+        """What is in the stream and has no answer for each time it is."""
+        return sorted(request for request, count in self.asks.items() if len(self.answers[request]) < count)
 
     def _check(self, event: Event) -> None:
         match event.fact:
@@ -114,8 +147,6 @@ class Ledger:
                 self._fired(fact)
             case RunUpdated() as fact:
                 self._run(fact, event)
-            case AppSpecified():
-                pass
 
     def _launched(self, fact: TaskLaunched, event: Event) -> None:
         task = fact.task

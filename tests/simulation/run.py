@@ -25,7 +25,7 @@ def main() -> int:
     began, failed, events, crashes = time.monotonic(), [], 0, 0
     for count, seed in enumerate(seeds, 1):
         try:
-            outcome = simulate(seed)
+            outcome = simulate(seed, three=True)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -33,7 +33,9 @@ def main() -> int:
             print(f"seed {seed} failed; again with: make sim SEED={seed}", flush=True)
             failed.append(seed)
             continue
-        events, crashes = events + outcome.events, crashes + outcome.crashes
+        events, crashes = events + outcome.events, crashes + outcome.faults["crashes"]
+        if given.seed is not None:
+            print(outcome)
         if count % 10 == 0 or given.seed is not None:
             print(f"{count} seeds, {events} events, {crashes} crashes, {time.monotonic() - began:.0f} s", flush=True)
     print(f"{len(seeds) - len(failed)} passed, {len(failed)} failed {failed or ''}".rstrip())

@@ -117,7 +117,8 @@ class MachineHands:
 
     async def run(self, state: ExecutorState, see: See) -> None:
         for task in state.tasks.values():
-            self._begin(task.delivered, task.status.state, task.kill_at)
+            grace_s = (task.kill_at - max(virtual_now(), state.at)) / second if task.kill_at is not None else None
+            self._begin(task.delivered, task.status.state, grace_s)
         changed = asyncio.Event()
         self.machine.watchers.append(changed)
         told: set[tuple[TaskId, str]] = set()
@@ -130,12 +131,12 @@ class MachineHands:
         finally:
             self.machine.watchers.remove(changed)
 
-    def _begin(self, delivered: TaskDelivered, state: TaskState, kill_at: int | None) -> None:
+    def _begin(self, delivered: TaskDelivered, state: TaskState, grace_s: float | None) -> None:
         self.wanted.add(delivered.task.task)
         if state is TaskState.STARTING or delivered.task.task not in self.machine.processes:
             self.machine.launch(delivered)
-        if kill_at is not None:
-            self.machine.kill(delivered.task.task, (kill_at - virtual_now()) / second)
+        if grace_s is not None:
+            self.machine.kill(delivered.task.task, grace_s)
 
     def _sights(self, told: set[tuple[TaskId, str]]) -> list[TaskStarted | TaskEnded | LaunchFailed]:
         news: list[TaskStarted | TaskEnded | LaunchFailed] = []
@@ -156,4 +157,4 @@ class MachineHands:
         if isinstance(fact, TaskReported) and fact.delivered is not None:
             self._begin(fact.delivered, TaskState.STARTING, None)
         elif isinstance(fact, TaskReported) and fact.kill_at is not None:
-            self.machine.kill(fact.status.task, (fact.kill_at - virtual_now()) / second)
+            self.machine.kill(fact.status.task, (fact.kill_at - event.at) / second)

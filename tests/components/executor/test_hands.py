@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from bus.nouns import Command, Reason, TaskId, TaskState
+from bus.nouns import Command, Reason, TaskId, TaskState, second
 from components.executor import component
 from components.executor.attach import LauncherLost
 from components.executor.hands import ExecutorHands, order
@@ -69,6 +69,21 @@ def test_a_task_may_say_where_its_programs_are():
     told = order(given)
     assert (told["argv"], told["user"]) == (["x", "y"], "nobody")
     assert told["env"]["PATH"] == "/mine"
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_clock_that_was_an_hour_ahead_gives_no_task_another_hour(world, again):
+    """The log's time is ahead of the host's clock since: the grace is counted on the log, also by a new process."""
+    await world.launch("t1", f"trap '' TERM; echo ready; {FOREVER}")
+    await world.place.wait_line("t1")
+    await world.wait_state("t1", RUNNING)
+    world.log_ahead_us = 3600 * second
+    if again:
+        await world.die()
+    await world.kill("t1", 0.2)
+    if again:
+        await world.begin()
+    assert (await world.wait_state("t1")).signal == signal.SIGKILL
 
 
 async def test_a_kill_gives_its_grace_and_then_none(world):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from bus.events import Event, Fact, TaskReported
-from bus.nouns import TERMINAL, Command, TaskId, TaskState, TaskStatus
+from bus.nouns import TERMINAL, Command, Now, TaskId, TaskState, TaskStatus
 from components.component import Sight
 from components.executor import ExecutorState, component
 from components.executor.hands import ExecutorHands
@@ -23,11 +23,13 @@ class World:
         self.stage: Stage[ExecutorState] = Stage(component(place.config))
         self.sights: list[Sight] = []
         self.changed = asyncio.Condition()
+        self.log_ahead_us = 0
+        """Of the host's clock, which was wrong once."""
 
     async def begin(self) -> None:
         """A new process of the executor: rebuilt from its log."""
         self.stage.restart() if self.stage.log else self.stage.begin()
-        self.hands = ExecutorHands(self.place.config, clock=lambda: self.stage.now)
+        self.hands = ExecutorHands(self.place.config, clock=lambda: Now(self.stage.now - self.log_ahead_us))
         self.running = asyncio.create_task(self.hands.run(self.stage.state, self.see))
         await asyncio.sleep(0)
 

@@ -120,6 +120,16 @@ def test_a_replayed_accept_does_not_drop_the_task_it_launched(dc):
     assert [(state, reason) for _, state, reason in updates(events)] == [(TaskState.RUNNING, Reason.RECONCILIATION)]
 
 
+def test_a_replayed_accept_does_not_drop_a_task_that_has_ended(dc):
+    """It was launched, ran and finished: it is not said to be dropped, which is an end it never had."""
+    (offer,) = dc.offers("marathon")
+    dc.accept("marathon", [offer], info("t1"))
+    dc.report("a1", "t1", TaskState.RUNNING)
+    dc.report("a1", "t1", TaskState.FINISHED)
+    events = dc.accept("marathon", [offer], info("t1"))
+    assert [(state, reason) for _, state, reason in updates(events)] == [(TaskState.FINISHED, Reason.RECONCILIATION)]
+
+
 def test_a_live_offer_beside_a_stale_one_is_recovered(dc):
     (stale,) = dc.offers("marathon")
     dc.decline("marathon")

@@ -1,0 +1,142 @@
+"""The people of a simulated datacenter: what they wish for, and how they ask until they are heard.
+
+A client publishes the same bytes under the same id until the bus says that it has them; then it is owed one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from bus import codec
+from bus.codec import encode
+from bus.documents import AppSpec, JobRunSpec, JobSpec, Restart, Schedule
+from bus.events import Event, Fact, KillRequested
+from bus.memory import MemoryServer
+from bus.nouns import AppId, JobId, Position, RequestId, TaskId, TraceId
+from bus.port import BusClosed, Message, OutcomeUnknown
+from bus.services import AppRequested, JobRequested, RemovalRequested, RestartRequested, RunRequested, ScaleRequested
+from bus.subjects import Author, Kind
+from tests.simulation.clock import virtual_now
+from tests.simulation.ledger import Ledger
+from tests.simulation.process import Crash, Weather, WeatheredBus
+
+MARATHON, METRONOME = "marathon", "metronome"
+CLIENT = Author(Kind.CLIENT, "u-sim")
+tries_max = 8
+
+
+class People:
+    """Everybody who asks for something, and what they were promised."""
+
+    def __init__(self, server: MemoryServer, ledger: Ledger, random: Random, weather: Weather) -> None:
+        self.server, self.ledger, self.random, self.weather = server, ledger, random, weather
+        self.asked: dict[str, tuple[str, Fact]] = {}
+        self.acknowledged: list[tuple[Position, Message]] = []
+        self.unheard = 0
+        """Asks that were given up without an acknowledgement."""
+
+    async def live(self, span_s: float, every_s: float) -> None:
+        """Ask for this and that."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + span_s
+        async with asyncio.TaskGroup() as group:
+            while loop.time() < until:
+                await asyncio.sleep(self.random.expovariate(1 / every_s))  # virtual
+                group.create_task(self.ask(f"r{len(self.asked)}", *self._wish()))
+                if self.random.random() < 0.2:
+                    again = self.random.choice(sorted(self.asked) or ["r0"])
+                    if again in self.asked:
+                        group.create_task(self.ask(again, *self.asked[again]))
+
+    async def ask(self, request: str, to: str, fact: Fact) -> None:
+        """Ask, until the bus has it."""
+        self.asked[request] = (to, fact)
+        event = Event(
+            by=CLIENT,
+            to=to,
+            fact=fact,
+            at=virtual_now(),
+            actor="sim",
+            request=RequestId(request),
+            trace=TraceId(f"t-{request}"),
+        )
+        # a repetition after the bus's own window, so that the scheduler has to recognise it
+        unique = f"{request}@{virtual_now()}"
+        await self._publish(Message(codec.subject("dc", event), encode(event), unique))
+
+    async def _publish(self, message: Message) -> None:
+        bus = WeatheredBus(self.server, self.weather)
+        try:
+            for _ in range(tries_max):
+                try:
+                    self.acknowledged.append((await bus.append([message], None), message))
+                    return
+                except OutcomeUnknown:
+                    await asyncio.sleep(1)  # virtual
+            self.unheard += 1
+        except (Crash, BusClosed):
+            self.unheard += 1
+        finally:
+            await bus.close()
+
+    def check(self) -> None:
+        """What the bus said it has, it has: at that place, byte for byte."""
+        records = self.server.records()
+        for position, message in self.acknowledged:
+            record = records[position - 1]
+            assert record.position == position, f"#{position} is in the place of #{record.position}"
+            assert (record.subject, record.body) == (message.subject, message.body), (
+                f"#{position} {message.subject} was acknowledged, and is {record.subject}"
+            )
+
+    # ---- wishes ---------------------------------------------------------------------------------------------------
+
+    def _wish(self) -> tuple[str, Fact]:
+        kinds = [self._app, self._app, self._change, self._kill, self._job, self._run, self._run]
+        return self.random.choice(kinds)()
+
+    def _app(self) -> tuple[str, Fact]:
+        name = f"/app-{self.random.randrange(4)}"
+        spec = AppSpec(
+            id=AppId(name),
+            cmd="serve",
+            cpus=self.random.choice([0.5, 1.0, 2.0, 99.0 if self.random.random() < 0.1 else 1.0]),
+            mem=self.random.choice([64, 512, 1024]),
+            instances=self.random.randrange(1, 4),
+            env={"V": str(self.random.randrange(3))},
+        )
+        return MARATHON, AppRequested(app=spec, update=self.random.random() < 0.7)
+
+    def _change(self) -> tuple[str, Fact]:
+        name = AppId(f"/app-{self.random.randrange(4)}")
+        change = self.random.randrange(5)
+        if change == 0:
+            return MARATHON, RemovalRequested(app=name)
+        if change == 1:
+            return MARATHON, RestartRequested(app=name)
+        return MARATHON, ScaleRequested(app=name, instances=self.random.randrange(5))
+
+    def _kill(self) -> tuple[str, Fact]:
+        tasks = sorted(self.ledger.launched) or [TaskId("nobody")]
+        task = self.random.choice(tasks)
+        info = self.ledger.launched.get(task)
+        return (METRONOME if info and info.job else MARATHON), KillRequested(task=task)
+
+    def _job(self) -> tuple[str, Fact]:
+        schedules = (Schedule(cron="* * * * *"),) if self.random.random() < 0.5 else ()
+        spec = JobSpec(
+            id=JobId(f"job-{self.random.randrange(3)}"),
+            run=JobRunSpec(
+                cpus=0.5,
+                mem=64,
+                disk=0,
+                cmd="compute",
+                restart=Restart(policy=self.random.choice(["NEVER", "ON_FAILURE"]), active_deadline_seconds=120),
+            ),
+            schedules=schedules,
+        )
+        return METRONOME, JobRequested(job=spec, update=self.random.random() < 0.7)
+
+    def _run(self) -> tuple[str, Fact]:
+        return METRONOME, RunRequested(job=JobId(f"job-{self.random.randrange(3)}"))
