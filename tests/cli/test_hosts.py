@@ -98,7 +98,7 @@ def test_a_new_host_takes_the_place_of_the_lost_one(tmp_path: Path) -> None:
         (("--masters", "h1,h2,h3_"), "'h3_' is not the name or IPv4 address of a host"),
         (("--masters", "h1,../x,h3"), "'../x' is not the name or IPv4 address of a host"),
         (("--masters", "h1", "--agents", "a.b,a-b"), "a.b and the agent of a-b would both be called a-b"),
-        (("--masters", "h1", "--agents", "marathon"), "the scheduler marathon and the agent of marathon would both be called"),
+        (("--masters", "h1", "--agents", "marathon"), "the scheduler marathon and the agent of marathon would"),
         (("--masters", "h1", "--cluster", "The One"), "--cluster: 'The One' is not an id"),
         (("--masters", "h1", "--data", "/var/my data"), "'/var/my data' cannot be written into a unit"),
         (("--masters", "h1", "--data", "data"), "'data' cannot be written into a unit"),
