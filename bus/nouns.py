@@ -6,7 +6,8 @@ Rule of this room: nouns are frozen, whole-numbered and know no clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, NewType
 
@@ -58,31 +59,63 @@ def normal(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def without(ranges: Ranges, taken: Ranges) -> Ranges:
-    """The numbers in `ranges` that are not in `taken`. One pass: both may be hundreds of single ports."""
-    gone = taken if len(taken) < 2 else normal(taken)
+    """The numbers in `ranges` that are not in `taken`. Both may be hundreds of single ports, or one of them."""
+    if not ranges or not taken:
+        return ranges
+    taken = taken[_meeting(taken, ranges[0][0], ranges[-1][1])]
+    if len(taken) <= _few:
+        for low, high in taken:
+            ranges = _cut_out(ranges, low, high)
+        return ranges
+    return () if ranges == taken else _swept(ranges, taken)
+
+
+_few = 4
+"""Ranges for which it is faster to look for the place of each than to walk along all."""
+
+
+def _meeting(ranges: Ranges, low: int, high: int, *, beside: int = 0) -> slice:
+    """Which of the ranges have a number between `low` and `high`, or so near to them."""
+    first = bisect_left(ranges, (low - beside,))
+    if first and ranges[first - 1][1] >= low - beside:
+        first -= 1
+    return slice(first, bisect_left(ranges, (high + beside + 1,), first))
+
+
+def _cut_out(ranges: Ranges, low: int, high: int) -> Ranges:
+    met = _meeting(ranges, low, high)
+    pieces = [(a, b) for a, b in ((r[0], low - 1) for r in ranges[met][:1]) if a <= b]
+    pieces += [(a, b) for a, b in ((high + 1, r[1]) for r in ranges[met][-1:]) if a <= b]
+    return (*ranges[: met.start], *pieces, *ranges[met.stop :])
+
+
+def _swept(ranges: Ranges, taken: Ranges) -> Ranges:
     left: list[tuple[int, int]] = []
-    index, before = 0, 0
-    for low, high in ranges:
-        index = 0 if low < before else index
-        before = low
-        while index < len(gone) and gone[index][1] < low:
+    index = 0
+    for a, b in ranges:
+        low = a
+        while index < len(taken) and taken[index][1] < low:
             index += 1
-        if index == len(gone) or gone[index][0] > high:
-            left.append((low, high))
-        else:
-            left.extend(_gaps(low, high, gone, index))
+        at = index
+        while at < len(taken) and taken[at][0] <= b:
+            if low < taken[at][0]:
+                left.append((low, taken[at][0] - 1))
+            low = taken[at][1] + 1
+            at += 1
+        if low <= b:
+            left.append((low, b))
     return tuple(left)
 
 
-def _gaps(low: int, high: int, gone: Ranges, index: int) -> Iterator[tuple[int, int]]:
-    """What of one range is left, from the first of the gone ranges on that does not lie before it."""
-    while index < len(gone) and gone[index][0] <= high:
-        if low < gone[index][0]:
-            yield low, gone[index][0] - 1
-        low = gone[index][1] + 1
-        index += 1
-    if low <= high:
-        yield low, high
+def along(ranges: Ranges, more: Ranges) -> Ranges:
+    """The numbers in one or the other."""
+    if len(more) > _few:
+        return normal((*ranges, *more)) if ranges else more
+    for low, high in more:
+        met = _meeting(ranges, low, high, beside=1)
+        ends = [low, high, *(end for joined in ranges[met][:1] + ranges[met][-1:] for end in joined)]
+        ranges = (*ranges[: met.start], (min(ends), max(ends)), *ranges[met.stop :])
+    return ranges
 
 
 class Resources(Noun, frozen=True):
@@ -98,7 +131,7 @@ class Resources(Noun, frozen=True):
             cpu_milli=self.cpu_milli + other.cpu_milli,
             mem_mb=self.mem_mb + other.mem_mb,
             disk_mb=self.disk_mb + other.disk_mb,
-            ports=normal((*self.ports, *other.ports)) if other.ports else self.ports,
+            ports=along(self.ports, other.ports),
         )
 
     def __sub__(self, other: Resources) -> Resources:
@@ -139,11 +172,13 @@ NOTHING = Resources()
 def total(amounts: Iterable[Resources]) -> Resources:
     """The sum of resources."""
     cpu = mem = disk = 0
-    ports: list[tuple[int, int]] = []
+    ports: list[Ranges] = []
     for amount in amounts:
         cpu, mem, disk = cpu + amount.cpu_milli, mem + amount.mem_mb, disk + amount.disk_mb
-        ports.extend(amount.ports)
-    return Resources(cpu_milli=cpu, mem_mb=mem, disk_mb=disk, ports=normal(ports))
+        if amount.ports:
+            ports.append(amount.ports)
+    together = ports[0] if len(ports) == 1 else normal(pair for ranges in ports for pair in ranges)
+    return Resources(cpu_milli=cpu, mem_mb=mem, disk_mb=disk, ports=together)
 
 
 def parse_resources(text: str) -> Resources:
