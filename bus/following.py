@@ -10,13 +10,13 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bus import fitness
 from bus.nouns import Position
 from bus.port import BusClosed, NoAnswer, Record, StreamDiverged, StreamTrimmed
 from bus.replies import Parcel, Send
-from bus.stream import Stream, answer_s
+from bus.stream import Stream
 from bus.subjects import everything
 
 heartbeat_s = 1
@@ -25,11 +25,10 @@ silence_s = 3.0
 buffer_bytes_max = 64 * 1024 * 1024
 """Of messages that wait for a slow reader. The server sends at most 32 MiB before a flow control message is answered,
 and it is answered when what came before it is taken; what exceeds the bound is dropped and asked for again."""
+idle_heartbeats_min = 2
+"""In a row, until it is believed that the server has no more to send."""
 _message_overhead_bytes = 512
 _consumer_idle_s = 30
-patience_s = 0.5
-"""For one request of the first try to start; 1.4 times as long for each further one, up to `answer_s`. (A request made
-while the servers elect a leader is never answered.)"""
 
 
 def sequences(reply: str) -> tuple[int, int] | None:
@@ -49,17 +48,26 @@ class Misplaced(Exception):
     """The consumer is on a server that does not lead the stream: what it lacks would be skipped without a word."""
 
 
+class _Due(NamedTuple):
+    """How many messages of the log were to come, at least, up to a position: a server that cannot read one leaves it
+    out without a word, but it has counted it. (nats-server: consumer.go streamNumPending, getNextMsg)"""
+
+    messages: int
+    end: Position
+
+
 class Push:
     """What the server pushes to one reader, in the order of arrival, until it is taken."""
 
-    def __init__(self, stream: Stream, log: str, after: Position, tries: int) -> None:
+    def __init__(self, stream: Stream, log: str, after: Position) -> None:
         self._stream, self._log, self._position = stream, log, after
-        self._patience_s = min(answer_s, patience_s * 1.4**tries)
         self._whole = log == everything(stream.cluster)
         self._link, self._links = stream.link, 0
         self._name = secrets.token_hex(8)
         self._inbox = stream.link.new_inbox()
         self._taken = 0
+        self._due = _Due(0, after)
+        self._idle = 0
         self._broken = False
         self._buffer: deque[Parcel] = deque()
         self._buffer_bytes = 0
@@ -75,15 +83,17 @@ class Push:
         self._link.watchers[self._changed] = None
         self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
         where = f"{self._stream.name}.{self._name}.{self._log}"
-        made = await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request(), within_s=self._patience_s)
+        made = await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request())
         found = await self._check_begin()
         leader = found["cluster"]["leader"]
         if made.get("cluster", {}).get("leader", leader) != leader:
             raise Misplaced
+        count = made["num_pending"] + made["delivered"]["consumer_seq"]
+        self._due = _Due(count, self._stream.whole(found).last)
 
     async def _check_begin(self) -> dict[str, Any]:
         """What is behind the reader's position is there, all of it; as the stream's leader says."""
-        found = await self._stream.reaching(self._position, within_s=self._patience_s)
+        found = await self._stream.reaching(self._position)
         if fitness.is_frozen(found["config"]):
             raise NoAnswer(f"stream {self._stream.name} is being trimmed")
         first = self._stream.whole(found).first
@@ -179,6 +189,9 @@ class Push:
             return
         if stream_seq <= self._position or (self._whole and stream_seq != self._position + 1):
             raise StreamDiverged(f"{self._log}: position {stream_seq} follows position {self._position}")
+        if stream_seq > self._due.end:
+            self._check_due()
+        self._idle = 0
         self._taken, self._position = consumer_seq, Position(stream_seq)
         records.append(Record(self._position, parcel.subject, parcel.body))
 
@@ -187,12 +200,23 @@ class Push:
             if int(parcel.headers["Nats-Last-Consumer"]) != self._taken:
                 self._broken = True
             stalled = parcel.headers.get("Nats-Consumer-Stalled")
+            self._idle = 0 if stalled else self._idle + 1
+            if self._idle >= idle_heartbeats_min:
+                self._check_due()
             if stalled:
                 self._flow.append(stalled)
         elif parcel.headers.get("Status") == "100" and parcel.reply:
             self._flow.append(parcel.reply)
         else:
             self._broken = True
+
+    def _check_due(self) -> None:
+        """Everything that was there when the consumer was made has come, or something between is damaged."""
+        if self._taken < self._due.messages and not self._broken:
+            missing = (
+                f"{self._due.messages - self._taken} of {self._due.messages} messages up to position {self._due.end}"
+            )
+            raise StreamDiverged(f"{self._log}: {missing} are missing")
 
     def _is_heartbeat(self, parcel: Parcel) -> bool:
         return parcel.subject == self._inbox and "Nats-Last-Consumer" in parcel.headers

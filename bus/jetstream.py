@@ -130,17 +130,15 @@ class JetStreamBus:
     # ---- read -----------------------------------------------------------------------------------------------------
 
     async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
-        tries = 0
         while True:
-            push = Push(self._stream, log, after, tries)
+            push = Push(self._stream, log, after)
             try:
                 await push.start()
-                self._consumers, tries = self._consumers + 1, 0
+                self._consumers += 1
                 while (records := await push.next()) is not None:
                     yield records
                     after = records[-1].position
             except NoAnswer:
-                tries = min(tries + 1, 10)
                 await asyncio.sleep(retry_pause_s)
             except Misplaced:
                 continue  # the server places it by chance (nats-server: jetstream_cluster.go createGroupForConsumer)

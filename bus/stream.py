@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64decode
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,7 +33,9 @@ from bus.replies import Send
 from bus.subjects import everything
 
 answer_s = 5.0
-"""How long the server may take for one request."""
+"""How long a request about the stream is tried."""
+repeat_s = 0.5
+"""For the first answer; twice as long for each further one."""
 retry_pause_s = 0.25
 behind_s = 12.0
 """How long one of several servers may know less than another did: a leader that was cut off or stopped believes in
@@ -124,12 +127,10 @@ class Stream:
 
     # ---- asked ----------------------------------------------------------------------------------------------------
 
-    async def ask(
-        self, what: str, body: dict[str, object] | None = None, *, within_s: float = answer_s
-    ) -> dict[str, Any]:
+    async def ask(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         """One request about the stream. Raises NoAnswer, StreamDiverged, StreamUnfit, BusClosed, or ApiError 404."""
         try:
-            found = await self._call(what, body, within_s)
+            found = await self._call(what, body)
         except ApiError as error:
             if error.err_code == _NO_STREAM:
                 raise self._missing() from None
@@ -151,26 +152,31 @@ class Stream:
             return StreamDiverged(f"stream {self.name} is gone")
         return NoAnswer(f"a server does not know {self.name} yet")
 
-    async def _call(
-        self, what: str, body: dict[str, object] | None = None, within_s: float = answer_s
-    ) -> dict[str, Any]:
-        question = json.dumps(body).encode() if body is not None else b""
+    async def _call(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        """One request; all but updates are repeated: what is asked while servers elect a leader is not answered."""
+        send = Send(f"$JS.API.{what}", json.dumps(body).encode() if body is not None else b"")
         try:
-            async with asyncio.timeout(within_s):
-                await self.link.connected()
-                answer = await self.link.ask(Send(f"$JS.API.{what}", question), timeout_s=within_s)
+            async with asyncio.timeout(answer_s):
+                answer = await self._answered(send, answer_s if what.startswith("STREAM.UPDATE.") else repeat_s)
         except TimeoutError:
-            raise NoAnswer(f"{what}: no answer within {within_s:g} s") from None
+            raise NoAnswer(f"{what}: no answer within {answer_s:g} s") from None
         except NobodyThere:
             raise NoMajority(f"{what}: JetStream does not answer: {no_quorum}") from None
-        found: dict[str, Any] = json.loads(answer.body)
+        found: dict[str, Any] = json.loads(answer)
         if "error" in found:
             raise ApiError(found["error"])
         return found
 
-    async def info(self, *, within_s: float = answer_s) -> dict[str, Any]:
+    async def _answered(self, send: Send, patience_s: float) -> bytes:
+        while True:
+            await self.link.connected()
+            with suppress(NoAnswer):
+                return (await self.link.ask(send, timeout_s=patience_s)).body
+            patience_s *= 2
+
+    async def info(self) -> dict[str, Any]:
         """What the leader says of the stream. Raises NoAnswer, StreamDiverged if another stream has its name."""
-        found = await self.ask(f"STREAM.INFO.{self.name}", within_s=within_s)
+        found = await self.ask(f"STREAM.INFO.{self.name}")
         cluster = found.get("cluster", {})
         if not cluster.get("leader") or (found["config"]["num_replicas"] > 1 and not cluster.get("raft_group")):
             raise NoMajority(f"stream {self.name} has no leader: {no_quorum}")
@@ -201,14 +207,14 @@ class Stream:
         room = max(0, found["config"]["max_bytes"])
         return Extent(Position(first if messages else last + 1), Position(last), state["bytes"], room)
 
-    async def reaching(self, position: Position, *, within_s: float = answer_s) -> dict[str, Any]:
+    async def reaching(self, position: Position) -> dict[str, Any]:
         """What the leader says of the stream, which has held this position.
 
         Raises StreamDiverged if it ends before it: of several servers one that knows less is given time to learn.
         """
         deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
         while True:
-            found = await self.info(within_s=within_s)
+            found = await self.info()
             end = self.whole(found).last
             if end >= position:
                 return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 from bus.jetstream import JetStreamBus, connect
-from bus.port import ClusterRow, NoAnswer
+from bus.port import ClusterRow, NoAnswer, NobodyThere
 from bus.server import find_binary, free_port
 from tests.contract.places import CLUSTER
 
@@ -24,7 +24,7 @@ class Node:
     def __init__(self, data: Path, name: str, port: int, route_port: int) -> None:
         self.data, self.name, self.port, self.route_port = data / name, name, port, route_port
         self.url = f"nats://127.0.0.1:{port}"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def configure(self, routes: list[int]) -> None:
         """Write the configuration: every append on the disk before its answer."""
@@ -49,38 +49,34 @@ feature_flags {{ js_ack_fc_v2: false }}
 """
         )
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start the server, again if it was killed."""
-        self._process = await asyncio.create_subprocess_exec(
-            find_binary(), "--config", self.data / "conf", stderr=asyncio.subprocess.DEVNULL
-        )
+        command = [str(find_binary()), "--config", str(self.data / "conf")]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP, SIGCONT, ..."""
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def kill(self) -> None:
+    def kill(self) -> None:
         """The server dies in the middle of whatever it does."""
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """The server ends in good order."""
         assert self._process is not None
         self._process.terminate()
-        await self._process.wait()
+        self._process.wait()
 
     def flip(self, needle: bytes) -> None:
-        """A bit of a stored message changes on the disk; the server looks at the messages when it starts."""
-        [block] = [path for path in self.data.rglob("*.blk") if "msgs" in path.parts and needle in path.read_bytes()]
+        """A bit of a stored message changes on the disk."""
+        [block] = [path for path in self.data.rglob("*.blk") if "LOG-DC" in path.parts and needle in path.read_bytes()]
         content = bytearray(block.read_bytes())
         content[content.index(needle)] ^= 1
         block.write_bytes(content)
-        for index in block.parent.glob("index.db"):
-            index.unlink()
 
 
 class Trio:
@@ -91,19 +87,20 @@ class Trio:
         self.nodes = {name: Node(data, name, free_port(), route) for name, route in zip(NAMES, routes, strict=True)}
         for node in self.nodes.values():
             node.configure(routes)
-        self.buses: list[JetStreamBus] = []
 
-    async def open(self) -> None:
+    def open(self) -> None:
         for node in self.nodes.values():
-            await node.start()
+            node.start()
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.kill()
 
     async def connect(self, first: str = "n1") -> JetStreamBus:
         """A connection that prefers one server and knows them all."""
         start = NAMES.index(first)
         urls = ",".join(self.nodes[name].url for name in NAMES[start:] + NAMES[:start])
-        bus = await connect(urls, cluster=CLUSTER, user=USER, password=PASSWORD, connect_s=30, replicas=3)
-        self.buses.append(bus)
-        return bus
+        return await connect(urls, cluster=CLUSTER, user=USER, password=PASSWORD, connect_s=30, replicas=3)
 
     async def rows(self, bus: JetStreamBus) -> list[ClusterRow]:
         """Who keeps the stream; asked until somebody leads it."""
@@ -122,16 +119,10 @@ class Trio:
         while not all(row.current and row.lag == 0 for row in await self.rows(bus)):
             await asyncio.sleep(0.05)
 
-    async def close(self) -> None:
-        for bus in self.buses:
-            await bus.close()
-        for node in self.nodes.values():
-            await node.kill()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
+    async def lead(self, bus: JetStreamBus, name: str) -> None:
+        """A certain server leads the stream."""
+        preferred = json.dumps({"placement": {"preferred": name}}).encode()
+        while (await self.leader(bus)).name != name:
+            with suppress(NoAnswer, NobodyThere):
+                await bus.query("$JS.API.STREAM.LEADER.STEPDOWN.LOG-DC", preferred, timeout_s=5)
+            await asyncio.sleep(0.1)
