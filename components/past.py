@@ -12,8 +12,11 @@ from bus.port import Record, batch_events_max
 from bus.subjects import Author
 from components.component import Component, S
 from components.mind import Mind
-from components.snapshots import Snapshots, resume, snapshot_events
+from components.snapshots import Snapshots, resume
 from eventstore.store import Reader
+
+snapshot_events = 10_000
+"""Events of one log from one snapshot to the next, where they are folded to look back: nobody waits behind them."""
 
 
 async def mind_at(
