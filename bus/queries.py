@@ -91,7 +91,7 @@ class Summary(Noun, frozen=True):
 # ---- asked of every instance of a singleton: `subjects.roll`, `subjects.ask_instance` -------------------------------
 
 
-LEADER, STANDBY, DIVERGED = "LEADER", "STANDBY", "DIVERGED"
+LEADER, STANDBY, REBUILDING, DIVERGED = "LEADER", "STANDBY", "REBUILDING", "DIVERGED"
 
 
 class Instance(Noun, frozen=True):
@@ -101,7 +101,8 @@ class Instance(Noun, frozen=True):
     node: str
     instance: str
     standing: str
-    """LEADER, STANDBY, or DIVERGED: its store and the stream disagree, so it only answers questions."""
+    """LEADER, STANDBY, REBUILDING: it has just been started, or DIVERGED: its store and the stream disagree, so it only
+    answers questions."""
     epoch: int
     """The newest term it knows of."""
     n: int

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bus.nouns import TaskState
-from bus.queries import AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
+from bus.queries import LEADER, STANDBY, AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
 from bus.subjects import Author, Kind
 from cli.datacenter import Plan
 from cli.output import Failure, Output
@@ -95,8 +95,9 @@ async def _absent(session: Session, plan: Plan, singleton: Author) -> list[str]:
     wanted = plan.nodes_of(name)
     if len(wanted) == 1:
         return []
-    there = {each.node for each in await roll_call(session.bus, singleton)}
-    return [f"{title(singleton)} on {node} does not answer" for node in wanted if node not in there]
+    found = await roll_call(session.bus, singleton)
+    there = {each.node for each in found if each.standing in (LEADER, STANDBY)}
+    return [f"{title(singleton)} on {node} neither leads nor stands by" for node in wanted if node not in there]
 
 
 async def _not_admitted(session: Session, plan: Plan) -> list[str]:

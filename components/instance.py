@@ -16,6 +16,7 @@ from bus.port import Answerer, Bus, NoAnswer, NobodyThere, Record, StreamDiverge
 from bus.queries import (
     DIVERGED,
     LEADER,
+    REBUILDING,
     STANDBY,
     ChainQuestion,
     ChainRow,
@@ -48,9 +49,13 @@ class Presence:
     def __init__(self, author: Author, node: str, instance: str, store: str | None, started_at: Now) -> None:
         self.author, self.node, self.instance, self.store = author, node, instance, store
         self.started_at = started_at
-        self.standing, self.message = STANDBY, ""
+        self.standing, self.message = REBUILDING, ""
         self.position = Position(0)
         self.state: State | None = None
+
+    def stands_by(self) -> None:
+        """It has folded the log and would take over."""
+        self.standing = STANDBY
 
     def leads(self) -> None:
         """It has begun its term."""

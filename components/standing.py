@@ -135,6 +135,7 @@ class OwnLog(Generic[S]):
     async def stand_by(self) -> None:
         """Fold what the leader says until nobody leads; then begin the own term."""
         self._remember([])
+        self.presence.stands_by()
         while True:
             epoch = self.mind.state.epoch
             why = await _beside(self._read_term(epoch), self._watch.until_leaderless())
