@@ -3,6 +3,7 @@
 import asyncio
 import json
 import zlib
+from collections import Counter
 from hashlib import sha256
 
 import msgspec
@@ -31,8 +32,10 @@ async def stored(path, records, log=None):
 @pytest.fixture(scope="module")
 def records():
     """The life of a simulated datacenter, as this release decides it."""
-    datacenter = Datacenter(36)
-    run_virtually(datacenter.run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.simulation.datacenter.storm_s", 600.0)
+        datacenter = Datacenter(36)
+        run_virtually(datacenter.run())
     return datacenter.server.records()
 
 
@@ -63,6 +66,13 @@ def a_task(records):
     return ended[0].fact.status.task
 
 
+def an_app(records):
+    """The app that most is said of."""
+    events = [event for event in map(read_event, records) if event is not None]
+    said = Counter(id_ for event in events for noun, id_ in mentions_of(event) if noun == "app")
+    return said.most_common(1)[0][0]
+
+
 async def test_the_recorded_example_is_decided_as_it_was(mouth):
     """What was decided in a whole datacenter's life, this release decides, too."""
     result = await mouth("replay", str(DATACENTER))
@@ -91,8 +101,7 @@ async def test_a_planted_change_is_found_and_shown(mouth, hasty, store):
     assert "decisions differ, 1 of them shown" in result.stderr
     result = await mouth("replay", "--recorded", store, "--json", "--show", "3")
     told = json.loads(result.stdout)
-    assert told["different"] > 5
-    assert len(told["differences"]) == 3
+    assert len(told["differences"]) == min(3, told["different"]) > 0
     assert f"#{told['differences'][0]['position']}" == position
 
 
@@ -132,7 +141,7 @@ async def test_what_happened_to_a_task_decides_the_same_on_a_laptop(mouth, store
 
 async def test_what_happened_to_an_app_and_an_agent(mouth, store, records, tmp_path):
     """Other things are captured alike."""
-    for noun, id_ in (("app", "/app-0"), ("agent", "a2")):
+    for noun, id_ in (("app", an_app(records)), ("agent", "a2")):
         file = tmp_path / f"{noun}.capture"
         assert (await mouth("capture", f"--{noun}", id_, "--store", store, "-o", str(file))).exit_code == 0
         result = await mouth("replay", str(file))
@@ -213,7 +222,7 @@ async def test_what_cannot_be_captured_is_refused_exactly(mouth, store, tmp_path
 
 async def test_a_capture_that_cannot_be_written_is_refused(mouth, store, tmp_path):
     """With the system's reason."""
-    result = await mouth("capture", "--app", "/app-0", "--store", store, "-o", str(tmp_path / "no" / "x.capture"))
+    result = await mouth("capture", "--agent", "a1", "--store", store, "-o", str(tmp_path / "no" / "x.capture"))
     assert result.exit_code == 1
     assert "No such file or directory" in result.stderr
 
