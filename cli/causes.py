@@ -196,9 +196,19 @@ async def _existence(memory: Memory, wanted: Event) -> tuple[tuple[Step, ...], i
         replaced, wanted = replaced + 1, before
         if replaced == 1 or before.cause is None:
             chain += await _back(memory, before)
-    if replaced > 1:
-        chain += tuple(step for step in await _back(memory, wanted) if not _holds(chain, step.event))
+    root = await _run_created(memory, wanted) if isinstance(wanted.fact, AttemptScheduled) else wanted
+    if root is not None and not _holds(chain, root):
+        chain += tuple(step for step in await _back(memory, root) if not _holds(chain, step.event))
     return chain, replaced
+
+
+async def _run_created(memory: Memory, attempt: Event) -> Event | None:
+    """The event that began the run which an attempt belongs to."""
+    assert isinstance(attempt.fact, AttemptScheduled)
+    async for event in memory.mentioning("run", attempt.fact.run):
+        if _wants(event, "run", attempt.fact.run):
+            return event
+    return None
 
 
 async def _wanted_before(memory: Memory, wanted: Event, chain: tuple[Step, ...]) -> Event | None:

@@ -209,13 +209,15 @@ async def test_what_no_person_asked_for_goes_back_to_a_time_that_came(past):
     assert positions(told["chain"]) == [admitted, registered]
     assert "because agent.a1 was woken: a time it waited for had come at " in told["summary"]
     created = past.say(METRONOME, "_", RunCreated(job="j", run="r1", schedule="default", nominal=START), seen=WOKEN)
-    past.say(METRONOME, "_", AttemptScheduled(job="j", run="r1", task="j.r1.1"))
+    attempt = past.say(METRONOME, "_", AttemptScheduled(job="j", run="r1", task="j.r1.1"), cause=admitted)
     ended = status("j.r1.1", TaskState.FINISHED)
     finished = past.say(METRONOME, "_", RunUpdated(job="j", run="r1", state="SUCCESS", status=ended), cause=admitted)
     told = await past.blame("run", "r1")
     assert told["summary"].startswith("run r1: SUCCESS because ")
     assert (told["chain"][0]["position"], positions(told["existence"])) == (finished, [created])
     assert told["asked"] is None
+    told = await past.blame("task", "j.r1.1")
+    assert positions(told["existence"]) == [attempt, admitted, registered, created]
 
 
 async def test_an_offer_and_an_app(past):
