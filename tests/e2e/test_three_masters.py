@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,6 +179,18 @@ def test_a_killed_server_of_the_bus_costs_nothing(cluster: Cluster) -> None:
     os.kill(process(cluster, "bus", node), signal.SIGKILL)
     assert json.loads(finish(asked))["state"] == "SUCCESS"
     happened_once(cluster, since)
+
+
+def test_a_node_whose_disk_is_lost_gets_everything_back(cluster: Cluster, tmp_path: Path) -> None:
+    """Its server copies the stream from the others, its master the history: whole again without a word to anybody."""
+    (cluster.data / "bus-n2" / "jetstream").rename(tmp_path / "jetstream")
+    (cluster.data / "master-n2").rename(tmp_path / "master-n2")
+    (cluster.data / "master-n2").mkdir()
+    for name in ("bus", "master"):
+        os.kill(process(cluster, name, "n2"), signal.SIGKILL)
+    end = newest(cluster)
+    wait_for("its store is whole", lambda: cluster.instances(MASTER).get("n2", {"stored": 0})["stored"] >= end)
+    wait_for("all is well", cluster.all_well)
 
 
 def test_two_lost_nodes_stop_every_change_and_no_task(cluster: Cluster) -> None:
