@@ -241,8 +241,11 @@ class Stream:
     async def remains(self) -> Remains:
         """What the leader says is left of the stream, whole or not."""
         found = (await self.ask(f"STREAM.INFO.{self.name}", {"deleted_details": True}))["state"]
-        missing = tuple(Position(position) for position in sorted(found.get("deleted") or ()))
-        return Remains(Position(found["first_seq"]), Position(found["last_seq"]), found["messages"], missing)
+        messages, first, last = found["messages"], found["first_seq"], found["last_seq"]
+        missing = tuple(
+            Position(each) for each in sorted(found.get("deleted") or ()) if first <= each <= last and messages
+        )
+        return Remains(Position(first if messages else last + 1), Position(last), messages, missing)
 
     async def at(self, position: Position) -> Record | None:
         """The message at a position."""

@@ -25,6 +25,7 @@ from cli.store_file import (
     store_argument,
     verify_shown,
 )
+from cli.store_repair import repair
 from cli.store_restore import restore
 from cli.store_sql import export, sql
 from eventstore import backup as copying
@@ -199,5 +200,5 @@ def _counts(what: str, counts: tuple[Count, ...]) -> list[Table | str]:
     return [table, f"and {more} more: --json shows all"] if more > 0 else [table]
 
 
-for command in (diff, sql, export, restore):
+for command in (diff, sql, export, restore, repair):
     store.add_command(command)

@@ -87,9 +87,7 @@ def _verified(file: Path, cluster: str, out: Output) -> Verdict:
     with refusals():
         verdict = verify_shown(file, out)
     if verdict.header.mode != STREAM:
-        raise Failure(
-            f"{file} is a copy of {verdict.header.owner}'s log only: a cluster is restored from a master's store"
-        )
+        raise Failure(f"{file} is a copy of the log of {verdict.header.owner}: a master's store is needed")
     if verdict.header.cluster != cluster:
         raise Failure(f"{file} is of cluster {verdict.header.cluster!r}, not {cluster!r}")
     if verdict.finding is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from bus.port import Record
 from bus.subjects import Author
@@ -46,3 +50,27 @@ def flip(path: Path, needle: bytes, *, offset: int = 0, mask: int = 0x01) -> Non
         at = content.index(needle) + offset
         file.seek(at)
         file.write(bytes([content[at] ^ mask]))
+
+
+@contextmanager
+def disk_of(place: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of so many megabytes; skips the test where none can be mounted."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system to fill")
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free."""
+    file = disk / "filler"
+    with file.open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    return file
