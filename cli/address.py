@@ -1,0 +1,188 @@
+"""Where a cluster is: its credentials, the addresses of its bus, and an open connection to it.
+
+Rule of this room: what cannot be an address is refused before anything is tried; connecting has a bound, and a bus of
+several servers of which too few answer is told from one that is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bus.port import Bus, BusUnreachable, NoAnswer, OutcomeUnknown, StreamUnfit
+from bus.subjects import CLUSTER, SubjectError, check_id, everything
+from cli.output import Failure, NoCluster, wrong_usage
+
+DATA = ".busbar"
+"""The data directory of `up` unless another is named."""
+connect_s = 3.0
+"""How long a command waits for the bus."""
+elected_s = 15.0
+"""The same where several servers keep the stream: they may be electing. (nats-server: 4 to 9 s)"""
+greet_s = 1.0
+"""How long the servers of a bus may take to say that they are there."""
+leader_pause_s = 0.1
+"""Between two looks whether the stream has a leader."""
+
+
+class NoMajority(Failure):
+    """Too few of the servers that keep the stream answer."""
+
+    def __init__(self, there: int, all_: int) -> None:
+        super().__init__(
+            f"no quorum: {there} of {all_} bus servers answer: nothing is written until another comes back; "
+            "tasks run on",
+            next_="start another of them: ops/runbook.md",
+        )
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client needs to speak on a cluster's bus; `up` writes it into its data directory, mode 0600."""
+
+    url: str
+    """Of several servers all, separated by commas; the first is tried first."""
+    user: str = ""
+    password: str = ""
+    cluster: str = CLUSTER
+    replicas: int = 1
+    """How many servers keep the stream."""
+
+    @property
+    def urls(self) -> list[str]:
+        return self.url.split(",")
+
+
+class Where(NamedTuple):
+    """Where a person said the cluster is; all empty: the data directory here."""
+
+    bus: str | None = None
+    credentials: str | None = None
+    data: str = DATA
+
+
+def credentials_file(data: str) -> Path:
+    """Where `up` leaves the credentials of the cluster it runs."""
+    return Path(data) / "credentials.json"
+
+
+def find(where: Where) -> Credentials:
+    """The cluster's credentials: `--credentials`, else `--bus` alone, else those in the data directory."""
+    if where.credentials is not None:
+        found = read_credentials(Path(where.credentials))
+    elif where.bus is not None:
+        found = Credentials(url=where.bus)
+    else:
+        found = _of_data(where.data)
+    return msgspec.structs.replace(found, url=check_url(where.bus or found.url))
+
+
+def _of_data(data: str) -> Credentials:
+    path = credentials_file(data)
+    if not path.exists():
+        raise NoCluster(
+            f"no cluster: {path} does not exist",
+            next_="start one with `busbar up`, or name one with --data DIR or --bus URL --credentials FILE",
+        )
+    return read_credentials(path)
+
+
+def read_credentials(path: Path) -> Credentials:
+    """The credentials in a file. Raises Failure that says what is wrong with it."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Credentials)
+        check_id(found.cluster)
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", next_="name the credentials file with --credentials FILE") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, SubjectError) as error:
+        raise Failure(
+            f"{path} is not a credentials file: {error}",
+            next_='expected {"url": ..., "user": ..., "password": ..., "cluster": ...}',
+        ) from None
+    return found
+
+
+def check_url(url: str) -> str:
+    """`url`, if it can be the address of a bus, or several separated by commas. Raises click.UsageError."""
+    for each in url.split(","):
+        if not _is_address(each):
+            raise wrong_usage(f"{each!r} is not the address of a bus: expected nats://HOST:PORT")
+    return url
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.scheme in ("nats", "tls") and parts.hostname and parts.port and parts.path in ("", "/"))
+    except ValueError:
+        return False
+
+
+@asynccontextmanager
+async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator[Bus]:
+    """A connection to the cluster, with a bound on the time it takes. Who only asks does not make a cluster."""
+    found = find(where)
+    await check_quorum(found)
+    from bus.jetstream import connect  # only who talks over the network pays for the import
+
+    try:
+        bus = await connect(
+            found.url,
+            cluster=found.cluster,
+            user=found.user,
+            password=found.password,
+            connect_s=connect_s if len(found.urls) == 1 else elected_s,
+            make_stream=make_stream,
+            replicas=found.replicas,
+        )
+    except BusUnreachable as error:
+        await check_quorum(found)
+        raise NoCluster(str(error), next_=_way_on(where)) from None
+    except StreamUnfit as error:
+        raise Failure(str(error), next_="ops/runbook.md") from None
+    try:
+        if len(found.urls) > 1:
+            await _until_led(bus)
+        yield bus
+    except (NoAnswer, OutcomeUnknown):
+        await check_quorum(found)
+        raise
+    finally:
+        await bus.close()
+
+
+async def _until_led(bus: Bus) -> None:
+    """Wait while the servers of the bus elect who leads the stream. Raises NoAnswer if that takes too long."""
+    deadline = time.monotonic() + elected_s
+    while True:
+        try:
+            await bus.last(everything(bus.cluster))
+            return
+        except NoAnswer:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(leader_pause_s)
+
+
+async def check_quorum(found: Credentials) -> None:
+    """Raises NoMajority if some, but too few, of several servers of the bus answer."""
+    if len(found.urls) == 1:
+        return
+    from bus.knock import answering
+
+    enough = len(found.urls) // 2 + 1
+    there = await answering(found.urls, enough, greet_s)
+    if 0 < there < enough:
+        raise NoMajority(there, len(found.urls))
+
+
+def _way_on(where: Where) -> str:
+    if where.bus is None and where.credentials is None:
+        return f"start the cluster again with `busbar up --data {where.data}`"
+    return "name a running one with --bus URL --credentials FILE, or start one with `busbar up`"
