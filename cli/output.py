@@ -7,7 +7,6 @@ what went wrong goes to stderr as `error: ...`, with what to do next. Exit codes
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -108,7 +107,7 @@ class Output:
 
 def pretty(content: object) -> str:
     """JSON for programs and curious people."""
-    return json.dumps(msgspec.to_builtins(content), indent=2, ensure_ascii=False)
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
 
 
 def show_part(part: Part) -> None:
