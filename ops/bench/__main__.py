@@ -16,6 +16,7 @@ from ops.bench.burst import burst, memory
 from ops.bench.client import client
 from ops.bench.figures import Content, Figure, machine, table
 from ops.bench.latency import latency
+from ops.bench.past import past
 from ops.bench.rebuild import rebuild
 from ops.bench.service import service
 from ops.bench.site import Site, running
@@ -32,9 +33,23 @@ class Size:
     bursts: int = 3
     rounds: int = 7
     appends: int = 2000
+    history: int = 1_000_000
+    history_tasks: int = 10_000
+    questions: int = 20
 
 
-QUICK = Size(starts=1, tasks=3, runs=20, instances=5, bursts=1, rounds=1, appends=20)
+QUICK = Size(
+    starts=1,
+    tasks=3,
+    runs=20,
+    instances=5,
+    bursts=1,
+    rounds=1,
+    appends=20,
+    history=6000,
+    history_tasks=20,
+    questions=1,
+)
 
 
 def start(directory: Path, size: Size) -> Iterator[Figure]:
@@ -79,11 +94,17 @@ def appends(directory: Path, size: Size) -> Iterator[Figure]:
     yield from asyncio.run(appending(directory / "appends", size.rounds, size.appends))
 
 
+def looks_back(directory: Path, size: Size) -> Iterator[Figure]:
+    """A long history: a master's start on top of it, and questions about the past."""
+    yield from past(directory / "past", size.history, size.history_tasks, size.questions)
+
+
 MEASURES: dict[str, Callable[[Path, Size], Iterator[Figure]]] = {
     "start": start,
     "tasks": tasks,
     "burst": bursts,
     "appends": appends,
+    "past": looks_back,
 }
 
 
