@@ -1,6 +1,6 @@
 """`busbar store`: the history's file, looked at, proved, copied, asked.
 
-Rule of this room: nothing here changes a store. Every command works while it is written, and with no cluster running.
+Rule of this room: nothing here changes a store. These commands work while it is written, and with no cluster running.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from cli.store_file import (
 from cli.store_repair import repair
 from cli.store_restore import restore
 from cli.store_sql import export, sql
+from cli.store_trim import trim
 from eventstore import backup as copying
 from eventstore.checkpoints import Stated, newest_checkpoint, prove, read_checkpoint, stated
 from eventstore.signing import read_public
@@ -200,5 +201,5 @@ def _counts(what: str, counts: tuple[Count, ...]) -> list[Table | str]:
     return [table, f"and {more} more: --json shows all"] if more > 0 else [table]
 
 
-for command in (diff, sql, export, restore, repair):
+for command in (diff, sql, export, restore, repair, trim):
     store.add_command(command)

@@ -25,8 +25,9 @@ from bus.queries import (
     pack,
     unpack,
 )
-from bus.subjects import ask_instance, roll
+from bus.subjects import ask_instance
 from cli.output import Failure, Fields, Output, Table, wrong_usage
+from cli.roll import roll_call
 from cli.session import THE_MASTER, NotThere, Session, Where, in_session, json_option, query_s, the_reach, where_options
 from cli.store_file import default_store, refusals, verify_shown
 from eventstore.compare import Difference, Side, chains_of, difference, row_of, side_of
@@ -35,8 +36,6 @@ from eventstore.verify import Verdict
 
 looks_at_once = 64
 """Positions that a peer is asked about in one question."""
-roll_s = 1.0
-"""How long masters may take to say that they are there."""
 
 
 @click.command()
@@ -133,14 +132,14 @@ def in_words(found: Difference) -> str:
 T = TypeVar("T")
 
 
-class Peer(Protocol):
+class Chains(Protocol):
     """A store somewhere else."""
 
     async def chains(self, positions: Sequence[int]) -> dict[int, str]:
         """The running hashes (hex) after some positions; empty where it has none."""
 
 
-class _Peer(NamedTuple):
+class Peer(NamedTuple):
     """The store of the master on another node, asked over the bus."""
 
     session: Session
@@ -170,7 +169,7 @@ class _Peer(NamedTuple):
 
 async def _with_peer(session: Session, file: Path, node: str) -> None:
     instance = await _instance(session, node)
-    peer = _Peer(session, node)
+    peer = Peer(session, node)
     with refusals():
         with readonly(file) as connection:
             header = header_of(connection, file)
@@ -187,15 +186,14 @@ async def _with_peer(session: Session, file: Path, node: str) -> None:
 
 
 async def _instance(session: Session, node: str) -> Instance:
-    answers = await session.bus.roll(roll(session.cluster, THE_MASTER), b"", wait_s=roll_s)
-    instances = {instance.node: instance for instance in (unpack(answer, Instance) for answer in answers)}
+    instances = {instance.node: instance for instance in await roll_call(session.bus, THE_MASTER)}
     if node not in instances:
         there = ", ".join(sorted(instances)) or "none"
         raise NotThere(f"no master runs on {node}; there are: {there}", next_="busbar status")
     return instances[node]
 
 
-async def first_difference_with(file: Path, peer: Peer, end: Position) -> Position | None:
+async def first_difference_with(file: Path, peer: Chains, end: Position) -> Position | None:
     """The first position up to `end` after which a peer has another running hash; None if there is none."""
     if not end or chains_of(file, [end]) == await peer.chains([end]):
         return None
@@ -209,7 +207,7 @@ async def first_difference_with(file: Path, peer: Peer, end: Position) -> Positi
     return Position(differs)
 
 
-async def _side(peer: _Peer, instance: Instance, position: Position | None) -> Side:
+async def _side(peer: Peer, instance: Instance, position: Position | None) -> Side:
     row = await peer.row(position) if position is not None else None
     if row is None:
         return Side(f"the master on {peer.node}", instance.stored, "")
