@@ -339,7 +339,7 @@ def test_settings_that_only_decide_are_no_other_version():
 
 
 async def test_the_newest_are_kept_and_further_back_some(place, played):
-    """The newest three, and one of each 250,000 positions before them; of other versions the newest three."""
+    """The newest three, and one of each 50,000 positions before them; of other versions the newest three."""
     directory, records = place
     mind = folded(played.component, records)
     snapshots, other = Snapshots(played.component, directory / "s"), Snapshots(played.component, directory / "s")
