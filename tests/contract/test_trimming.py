@@ -103,7 +103,8 @@ async def test_nothing_that_is_to_stay_goes_while_others_append(place: Place) ->
     bus = await place.connect()
     last = await fill(bus, 3000)
     authors = [Author(Kind.AGENT, name) for name in ("a1", "a2", "a3")]
-    writers = [asyncio.create_task(write(await place.connect(), author)) for author in authors]
+    enough = asyncio.Event()
+    writers = [asyncio.create_task(write(await place.connect(), author, enough)) for author in authors]
     for _ in range(10):
         goal = (await bus.extent()).last + 2000
         while (await bus.extent()).last < goal:
@@ -111,9 +112,8 @@ async def test_nothing_that_is_to_stay_goes_while_others_append(place: Place) ->
         asked = Position((await bus.extent()).last - 100)
         await bus.trim(asked)
         assert (await bus.extent()).first <= asked
-    for writing in writers:
-        writing.cancel()
-    await asyncio.wait(writers)
+    enough.set()
+    await asyncio.gather(*writers)
     found = await bus.extent()
     assert found.first > last
     kept = await read(bus, ALL, found.last - found.first + 1, after=found.first - 1)
@@ -122,10 +122,10 @@ async def test_nothing_that_is_to_stay_goes_while_others_append(place: Place) ->
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
-async def write(bus: Bus, author: Author) -> None:
-    """Append numbered messages to an author's log for ever."""
+async def write(bus: Bus, author: Author, enough: asyncio.Event) -> None:
+    """Append numbered messages to an author's log until it is enough."""
     last, number = Position(0), 0
-    while True:
+    while not enough.is_set():
         messages = [Message(f"{own_log(CLUSTER, author)[:-1]}word.said._", b"%d" % (number + n)) for n in range(50)]
         last = await append_bodies(bus, messages, Fence(own_log(CLUSTER, author), last))
         number += 50
