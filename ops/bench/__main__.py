@@ -14,6 +14,7 @@ from pathlib import Path
 from ops.bench.appending import appending
 from ops.bench.burst import burst, memory
 from ops.bench.client import client
+from ops.bench.failover import failover
 from ops.bench.figures import Content, Figure, machine, table
 from ops.bench.latency import latency
 from ops.bench.past import past
@@ -35,6 +36,7 @@ class Size:
     appends: int = 2000
     history: int = 1_000_000
     history_tasks: int = 10_000
+    failovers: int = 30
     questions: int = 20
 
 
@@ -49,6 +51,7 @@ QUICK = Size(
     history=6000,
     history_tasks=20,
     questions=1,
+    failovers=1,
 )
 
 
@@ -99,12 +102,18 @@ def looks_back(directory: Path, size: Size) -> Iterator[Figure]:
     yield from past(directory / "past", size.history, size.history_tasks, size.questions)
 
 
+def fails_over(directory: Path, size: Size) -> Iterator[Figure]:
+    """The leading master is killed, again and again, on top of a long history."""
+    yield from failover(directory / "failover", size.history, size.history_tasks, size.failovers)
+
+
 MEASURES: dict[str, Callable[[Path, Size], Iterator[Figure]]] = {
     "start": start,
     "tasks": tasks,
     "burst": bursts,
     "appends": appends,
     "past": looks_back,
+    "failover": fails_over,
 }
 
 

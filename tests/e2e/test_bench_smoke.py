@@ -32,7 +32,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 def test_everything_is_measured(measured: dict[str, dict[str, Any]]) -> None:
     """Each measure has its figures, each of them at least one value, and none is negative."""
-    assert list(measured) == ["start", "tasks", "burst", "appends"]
+    assert list(measured) == ["start", "tasks", "burst", "appends", "past", "failover"]
     for figures in measured.values():
         assert figures
         assert all(figure["n"] >= 1 and figure["p50"] >= 0 for figure in figures.values())
@@ -69,3 +69,11 @@ def test_appends_are_compared_with_the_client_library(measured: dict[str, dict[s
     for size in (1, 10, 100, 1000):
         assert measured["appends"][f"append, {size} at a time"]["p50"] > 0
     assert "ours to plain" in measured["appends"]
+
+
+def test_a_failover_is_seen_from_outside(measured: dict[str, dict[str, Any]]) -> None:
+    """After each kill a term, an answer, an offer and a launch, in the order in which they must come."""
+    figures = measured["failover"]
+    term, offer = figures["killed leader -> next term in the log"], figures["killed leader -> first offer"]
+    launch = figures["killed leader -> a new run's task launched"]
+    assert 0 < term["p50"] <= offer["p50"] <= launch["p50"]
