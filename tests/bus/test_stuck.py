@@ -10,6 +10,8 @@ from bus import stuck
 from bus.stuck import Stuck
 
 REFUSED = "[17] 2026/11/22 21:08:48 [ERR] JetStream failed to store a msg on stream '$G > LOG-DC': no space left\n"
+GIVEN_UP = "[17] 2026/11/22 22:53:42 [ERR] JetStream out of resources, will be DISABLED\n"
+BEGUN = "[18] 2026/11/22 22:53:50 [INF] Starting nats-server\n"
 
 
 def test_a_refusal_while_there_is_room_is_seen_once(tmp_path: Path) -> None:
@@ -31,6 +33,35 @@ def test_a_refusal_while_the_disk_is_full_is_the_disks(tmp_path: Path, monkeypat
     monkeypatch.setattr(stuck, "room_bytes", 2**62)
     (tmp_path / "log").write_text(REFUSED)
     found = Stuck(tmp_path / "log")
+    assert not found.look()
+    monkeypatch.undo()
+    assert not found.look()
+
+
+def test_one_of_several_that_gave_up_is_seen_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so only once, while the disk is full, and is silent when there is room again."""
+    monkeypatch.setattr(stuck, "room_bytes", 2**62)
+    (tmp_path / "log").write_text(BEGUN + GIVEN_UP)
+    found = Stuck(tmp_path / "log")
+    assert not found.look()
+    assert not found.look()
+    monkeypatch.undo()
+    assert found.look()
+    assert not found.look()
+
+
+def test_a_server_that_was_started_anew_meanwhile_has_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its predecessor said is not its own."""
+    monkeypatch.setattr(stuck, "room_bytes", 2**62)
+    (tmp_path / "log").write_text(GIVEN_UP)
+    found = Stuck(tmp_path / "log")
+    assert not found.look()
+    with (tmp_path / "log").open("a") as more:
+        more.write(BEGUN)
     assert not found.look()
     monkeypatch.undo()
     assert not found.look()
