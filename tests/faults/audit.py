@@ -44,7 +44,7 @@ def audit_log(records: Sequence[Record]) -> Ledger:
     assert [record.position for record in records] == list(range(1, len(records) + 1)), "positions have a gap"
     ledger = Ledger(Recording(records))  # type: ignore[arg-type]  # it asks no more of it
     ledger.audit()
-    assert ledger.foreign == 0, f"{ledger.foreign} messages are nobody's event"
+    assert not ledger.foreign, f"{ledger.foreign}: messages that are nobody's event"
     return ledger
 
 
@@ -118,12 +118,13 @@ def no_old_word(records: Sequence[Record], author: Author) -> int:
 
 
 def processes_with(marker: str) -> list[int]:
-    """The processes that have a text in their command line."""
-    found = []
+    """The processes that have a text in their command line; their children, which have it until they execute
+    something else, are not counted."""
+    parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if marker.encode() in path.joinpath("cmdline").read_bytes():
-                found.append(int(path.name))
+                parents[int(path.name)] = int(path.joinpath("stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue  # it ended meanwhile
-    return sorted(found)
+    return sorted(pid for pid, parent in parents.items() if parent not in parents)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -63,15 +64,38 @@ async def connect_with(credentials: Path, name: str) -> JetStreamBus:
     )
 
 
+@dataclass
+class _Register:
+    """A number with a scheduler that only one client writes, and only upwards."""
+
+    client: str
+    number: int = 1
+    value: int = 0
+    made: bool = False
+    """Whether it is there, as far as its client knows."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.client}-{self.number}"
+
+    def raised(self, of: Author) -> Fact:
+        """The request that gives it its value."""
+        if of == MARATHON:
+            spec = AppSpec(id=AppId(f"/{self.name}"), cmd="true", instances=0, env={REGISTER: str(self.value)})
+            return AppRequested(app=spec, update=self.made)
+        run = JobRunSpec(cpus=0.1, mem=32, disk=0, cmd="true")
+        job = JobSpec(id=JobId(self.name), run=run, labels={REGISTER: str(self.value)})
+        return JobRequested(job=job, update=self.made)
+
+
 class Customer:
     """One client: what it asks is answered on its inbox, and it notes everything."""
 
     def __init__(self, bus: JetStreamBus, name: str, history: History) -> None:
         self.bus, self.me, self.history = bus, Author(Kind.CLIENT, name), history
         self._waiting: dict[RequestId, asyncio.Future[Event]] = {}
-        self._values: dict[str, int] = {}
-        self._made: dict[str, bool] = {}
-        """Whether a register is there already, as far as this client knows."""
+        self._registers: dict[Author, _Register] = {}
+        self._turns = {MARATHON: asyncio.Lock(), METRONOME: asyncio.Lock()}
 
     async def listen(self, after: Position) -> None:
         """Take what is said to this client, for ever."""
@@ -139,12 +163,19 @@ class Customer:
                 write.stored = await self._store(self._event(of, fact, request, trace))
 
     async def write(self, of: Author) -> Write:
-        """Raise the number of this client's register with a scheduler by one."""
-        register = f"{of.id}/{self.me.id}"
-        value = self._values[register] = self._values.get(register, 0) + 1
-        made = self._made.get(register, False)
-        done = await self.request(of, _raised(of, self.me.id, value, made), register=register, value=value)
-        self._made[register] = not made if done.refused else True
+        """Raise the number of this client's register with a scheduler by one, one after another.
+
+        One whose last outcome is unknown is left alone, for that may still come true; the next begins another.
+        """
+        async with self._turns[of]:
+            register = self._registers.setdefault(of, _Register(self.me.id))
+            register.value += 1
+            done = await self.request(
+                of, register.raised(of), register=f"{of.id}/{register.name}", value=register.value
+            )
+            register.made = True
+            if done.ended_at is None:
+                self._registers[of] = _Register(self.me.id, register.number + 1)
         return done
 
     # ---- questions ----------------------------------------------------------------------------------------------
@@ -158,6 +189,12 @@ class Customer:
             read.registers = dict(found for row in rows if (found := _register(of, row)))
             read.ended_at = microseconds()
         return read
+
+    async def running_of(self, app: AppId) -> int:
+        """How many instances of an app run, as Marathon counts; 0 while it does not answer."""
+        read = Read(client=self.me.id, of=str(MARATHON), what="list", asked_at=microseconds())
+        rows = await self._asked(read, MARATHON, "apps", list[AppRow]) or []
+        return next((row.running for row in rows if row.app.id == app), 0)
 
     async def sum_up(self, of: Author, patience_s: float = look_s) -> Read:
         """Look at how far somebody is."""
@@ -191,14 +228,6 @@ def _note(write: Write, answer: Event) -> None:
     write.ended_at, write.answer = microseconds(), answer.position
     if isinstance(answer.fact, RequestRefused):
         write.refused = f"{answer.fact.reason}: {answer.fact.message}"
-
-
-def _raised(of: Author, client: str, value: int, made: bool) -> Fact:
-    if of == MARATHON:
-        spec = AppSpec(id=AppId(f"/{client}"), cmd="true", instances=0, env={REGISTER: str(value)})
-        return AppRequested(app=spec, update=made)
-    run = JobRunSpec(cpus=0.1, mem=32, disk=0, cmd="true")
-    return JobRequested(job=JobSpec(id=JobId(client), run=run, labels={REGISTER: str(value)}), update=made)
 
 
 def _register(of: Author, row: AppRow | JobRow) -> tuple[str, int] | None:

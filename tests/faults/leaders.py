@@ -32,6 +32,8 @@ from tests.faults.rounds import Work
 from tests.faults.stage import SINGLETONS, Stage, stage_at, three_nodes
 from tests.faults.steps import BEFORE_WORK, STEPS, Stepper
 
+OFFERS_FOLLOW = (1, 4)
+"""The steps at which a dead master has offered nothing yet for what is asked: the next one must."""
 sprung_s = 60.0
 led_s = 60.0
 probe_s = 0.1
@@ -121,7 +123,7 @@ async def _measure(stage: Stage, pair: Pair, killed: str, at: float, mark: int, 
         return
     times.first_event[pair.victim.id].append(elected.seen_at - at)
     times.first_answer[pair.victim.id].append(answered)
-    if pair.victim == MASTER and pair.step in (4, 5):
+    if pair.victim == MASTER and pair.step in OFFERS_FOLLOW:
         offer = await stage.observer.first("an offer", _offers, mark=_index(stage, elected), within_s=led_s)
         times.first_offer.append(offer.seen_at - at)
 
@@ -148,7 +150,7 @@ async def _first_answer(stage: Stage, of: Author, at: float) -> float:
     return time.monotonic() - at
 
 
-async def judge(stage: Stage) -> list[Folded]:
+async def judge(stage: Stage, where: Sequence[Path] = ()) -> list[Folded]:
     """Everything is held against everything: the log, the clients' histories, the stores."""
     await stage.whole()
     end = await stage.observer.to_head()
@@ -156,7 +158,7 @@ async def judge(stage: Stage) -> list[Folded]:
     audit_log(records)
     wrong = check(stage.history, said(records))
     assert not wrong, "\n".join(wrong)
-    return await audit_stores(stores(stage.data), end)
+    return await audit_stores(where or stores(stage.data), end)
 
 
 def stores(data: Path) -> list[Path]:
