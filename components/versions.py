@@ -1,18 +1,17 @@
 """Which code folds a log: a hash that differs where a state could.
 
-It is of the source of everything the fold can reach, of the classes a state is made of, and of the state before the
+It is of the source of everything around the fold, of the classes a state is made of, and of the state before the
 first event, where a component keeps the settings its fold looks at.
 Rule of this room: rather another version too often than the same once too often: it only costs a fold.
 """
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -47,35 +46,16 @@ def _module(function: Any) -> str:
 
 
 def _sources(roots: set[str]) -> Iterator[str]:
-    """The name and the source's hash of every module of ours that the roots import."""
-    ours = {root.partition(".")[0] for root in roots}
-    found: set[str] = set()
-    waiting = sorted(roots)
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            digest, imported = _source(module)
-            waiting += [name for name in imported if name.partition(".")[0] in ours]
-            yield f"{module} {digest}"
+    """The name and the hash of every source file beside the roots: what a fold imports lies there, or reads the log."""
+    for file in sorted({file for root in roots for file in _beside(root)}):
+        yield f"{file.parent.name}/{file.name} {sha256(file.read_bytes()).hexdigest()}"
 
 
-@cache
-def _source(module: str) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's source, and the modules it imports."""
-    file = sys.modules[module].__file__
-    assert file is not None, f"{module} has no source"
-    source = Path(file).read_bytes()
-    return sha256(source).hexdigest(), tuple(_imported(ast.parse(source)))
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name for name in (node.module, *inner) if name in sys.modules)
+def _beside(module: str) -> list[Path]:
+    """The files of a module's package."""
+    source = sys.modules[module].__file__
+    assert source is not None, f"{module} has no source"
+    return sorted(Path(source).parent.glob("*.py"))
 
 
 # ---- structure --------------------------------------------------------------------------------------------------
