@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bus.nouns import Position
 from bus.port import StreamUnfit, TrimUnfinished, same_request_s
 from bus.subjects import everything
 
@@ -18,6 +19,7 @@ room_min = 16 * 1024**2
 frozen_bytes = 1
 """`max_msg_size` of a stream that is being trimmed: no event is that small, so nothing is appended."""
 
+_TRIMMED_TO = "busbar.trimmed-to"
 _TOO_LARGE = (10047, 10002, 10122)
 """Insufficient storage, account resources exceeded, stream max bytes exceeded."""
 _NO_PEERS = 10005
@@ -90,6 +92,18 @@ def is_without_peers(err_code: int) -> bool:
 def is_frozen(config: dict[str, Any]) -> bool:
     """Whether a stream is being trimmed, or was when who did it died."""
     return config.get("max_msg_size") == frozen_bytes
+
+
+def trimmed_to(config: dict[str, Any]) -> Position:
+    """The position that the stream begins at, at the latest: what its trims recorded, or 1."""
+    recorded = (config.get("metadata") or {}).get(_TRIMMED_TO, "1")
+    return max(Position(int(recorded)), Position(config.get("first_seq") or 1))
+
+
+def record_trim(config: dict[str, Any], first: Position) -> dict[str, Any]:
+    """A stream's configuration that says how far it may be trimmed: whatever else is missing in front is damage."""
+    furthest = max(first, trimmed_to(config))
+    return config | {"metadata": (config.get("metadata") or {}) | {_TRIMMED_TO: str(furthest)}}
 
 
 def frozen(config: dict[str, Any]) -> dict[str, object]:

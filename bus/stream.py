@@ -204,8 +204,11 @@ class Stream:
         messages, first, last = state["messages"], state["first_seq"], state["last_seq"]
         if messages and messages != last - first + 1:
             raise StreamDiverged(f"stream {self.name}: {messages} messages at positions {first} to {last}")
+        begin, latest = first if messages else last + 1, fitness.trimmed_to(found["config"])
+        if begin > latest:
+            raise StreamDiverged(f"stream {self.name} begins at position {begin}, it was trimmed to {latest} at most")
         room = max(0, found["config"]["max_bytes"])
-        return Extent(Position(first if messages else last + 1), Position(last), state["bytes"], room)
+        return Extent(Position(begin), Position(last), state["bytes"], room)
 
     async def reaching(self, position: Position) -> dict[str, Any]:
         """What the leader says of the stream, which has held this position.

@@ -39,10 +39,10 @@ def chain(author: Author, *words: str, n: int = 1, prev: bytes = b"") -> list[Me
     return messages
 
 
-def needles(first: int, count: int, size: int) -> list[Message]:
+def needles(first: int, count: int, size: int, by: Author = LEADER) -> list[Message]:
     """Messages that can be told apart on the disk."""
     bodies = (b"needle %04d " % n + bytes(size) for n in range(first, first + count))
-    return [Message(f"{CLUSTER}.master.main.a.b._", body) for body in bodies]
+    return [Message(f"{CLUSTER}.{by}.a.b._", body) for body in bodies]
 
 
 def fence(author: Author, last: int) -> Fence:

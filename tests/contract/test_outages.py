@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from contextlib import aclosing
@@ -278,6 +279,38 @@ async def test_a_stream_made_anew_has_diverged(nats: JetStreamPlace) -> None:
     await other.append(messages, fence(LEADER, 0))
     with pytest.raises(StreamDiverged, match="made anew"):
         await anext(bus.follow(ALL, after=Position(3)))
+
+
+async def test_a_message_that_is_counted_and_cannot_be_read_is_missed(nats: JetStreamPlace) -> None:
+    """A flipped bit that the server does not notice when it starts, for it trusts its index: it leaves the message out
+    without a word, also for a reader that sees one log only and cannot tell from the positions."""
+    bus = await nats.connect()
+    last = Position(0)
+    for batch in range(4):  # a file of the server's holds 8 MiB
+        last = await bus.append(needles(batch * 16, 16, 500_000), fence(LEADER, last))
+    await nats.server.stop()
+    [block] = [path for path in nats.server.data.rglob("*.blk") if b"needle 0005" in path.read_bytes()]
+    content = bytearray(block.read_bytes())
+    content[content.index(b"needle 0005")] ^= 1
+    block.write_bytes(content)
+    await nats.server.start()
+    for log, told in ((ALL, "position 7 follows position 5"), (LEADERS, "1 of 64 messages up to position 64")):
+        reader = Reader(bus, log)
+        with pytest.raises(StreamDiverged, match=told):
+            await reader.read()
+        assert len(reader.found) < last
+
+
+async def test_a_front_that_no_trim_took_has_diverged(nats: JetStreamPlace) -> None:
+    """Somebody else shortened the stream, or its first file is gone: what is missing in front is not trimmed."""
+    bus = await nats.connect()
+    await bus.append(needles(0, 300, 0), fence(LEADER, 0))
+    config = json.loads(await nats.api("STREAM.INFO.LOG-DC"))["config"]
+    for change in ({"max_msgs": 100, "discard": "old"}, {}):
+        await nats.api("STREAM.UPDATE.LOG-DC", json.dumps(config | change).encode())
+    for after in (0, 250):
+        with pytest.raises(StreamDiverged, match="begins at position 201, it was trimmed to 1 at most"):
+            await anext(bus.follow(ALL, after=Position(after)))
 
 
 async def test_a_stream_that_lost_its_end_has_diverged(nats: JetStreamPlace) -> None:
