@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from bus.kept import Kept, falls_under
 from bus.nouns import Now, Position, second
 from bus.port import (
     Answerer,
@@ -28,10 +28,8 @@ from bus.port import (
     check_append,
     same_request_s,
 )
-from bus.subjects import matches
 
 T = TypeVar("T")
-_falls_under = lru_cache(maxsize=65536)(matches)
 
 
 class Fate(NamedTuple):
@@ -84,83 +82,19 @@ class _Requested(NamedTuple):
     at: Now
 
 
-class MemoryServer:
+class MemoryServer(Kept):
     """The one log that all connections share."""
 
     def __init__(self, cluster: str, clock: Callable[[], Now], *, bytes_max: int | None = None) -> None:
-        self.cluster, self.clock, self.bytes_max = cluster, clock, bytes_max
-        self._records: list[Record] = []
-        self._stored_at: list[Now] = []
-        self._trimmed = 0
-        self._bytes = 0
-        self._lost: dict[Position, None] = {}
-        self._newest: dict[str, Position] = {}
+        super().__init__(bytes_max)
+        self.cluster, self.clock = cluster, clock
         self._requests: dict[str, _Requested] = {}
         self._waiting: list[_Waiting] = []
         self._served: list[_Served] = []
 
-    @property
-    def last(self) -> Position:
-        """The position of the newest message; 0 if there is none."""
-        return Position(self._trimmed + len(self._records))
-
-    @property
-    def first(self) -> Position:
-        """The position of the oldest message; last + 1 if there is none."""
-        return Position(self._trimmed + 1)
-
-    def extent(self) -> Extent:
-        """What the stream holds. Raises StreamDiverged."""
-        self.check_whole()
-        return Extent(self.first, self.last, self._bytes, self.bytes_max or 0)
-
-    def trim(self, first: Position) -> None:
-        """Drop the messages before `first`."""
-        if first > self.last:
-            raise ValueError(f"the stream ends at position {self.last}, it cannot begin at {first}")
-        gone = max(0, first - self.first)
-        self._bytes -= sum(len(record.body) for record in self._records[:gone])
-        del self._records[:gone], self._stored_at[:gone]
-        self._trimmed += gone
-        self._lost = {position: None for position in self._lost if position >= first}
-        self._newest.clear()
-
-    def records(self, log: str | None = None) -> list[Record]:
-        """Everything that was said and not trimmed, or what falls under `log`."""
-        return self.behind(log, Position(0)) if log else list(self._records)
-
-    def behind(self, log: str, after: Position) -> list[Record]:
-        """What falls under `log` behind a position."""
-        found = (
-            record for record in self._records[max(0, after - self._trimmed) :] if _falls_under(log, record.subject)
-        )
-        return [record for record in found if record.position not in self._lost]
-
-    def newest(self, log: str) -> Position:
-        """The position of the newest message under `log`; 0 if there is none."""
-        if log not in self._newest:
-            found = (record.position for record in reversed(self._records) if _falls_under(log, record.subject))
-            self._newest[log] = next(found, Position(0))
-        return self._newest[log]
-
-    def first_since(self, at: Now) -> Position:
-        """The position of the first message stored at or after a time; last + 1 if there is none."""
-        stored = (index for index, stored_at in enumerate(self._stored_at) if stored_at >= at)
-        return Position(self._trimmed + next(stored, len(self._records)) + 1)
-
     def inject(self, subject: str, body: bytes) -> Position:
         """Store a message that nobody fenced: garbage, a replay, a foreign voice."""
         return self._store([Message(subject, body)])
-
-    def lose(self, position: Position) -> None:
-        """A stored message is damaged on the disk and dropped without a word."""
-        self._lost[position] = None
-
-    def check_whole(self) -> None:
-        """Raises StreamDiverged if positions are missing."""
-        if self._lost:
-            count = len(self._records) - len(self._lost)
-            raise StreamDiverged(f"the stream has {count} messages at positions {self.first} to {self.last}")
 
     def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
         """What the server does with one append, at once. Raises Fenced, StreamFull."""
@@ -172,7 +106,7 @@ class MemoryServer:
             raise Fenced(f"{fence.log}: last position is {self.newest(fence.log)}, not {fence.last}")
         position = self._store(messages)
         if request is not None:
-            self._requests[request] = _Requested(position, self._stored_at[-1])
+            self._requests[request] = _Requested(position, self.newest_at)
         return position
 
     def _known(self, request: str | None) -> Position | None:
@@ -182,19 +116,8 @@ class MemoryServer:
         return known.position
 
     def _store(self, messages: Sequence[Message]) -> Position:
-        size = sum(len(message.body) for message in messages)
-        if self.bytes_max is not None and self._bytes + size > self.bytes_max:
-            raise StreamFull(f"the stream holds {self._bytes} bytes, at most {self.bytes_max} are allowed")
-        self._bytes += size
-        at = max(self.clock(), self._stored_at[-1]) if self._stored_at else self.clock()
         before = self.last
-        for message in messages:
-            record = Record(Position(self.last + 1), message.subject, message.body)
-            self._records.append(record)
-            self._stored_at.append(at)
-            for log in self._newest:
-                if _falls_under(log, record.subject):
-                    self._newest[log] = record.position
+        self.keep(messages, self.clock())
         self._wake({message.subject for message in messages}, before)
         return self.last
 
@@ -207,7 +130,7 @@ class MemoryServer:
         for waiting in self._waiting:
             if waiting.arrived.done():
                 continue
-            if any(_falls_under(waiting.log, subject) for subject in subjects):
+            if any(falls_under(waiting.log, subject) for subject in subjects):
                 waiting.arrived.set_result(before)
             else:
                 still.append(waiting)
@@ -227,7 +150,7 @@ class MemoryServer:
 
     def servers_of(self, subject: str) -> list[_Served]:
         """Everybody who answers questions under a subject, in the order they offered."""
-        return [served for served in self._served if _falls_under(served.subject, subject)]
+        return [served for served in self._served if falls_under(served.subject, subject)]
 
 
 class MemoryBus:
