@@ -30,12 +30,15 @@ from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
 from cli.numbers import FiniteRange
 from cli.output import Failure, wrong_usage
+from cli.roll import servers
 from cli.session import THE_MASTER, NotThere, Session, wall_clock
 
 C = TypeVar("C", bound=Callable[..., object])
 
-answer_s = 30.0
-"""How long a request may take to be stored and answered; a node may be lost meanwhile. (nats-server: 4 to 9 s until the
+answer_s = 10.0
+"""How long a request may take to be stored and answered."""
+lost_node_s = 30.0
+"""The same where the bus has several servers, one of which may be lost meanwhile. (nats-server: 4 to 9 s until the
 stream has a leader again; a client needs up to 14 s to notice that its server stands still)"""
 again_s = 0.25
 """Between two tries to publish the same request."""
@@ -119,8 +122,10 @@ class Inbox:
 class Conversation:
     """One command's talk with one scheduler: all its events share a trace."""
 
-    def __init__(self, session: Session, scheduler: Author, inbox_: Inbox, since: Position) -> None:
+    def __init__(self, session: Session, scheduler: Author, inbox_: Inbox, since: Position, patience_s: float) -> None:
         self.session, self.scheduler, self._inbox = session, scheduler, inbox_
+        self.patience_s = patience_s
+        """How long a request may take."""
         self._since = since
         """Behind which the inbox is read."""
         self.trace = TraceId(uuid4().hex)
@@ -128,7 +133,7 @@ class Conversation:
     async def ask(self, fact: Fact, *, hints: Mapping[Refusal, str] | None = None) -> Event:
         """Publish a request; its answer. Raises Failure if it is refused or not answered, or NoQuorum."""
         request = self.session.request or RequestId(uuid4().hex)
-        deadline = time.monotonic() + answer_s
+        deadline = time.monotonic() + self.patience_s
         try:
             position = await self._say(fact, request, deadline)
         except NoQuorum:
@@ -137,7 +142,9 @@ class Conversation:
             raise Failure(f"outcome unknown: {error}", next_=_ask_again(request)) from None
         answer = await self._answer(request, position, deadline)
         if answer is None:
-            unanswered = f"{self.scheduler.id} did not answer within {answer_s:g} s; the request stands as event "
+            unanswered = (
+                f"{self.scheduler.id} did not answer within {self.patience_s:g} s; the request stands as event "
+            )
             raise Failure(f"{unanswered}{position}", next_=f"{_ask_again(request)}; busbar events show {position}")
         return _accepted(answer, hints or {})
 
@@ -164,7 +171,7 @@ class Conversation:
         """Learn from the master how to reach the scheduler, and say so: step 1."""
         through = await _who_knows(self.session, self.scheduler)
         located = SchedulerLocated(framework=FrameworkId(self.scheduler.id), through=str(through))
-        await self._say(located, RequestId(uuid4().hex), time.monotonic() + answer_s)
+        await self._say(located, RequestId(uuid4().hex), time.monotonic() + self.patience_s)
 
     async def _say(self, fact: Fact, request: RequestId, deadline: float) -> Position:
         event = Event(
@@ -240,7 +247,8 @@ async def conversation(session: Session, scheduler: Author) -> AsyncIterator[Con
     mine = inbox(session.cluster, session.me.id)
     newest = await session.bus.last(mine)
     since = newest.position if newest else Position(0)
-    talk = Conversation(session, scheduler, Inbox(session.bus.follow(mine, after=since)), since)
+    patience_s = lost_node_s if len(await servers(session.bus)) > 1 else answer_s
+    talk = Conversation(session, scheduler, Inbox(session.bus.follow(mine, after=since)), since, patience_s)
     try:
         await talk.locate()
         yield talk

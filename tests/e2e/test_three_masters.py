@@ -189,7 +189,7 @@ def test_a_node_whose_disk_is_lost_gets_everything_back(cluster: Cluster, tmp_pa
     for name in ("bus", "master"):
         os.kill(process(cluster, name, "n2"), signal.SIGKILL)
     end = newest(cluster)
-    wait_for("its store is whole", lambda: cluster.instances(MASTER).get("n2", {"stored": 0})["stored"] >= end)
+    wait_for("its store is whole", lambda: cluster.instances(MASTER).get("n2", {}).get("stored", 0) >= end)
     wait_for("all is well", cluster.all_well)
 
 
