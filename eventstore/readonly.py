@@ -11,9 +11,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bus.nouns import Now
-from bus.subjects import parse_author
+from bus.subjects import SubjectError, parse_author
 from eventstore.errors import StoreRefused, failed
-from eventstore.schema import Header, busy_s, format_version
+from eventstore.schema import LOG, STREAM, Header, busy_s, format_version
+
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""How a damaged page shows: what SQLite says of it may quote bytes that are no text."""
 
 
 @contextmanager
@@ -35,7 +38,7 @@ def salvaged(path: str | Path) -> Iterator[sqlite3.Connection]:
     with errors_of(path), closing(_connect(path)) as connection:
         try:
             header_of(connection, path)
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             connection.execute("PRAGMA writable_schema = ON")
             header_of(connection, path)
         yield connection
@@ -46,7 +49,7 @@ def is_new(path: str | Path) -> bool:
     try:
         with closing(_connect(_file(path))) as connection:
             return not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
-    except sqlite3.DatabaseError:
+    except DAMAGE:
         return False
 
 
@@ -63,6 +66,8 @@ def errors_of(path: str | Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise failed(str(path), error) from error
+    except UnicodeDecodeError as error:
+        raise failed(str(path), damaged(error)) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -88,4 +93,22 @@ def header_of(connection: sqlite3.Connection, path: str | Path) -> Header:
             f"{path} has format {found[0][0]}, this release reads up to {format_version}: use a newer release"
         )
     [row] = connection.execute("SELECT format, cluster, mode, owner, created FROM header")
-    return Header(row[0], row[1], row[2], parse_author(row[3]) if row[3] else None, Now(row[4]))
+    return _header(row)
+
+
+def _header(row: tuple[int, str, str, str | None, int]) -> Header:
+    found, cluster, mode, owner, created = row
+    try:
+        author = parse_author(owner) if owner is not None else None
+    except SubjectError as error:
+        raise sqlite3.DatabaseError(f"the header is damaged: {error}") from None
+    if mode != (LOG if author else STREAM):
+        raise sqlite3.DatabaseError(f"the header is damaged: mode {mode!r}")
+    return Header(found, cluster, mode, author, Now(created))
+
+
+def damaged(error: UnicodeDecodeError) -> sqlite3.DatabaseError:
+    """Text that is none, as the damage it is."""
+    found = sqlite3.DatabaseError(f"the file's text is damaged: {error.reason}")
+    found.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return found

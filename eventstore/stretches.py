@@ -24,7 +24,7 @@ from bus.codec import link
 from bus.nouns import Position
 from bus.subjects import Author, Kind, SubjectError, parse_author
 from eventstore.chain import End, genesis
-from eventstore.readonly import salvaged
+from eventstore.readonly import DAMAGE, salvaged
 from eventstore.schema import STREAM, Header
 from eventstore.walk import BEGINNING, Finding, Start, Told, Walk, Walked, text_of
 
@@ -41,7 +41,7 @@ def pages_of(connection: sqlite3.Connection, indexes: bool) -> Finding | None:
     check = "integrity_check" if indexes else "quick_check"
     try:
         said = [text_of(row[0]) for row in connection.execute(f"PRAGMA {check}(1)")]
-    except sqlite3.DatabaseError as error:
+    except DAMAGE as error:
         said = [str(error)]
     return None if said == ["ok"] else Finding(None, f"SQLite finds its pages damaged: {said[0].splitlines()[-1]}")
 
@@ -178,7 +178,9 @@ def scanned(connection: sqlite3.Connection) -> Iterator[Author]:
         "SELECT kind, id FROM event INDEXED BY event_by_author WHERE (kind, id) > (?, ?) ORDER BY kind, id LIMIT 1"
     )
     while rows := connection.execute(following, after).fetchall():
-        after = (text_of(rows[0][0]), text_of(rows[0][1]))
+        before, after = after, (text_of(rows[0][0]), text_of(rows[0][1]))
+        if after <= before:
+            raise sqlite3.DatabaseError("index event_by_author is not in order")
         try:
             yield parse_author(".".join(after))
         except SubjectError as error:

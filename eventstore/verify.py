@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bus.nouns import Position
-from bus.subjects import Author, Kind
+from bus.subjects import Author, Kind, everything, own_log
 from eventstore import selection
 from eventstore.chain import genesis
 from eventstore.errors import StoreDiverged, StoreFailed
-from eventstore.readonly import header_of, is_new, salvaged
+from eventstore.readonly import DAMAGE, header_of, is_new, readonly, salvaged
 from eventstore.schema import STREAM, Header, schema
 from eventstore.stretches import authors_of, pages_of, scanned, start_behind, stretches_of, walk_at_once
 from eventstore.walk import BEGINNING, Finding, Told, Walk, Walked, text_of
@@ -70,7 +70,7 @@ def verify(path: str | Path, *, told: Told = lambda _: None, indexes: bool = Fal
         try:
             header, last = header_of(connection, path), _last(connection)
             ways = stretches_of(connection, header, last)
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             header, last, ways = header_of(connection, path), _last_readable(connection), []
         walked, wrong = walk_at_once(Path(path), header, ways, indexes, told) if len(ways) > 1 else ([], None)
         if not walked or any(each.finding for each in walked) or wrong:
@@ -79,7 +79,7 @@ def verify(path: str | Path, *, told: Told = lambda _: None, indexes: bool = Fal
             finding = walked[0].finding or pages or _rest(connection, header)
         else:
             finding = _rest(connection, header)
-    return _verdict(Path(path), header, last, walked, finding)
+    return _verdict(Path(path), header, last, walked, finding or _unopened(path))
 
 
 def length_of(path: str | Path) -> int:
@@ -87,7 +87,7 @@ def length_of(path: str | Path) -> int:
     with salvaged(path) as connection:
         try:
             return _last(connection)
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             return 0
 
 
@@ -97,7 +97,7 @@ def verify_tail(path: str | Path, events: int = tail_events) -> None:
         return
     try:
         with salvaged(path) as connection:
-            finding = _tail(connection, header_of(connection, path), events)
+            finding = _tail(connection, header_of(connection, path), events) or _unopened(path)
     except StoreFailed as error:
         finding = Finding(None, str(error.__cause__))
     if finding is not None:
@@ -134,9 +134,18 @@ def _verdict(path: Path, header: Header, last: Position, walked: list[Walked], f
 def _rest(connection: sqlite3.Connection, header: Header) -> Finding | None:
     """What is wrong with the file where every event is right."""
     try:
-        return _tables(connection) or _schema(connection, header)
-    except sqlite3.DatabaseError as error:
+        return _tables(connection) or _schema(connection, header) or _within(connection, header)
+    except DAMAGE as error:
         return Finding(None, f"cannot be read: {error}")
+
+
+def _unopened(path: str | Path) -> Finding | None:
+    """What is wrong with a file that opens only for who looks for damage."""
+    try:
+        with readonly(path):
+            return None
+    except StoreFailed as error:
+        return Finding(None, f"SQLite finds its pages damaged: {error.__cause__}")
 
 
 def _schema(connection: sqlite3.Connection, header: Header) -> Finding | None:
@@ -152,6 +161,15 @@ def _schema(connection: sqlite3.Connection, header: Header) -> Finding | None:
         return None
     type_, name, _ = min(found ^ wanted, key=str)
     return Finding(None, f"its {type_} {name} is not as a store is made: what protects the events may be gone")
+
+
+def _within(connection: sqlite3.Connection, header: Header) -> Finding | None:
+    """The header says of which cluster, and of whose log, the events are."""
+    log = own_log(header.cluster, header.owner) if header.owner else everything(header.cluster)
+    for (subject,) in connection.execute("SELECT subject FROM event ORDER BY position LIMIT 1"):
+        if not text_of(subject).startswith(log.removesuffix(">")):
+            return Finding(None, f"its header says that it holds {log}, its first event is {text_of(subject)}")
+    return None
 
 
 def _tables(connection: sqlite3.Connection) -> Finding | None:
@@ -185,7 +203,9 @@ def _types(connection: sqlite3.Connection) -> Iterator[tuple[str, ...]]:
         "WHERE (noun, participle, kind) > (?, ?, ?) ORDER BY noun, participle, kind LIMIT 1"
     )
     while rows := connection.execute(following, after).fetchall():
-        after = (text_of(rows[0][0]), text_of(rows[0][1]), text_of(rows[0][2]))
+        before, after = after, (text_of(rows[0][0]), text_of(rows[0][1]), text_of(rows[0][2]))
+        if after <= before:
+            raise sqlite3.DatabaseError("index event_by_type is not in order")
         yield after[2], after[0], after[1]
 
 
@@ -198,7 +218,7 @@ def _last_readable(connection: sqlite3.Connection) -> Position:
     """The last position, where the table can tell; else beyond every position, so that the walk finds the damage."""
     try:
         return _last(connection)
-    except sqlite3.DatabaseError:
+    except DAMAGE:
         return selection.position_max
 
 

@@ -20,6 +20,7 @@ from bus.port import Record
 from bus.subjects import Author, Kind, SubjectError, parse_subject
 from eventstore.chain import End, Row, genesis, row_of
 from eventstore.errors import StoreGap
+from eventstore.readonly import DAMAGE
 
 rows_at_once = 4000
 """Rows read in one go: no read lasts long enough to hold the writer up."""
@@ -138,7 +139,7 @@ class Walk:
     def _page(self, connection: sqlite3.Connection, to: Position) -> Finding | None:
         try:
             rows = connection.execute(_PAGE, (self.last, to, rows_at_once)).fetchall()
-        except sqlite3.DatabaseError:
+        except DAMAGE:
             return self._one_by_one(connection, to)
         return self.rows(rows)
 
@@ -147,7 +148,7 @@ class Walk:
         while self.last < to:
             try:
                 rows = connection.execute(_PAGE, (self.last, to, 1)).fetchall()
-            except sqlite3.DatabaseError as error:
+            except DAMAGE as error:
                 return Finding(Position(self.last + 1), f"cannot be read: {error}")
             finding = self.rows(rows)
             if finding is not None or not rows:

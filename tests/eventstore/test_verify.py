@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -217,6 +218,23 @@ async def test_a_truncated_file_is_found(tmp_path: Path) -> None:
     assert "cannot be read" in str(finding) or "pages damaged" in str(finding)
     with pytest.raises(StoreDiverged, match=r"is damaged: .* repair: busbar store repair --data"):
         verify_tail(path)
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("UPDATE header SET cluster = 'dd'", r"its header says that it holds dd\.>, its first event is dc\."),
+        ("UPDATE header SET mode = 'log', owner = 'agent.a9'", "its trigger event_next is not as a store is made"),
+        ("UPDATE header SET mode = 'log', owner = 'a9'", "the header is damaged: 'a9' is not an author"),
+    ],
+)
+async def test_a_header_that_lies_is_found(store: Path, sql: str, says: str) -> None:
+    change(store, sql)
+    try:
+        said = str(verify(store).finding)
+    except StoreFailed as error:
+        said = str(error)
+    assert re.search(says, said)
 
 
 def test_the_tail_of_what_is_not_there_yet_is_right(tmp_path: Path) -> None:
