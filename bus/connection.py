@@ -30,6 +30,10 @@ watch_answer_s = 4.0
 watch_misses_max = 3
 """Echoes missed in a row before the socket is torn down: with a single server there is no other place to go."""
 watch_misses_of_several_max = 1
+led_look_s = 6.0
+"""Between two questions to one of several servers whether they have a leader."""
+leaderless_max = 2
+"""Such questions in a row without a leader before another server is tried. (nats-server: an election takes 4 to 9 s)"""
 farewell_s = 2.0
 """For closing in good order."""
 inbox_pending_bytes_max = 128 * 1024 * 1024
@@ -57,7 +61,7 @@ class Connection:
         self._up = False
         self._why = ""
         self._closed: BusClosed | None = None
-        self._watch_task: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     # ---- opening and closing --------------------------------------------------------------------------------------
 
@@ -77,7 +81,8 @@ class Connection:
         self._client.options["allow_reconnect"] = True  # off until here: a first refusal must end the attempt
         self._up, self.links = True, 1
         await self.subscribe(f"{self._inbox}.*", self._replies.take)
-        self._watch_task = asyncio.create_task(self._watch())
+        watches = [self._watch(), self._watch_leader()] if len(self._servers) > 1 else [self._watch()]
+        self._watching = [asyncio.create_task(watch) for watch in watches]
 
     async def _try_to_open(self, user: str | None, password: str | None, name: str) -> bool:
         self._client = TolerantClient()
@@ -121,8 +126,8 @@ class Connection:
     async def close(self) -> None:
         """Leave in good order, or without if the server does not listen."""
         self.end("closed", None)
-        if self._watch_task is not None:
-            self._watch_task.cancel()
+        for watch in self._watching:
+            watch.cancel()
         try:
             async with asyncio.timeout(farewell_s):
                 await self._client.close()
@@ -297,6 +302,31 @@ class Connection:
             if misses >= misses_max:
                 misses = 0
                 self._abort()
+
+    async def _watch_leader(self) -> None:
+        """Leave one of several servers that has no leader for long: it is cut off from the others, who have one."""
+        leaderless = 0
+        while self._closed is None:
+            await asyncio.sleep(led_look_s)
+            with suppress(BusClosed):
+                leaderless = leaderless + 1 if self._up and not await self._is_led() else 0
+            if leaderless >= leaderless_max:
+                leaderless = 0
+                self.leave()
+
+    async def _is_led(self) -> bool:
+        """Whether somebody leads the servers that this link reaches. (nats-server: jsAccountInfoRequest)"""
+        try:
+            answer = await self.ask(Send("$JS.API.INFO", b""), timeout_s=watch_answer_s)
+        except (NobodyThere, NoAnswer):
+            return False
+        return b'"error"' not in answer.body
+
+    def leave(self) -> None:
+        """Go to the next server, if there are several."""
+        if len(self._servers) > 1:
+            self._tell_owner(f"{self.server} has no majority of the servers with it: another is tried")
+            self._abort()
 
     def _abort(self) -> None:
         # nats-py waits in close() until the peer has taken every byte, which a dead peer never does

@@ -37,6 +37,8 @@ answer_s = 5.0
 repeat_s = 0.5
 """For the first answer; twice as long for each further one."""
 retry_pause_s = 0.25
+patience_s = 3.0
+"""How long one of several servers may take to know the stream, before the next is asked."""
 behind_s = 12.0
 """How long one of several servers may know less than another did: a leader that was cut off or stopped believes in
 itself for that long. (nats-server: raft.go lostQuorumInterval 10 s)"""
@@ -78,6 +80,8 @@ class Stream:
     async def ensure(self, within_s: float, *, make: bool = True, replicas: int = 1, room: int | None = None) -> None:
         """The stream exists, made here if it may be, and is fit. Raises StreamUnfit, BusUnreachable."""
         why: NoAnswer | TrimUnfinished = NoAnswer("silence")
+        time = asyncio.get_running_loop().time
+        began = time()
         try:
             async with asyncio.timeout(within_s):
                 while True:
@@ -86,6 +90,9 @@ class Stream:
                         return
                     except (NoAnswer, TrimUnfinished) as error:
                         why = error
+                    if time() - began >= patience_s:
+                        began = time()
+                        self.link.leave()  # a server that is cut off from the others takes the call all the same
                     await asyncio.sleep(retry_pause_s)
         except TimeoutError:
             if isinstance(why, TrimUnfinished):
