@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from bus.nouns import Now
 from bus.subjects import SubjectError, parse_author
@@ -88,6 +89,8 @@ def header_of(connection: sqlite3.Connection, path: str | Path) -> Header:
     found = connection.execute("SELECT format FROM header").fetchall()
     if len(found) != 1:
         raise StoreRefused(f"{path} is not an event store: its header is empty")
+    if not isinstance(found[0][0], int):
+        raise sqlite3.DatabaseError(f"the header is damaged: format {found[0][0]!r}")
     if found[0][0] > format_version:
         raise StoreRefused(
             f"{path} has format {found[0][0]}, this release reads up to {format_version}: use a newer release"
@@ -96,8 +99,11 @@ def header_of(connection: sqlite3.Connection, path: str | Path) -> Header:
     return _header(row)
 
 
-def _header(row: tuple[int, str, str, str | None, int]) -> Header:
+def _header(row: tuple[Any, ...]) -> Header:
     found, cluster, mode, owner, created = row
+    types = (str, str, str | None, int)
+    if not all(isinstance(value, type_) for value, type_ in zip(row[1:], types, strict=True)):
+        raise sqlite3.DatabaseError(f"the header is damaged: {row[1:]}")
     try:
         author = parse_author(owner) if owner is not None else None
     except SubjectError as error:

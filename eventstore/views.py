@@ -33,10 +33,19 @@ def _newest(noun: str, id_: str, condition: str) -> str:
     )
 
 
-def _says(alias: str, kind: str, type_: str) -> str:
-    """That an event is of a type, by an author of a kind."""
+def _says(kind: str, type_: str) -> str:
+    """That an event, `told`, is of a type, by an author of a kind; the answer said again is not what was said last."""
     noun, _, verb = type_.partition(".")
-    return f"{alias}.kind = '{kind}' AND {alias}.noun = '{noun}' AND {alias}.participle = '{verb}'"
+    says = f"told.kind = '{kind}' AND told.noun = '{noun}' AND told.participle = '{verb}'"
+    return f"{says} AND {_FIRST_ANSWER}" if kind == "framework" else says
+
+
+_FIRST_ANSWER = (
+    "NOT EXISTS (SELECT 1 FROM mention AS asked CROSS JOIN event AS given ON given.position = asked.position "
+    "WHERE asked.noun = 'request' AND asked.id = field(told.body, 'request') AND asked.position < told.position "
+    "AND given.kind = told.kind AND given.id = told.id AND given.foreign_because IS NULL)"
+)
+"""The same request gets the same answer again, which is folded once. (components/component.py apply)"""
 
 
 def _things(noun: str, kind: str, type_: str) -> str:
@@ -44,7 +53,7 @@ def _things(noun: str, kind: str, type_: str) -> str:
     return (
         "(SELECT seen.id AS id, max(seen.position) AS position, min(seen.position) AS began "
         "FROM mention AS seen CROSS JOIN event AS told ON told.position = seen.position "
-        f"WHERE seen.noun = '{noun}' AND told.foreign_because IS NULL AND {_says('told', kind, type_)} "
+        f"WHERE seen.noun = '{noun}' AND told.foreign_because IS NULL AND {_says(kind, type_)} "
         "GROUP BY seen.id)"
     )
 
@@ -52,7 +61,7 @@ def _things(noun: str, kind: str, type_: str) -> str:
 _ANSWERS = "('REASON_TASK_INVALID', 'REASON_INVALID_OFFERS', 'REASON_RECONCILIATION')"
 """Why the master says a status that is no change of a task that runs. (components/master/fold.py)"""
 _CHANGED = (
-    f"{_says('told', 'master', 'task.updated')} AND NOT (field(told.body, 'data.status.source') = 'SOURCE_MASTER' "
+    f"{_says('master', 'task.updated')} AND NOT (field(told.body, 'data.status.source') = 'SOURCE_MASTER' "
     f"AND coalesce(field(told.body, 'data.status.reason'), '') IN {_ANSWERS})"
 )
 
@@ -135,7 +144,7 @@ _TASKS = View(
     + _newest("task", "thing.id", f"seen.position > thing.position AND {_CHANGED}"),
 )
 
-_CLOSED = f"(({_says('told', 'master', 'offer.rescinded')}) OR ({_says('told', 'master', 'offer.recovered')}))"
+_CLOSED = f"(({_says('master', 'offer.rescinded')}) OR ({_says('master', 'offer.recovered')}))"
 
 _OFFERS = View(
     "every offer that was ever made, with what became of it",
@@ -159,7 +168,7 @@ _OFFERS = View(
         "closed_position": "of the event that closed it",
     },
     "SELECT thing.id AS offer, CASE WHEN closed.participle = 'rescinded' THEN 'RESCINDED' "
-    f"WHEN {_newest('offer', 'thing.id', _says('told', 'master', 'task.launched'))} IS NOT NULL THEN 'ACCEPTED' "
+    f"WHEN {_newest('offer', 'thing.id', _says('master', 'task.launched'))} IS NOT NULL THEN 'ACCEPTED' "
     "WHEN closed.position IS NOT NULL THEN 'DECLINED' ELSE 'OUTSTANDING' END AS state, "
     "CASE WHEN closed.participle = 'rescinded' THEN field(closed.body, 'data.reason') END AS reason, "
     "field(made.body, 'data.framework') AS framework, field(made.body, 'data.role') AS role, "
@@ -212,7 +221,7 @@ _APPS = View(
     "CROSS JOIN event AS told ON told.position = thing.position "
     "CROSS JOIN event AS first ON first.position = thing.began "
     "LEFT JOIN event AS gone ON gone.position = "
-    + _newest("app", "thing.id", f"seen.position > thing.position AND {_says('told', 'framework', 'app.removed')}"),
+    + _newest("app", "thing.id", f"seen.position > thing.position AND {_says('framework', 'app.removed')}"),
 )
 
 _RUNS = View(
@@ -238,7 +247,7 @@ _RUNS = View(
     "field(wanted.body, 'data.task') AS task, "
     "(SELECT count(*) FROM mention AS seen CROSS JOIN event AS told ON told.position = seen.position "
     "WHERE seen.noun = 'run' AND seen.id = thing.id AND told.foreign_because IS NULL "
-    f"AND {_says('told', 'framework', 'attempt.scheduled')}) AS attempts, "
+    f"AND {_says('framework', 'attempt.scheduled')}) AS attempts, "
     "field(made.body, 'data.schedule') AS schedule, CASE WHEN made.addressee <> '_' THEN made.addressee END AS client, "
     "field(news.body, 'data.agent') AS agent, field(news.body, 'data.message') AS message, made.at AS created_at, "
     f"{_time('made.at')} AS created, "
@@ -246,9 +255,9 @@ _RUNS = View(
     f"thing.position AS position FROM {_things('run', 'framework', 'run.created')} AS thing "
     "CROSS JOIN event AS made ON made.position = thing.position "
     "LEFT JOIN event AS news ON news.position = "
-    + _newest("run", "thing.id", _says("told", "framework", "run.updated"))
+    + _newest("run", "thing.id", _says("framework", "run.updated"))
     + " LEFT JOIN event AS wanted ON wanted.position = "
-    + _newest("run", "thing.id", _says("told", "framework", "attempt.scheduled")),
+    + _newest("run", "thing.id", _says("framework", "attempt.scheduled")),
 )
 
 _AGENTS = View(
@@ -262,9 +271,9 @@ _AGENTS = View(
         "disk_mb": "disk it gives",
         "ports": "as JSON, pairs of first and last",
         "attributes": "as JSON",
-        "admitted_at": "when it was first admitted, microseconds",
-        "registered_at": "when it was last admitted, microseconds",
+        "registered_at": "when it was first admitted, microseconds",
         "registered": "the same as text",
+        "reregistered_at": "when it was last admitted, microseconds",
         "unreachable_at": "when it was marked unreachable, microseconds",
         "position": "of its newest agent.admitted",
     },
@@ -280,13 +289,13 @@ _AGENTS = View(
             "attributes": "attributes",
         }.items()
     )
-    + f", first.at AS admitted_at, told.at AS registered_at, {_time('told.at')} AS registered, "
+    + f", first.at AS registered_at, {_time('first.at')} AS registered, told.at AS reregistered_at, "
     "marked.at AS unreachable_at, thing.position AS position "
     f"FROM {_things('agent', 'master', 'agent.admitted')} AS thing "
     "CROSS JOIN event AS told ON told.position = thing.position "
     "CROSS JOIN event AS first ON first.position = thing.began "
     "LEFT JOIN event AS marked ON marked.position = "
-    + _newest("agent", "thing.id", f"seen.position > thing.position AND {_says('told', 'master', 'agent.marked')}"),
+    + _newest("agent", "thing.id", f"seen.position > thing.position AND {_says('master', 'agent.marked')}"),
 )
 
 VIEWS: Mapping[str, View] = {
