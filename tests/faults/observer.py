@@ -17,8 +17,10 @@ from bus.codec import Foreign, Unreadable
 from bus.events import Event, LeaderElected
 from bus.jetstream import JetStreamBus
 from bus.nouns import Position
-from bus.port import Record
+from bus.port import NoAnswer, Record
 from bus.subjects import Author, everything
+
+again_s = 0.1
 
 
 class Told(NamedTuple):
@@ -113,7 +115,15 @@ class Observer:
 
     async def to_head(self, *, within_s: float = 30.0) -> Position:
         """See everything that is in the stream now; the position of the last of it."""
-        newest = await self.bus.last(everything(self.bus.cluster))
-        end = newest.position if newest else Position(0)
+        async with asyncio.timeout(within_s):
+            end = await self._head()
         await self.until(f"position {end}", lambda: len(self.records) >= end, within_s=within_s)
         return end
+
+    async def _head(self) -> Position:
+        """The newest position, once a leader of the stream says it."""
+        while True:
+            with suppress(NoAnswer):
+                newest = await self.bus.last(everything(self.bus.cluster))
+                return newest.position if newest else Position(0)
+            await asyncio.sleep(again_s)
