@@ -120,8 +120,9 @@ def _told(verdict: Verdict, signed: Stated, checkpoints: tuple[str, ...], took_u
 
 @store.command()
 @store_argument
-@click.option("-o", "--output", metavar="FILE", help="Write it there; without it, it is printed.")
-def checkpoint(file: Path, data: Path, output: str | None) -> None:  # noqa: ARG001  # data: where FILE is by default
+@click.option("-o", "--output", metavar="FILE", help="Write it there, as --json prints it.")
+@json_option
+def checkpoint(file: Path, data: Path, output: str | None, as_json: bool) -> None:  # noqa: ARG001  # data: FILE's place
     """Give the newest signed checkpoint, to be kept elsewhere: with it, `verify` finds even a cut-off end.
 
     \b
@@ -133,11 +134,13 @@ def checkpoint(file: Path, data: Path, output: str | None) -> None:  # noqa: ARG
         kept = newest_checkpoint(file)
     if kept is None:
         raise Failure(f"{file} has no checkpoint yet", next_="the master makes one each minute while there are events")
-    if output is None:
-        Output(as_json=True).show(kept)
-        return
-    with replaced(output) as to:
-        to.write(pretty(kept) + "\n")
+    if output is not None:
+        with replaced(output) as to:
+            to.write(pretty(kept) + "\n")
+    fact, where = kept.checkpoint, [("kept in", output)] if output is not None else []
+    signed = fact.key if fact.signature else "nobody"
+    says = [("upto", str(fact.upto)), ("chain", fact.chain), ("state hash", fact.state_hash), ("signed by", signed)]
+    Output(as_json).show(kept, Fields([("checkpoint", f"#{kept.position}, {date(kept.at)}"), *says, *where]))
 
 
 # ---- backup and stats ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bus.ensemble import on_node
 from bus.nouns import Position
 from bus.port import NoAnswer, Record, Remains, StreamDiverged, StreamTrimmed
-from bus.subjects import everything
+from bus.subjects import Author, everything
 from cli.output import Output
 from cli.store_file import verify_shown
 from eventstore.chain import Tail, genesis, judge
@@ -199,17 +199,32 @@ def extending(path: Path, records: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(fit)
 
 
+def contradicts(store: Store, truth: Path) -> str:
+    """What a copy of one log has otherwise than the whole history; empty if nothing, or if it only has more."""
+    newest, author = _newest(store.path)
+    if newest is None or newest.position > last_of(truth):
+        return ""
+    there = next(records_of(truth, after=newest.position - 1, to=newest.position), None)
+    return "" if there == newest else f"{author} has another event at position {newest.position}"
+
+
+def _newest(path: Path) -> tuple[Record | None, Author | None]:
+    """The newest event of a copy of one log, and whose it is."""
+    with readonly(path) as own:
+        author = header_of(own, path).owner
+        rows = own.execute("SELECT position, subject, body FROM event ORDER BY position DESC LIMIT 1").fetchall()
+    return (Record(*rows[0]) if rows else None), author
+
+
 def disagrees(store: Store, truth: Path, kept: Sequence[Record]) -> str:
     """What a copy of one log has that the whole history, with what is kept besides, has not; empty if nothing."""
-    with readonly(store.path) as own:
-        author = header_of(own, store.path).owner
-        newest = own.execute("SELECT position, subject, body FROM event ORDER BY position DESC LIMIT 1").fetchall()
+    newest, author = _newest(store.path)
     end = kept[-1].position if kept else last_of(truth)
-    if not newest:
+    if newest is None:
         return ""
-    if newest[0][0] > end:
+    if newest.position > end:
         lost = [record.position for record in records_of(store.path, after=end)]
         return f"{len(lost)} events of {author} that nothing else has are lost, the first at position {lost[0]}"
     known = {record.position: record for record in kept}
-    there = known.get(newest[0][0]) or next(records_of(truth, after=newest[0][0] - 1, to=newest[0][0]), None)
-    return "" if there == Record(*newest[0]) else f"{author} has another event at position {newest[0][0]}"
+    there = known.get(newest.position) or next(records_of(truth, after=newest.position - 1, to=newest.position), None)
+    return "" if there == newest else f"{author} has another event at position {newest.position}"

@@ -21,7 +21,7 @@ from cli.output import Failure, Output, Table
 from cli.processes import Process
 from cli.session import DATA, json_option, read_credentials
 from cli.store_file import refusals
-from cli.store_look import GONE, Store, disagrees, extending, look_at_stream, masters, others, own_records
+from cli.store_look import GONE, Store, contradicts, disagrees, extending, look_at_stream, masters, others, own_records
 from cli.store_mend import Aside, Found, Keep, Rebuild, Refill, Step
 from cli.store_restore import bus_alone
 from eventstore.compare import difference
@@ -80,6 +80,9 @@ async def _looked(data: Path, node: str | None, out: Output) -> Found:
         raise Failure(f"there is no node {node} in {data}; there are {', '.join(there)}")
     found = Found(data, known.replicas, known.cluster, masters(data, there, out), others(data, out))
     _check_one_history(found)
+    if found.truth is not None:
+        whole = found.truth.path
+        found.others = [each._replace(wrong=contradicts(each, whole)) if each.good else each for each in found.others]
     try:
         async with bus_alone(data, found.servers, cluster=known.cluster) as bus:
             found.stream = await look_at_stream(bus, found.truth or found.best)

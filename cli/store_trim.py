@@ -87,7 +87,7 @@ async def _trim(
         found = holders(file, ended)
         _check_holders(first, found)
         await _check_masters(session, file, first)
-    dropped = first - extent.first
+    begin = extent.first
     about = f"positions {extent.first} to {first - 1} of the stream; every master's store keeps them"
     if not dry_run:
         if not yes:
@@ -98,7 +98,7 @@ async def _trim(
         "first": extent.first,
         "last": extent.last,
         "before": first,
-        "dropped": 0 if dry_run else dropped,
+        "dropped": extent.first - begin,
         "trimmed": not dry_run,
         "holders": [{"author": str(each.author), "bound": each.bound, "why": each.why} for each in found],
     }

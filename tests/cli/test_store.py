@@ -123,7 +123,7 @@ async def test_a_checkpoint_kept_elsewhere_shows_that_the_newest_events_were_cut
     path = await make_store(data / "master" / "events.db", tale.records)
     kept = tmp_path / "kept.json"
     ok("checkpoint", path, "-o", kept)
-    assert json.loads(ok("checkpoint", path)) == json.loads(kept.read_text())
+    assert json.loads(ok("checkpoint", path, "--json")) == json.loads(kept.read_text())
     found = json.loads(ok("verify", path, "--checkpoint", kept, "--json"))
     assert (found["signed_checkpoints"], found["proved_by"]) == (1, [str(kept)])
     shorter = await make_store(tmp_path / "shorter.db", tale.records[:15])
@@ -481,6 +481,20 @@ async def test_a_component_that_knows_more_than_all_else_is_set_aside_with_what_
     ok("repair", "--data", restored)
     assert not path.exists()
     assert any(path.parent.glob("events.db.damaged-*"))
+
+
+async def test_a_component_with_another_past_is_set_aside(restored: Path) -> None:
+    """The stream and the master's store agree; it would be refused at its next start."""
+    tale = Tale()
+    tale.put("dc.x", b"")
+    tale.say(MARATHON, NOBODY, started(7))
+    (restored / "marathon").mkdir()
+    path = await make_store(restored / "marathon" / "events.db", tale.of(MARATHON), log=MARATHON)
+    wrong, steps = wrong_in(restored)
+    assert wrong == {"marathon": "framework.marathon has another event at position 2"}
+    assert steps[0].startswith(f"set {path} aside")
+    ok("repair", "--data", restored)
+    assert wrong_in(restored) == ({}, [])
 
 
 async def test_where_both_are_damaged_nothing_is_done(restored: Path) -> None:
