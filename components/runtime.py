@@ -236,19 +236,23 @@ class _Life(Generic[S]):
             except _NOT_ANSWERED as error:
                 content = queries.answer_refused(str(error))
             await self.outbox.wait_sent(self.mind.state.n)
-            await self._confirm()
-            return content
+            return await self._confirmed(content)
 
         return answer
 
-    async def _confirm(self) -> None:
-        """Return if this is still the newest term, as far as the bus can tell.
+    async def _confirmed(self, content: bytes) -> bytes:
+        """An answer, once the bus says that this is still the newest term.
 
-        A process that was stopped for long, or has resigned, would answer from what it knew then, beside the one that
-        leads. It is about to end.
+        A process that was stopped for long, has resigned or is cut off would answer from what it knew then, beside the
+        one that leads. Where another leads it says nothing: it is about to end.
         """
-        if self.own.singleton and await self.own.superseded():
-            await asyncio.get_running_loop().create_future()
+        if self.own.singleton:
+            try:
+                if await self.own.superseded():
+                    await asyncio.get_running_loop().create_future()
+            except NoAnswer as error:
+                return queries.answer_refused(f"nobody can tell whether {self.node} leads still: {error}")
+        return content
 
     async def _pong(self, _question: bytes) -> bytes:
         return queries.pack(self.mind.state.epoch)

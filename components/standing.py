@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Generic
 
 import structlog
@@ -34,8 +34,9 @@ rebuild_pause_s = 0.25
 leader_unknown_s = 15.0
 """How long a leader waits for the outcome of an append before it gives its term up. (nats-server: 4 to 9 s until the
 stream has a leader again)"""
-confirm_s = 1.0
-"""How long the bus may take to say whose term it is, before an answer is given as if nobody else's had begun."""
+confirm_s = 5.5
+"""How long the bus may take to say whose term it is: longer than anybody waits for an answer. (`cli.session`: 5 s)"""
+confirm_pause_s = 0.25
 
 
 class OwnLog(Generic[S]):
@@ -195,13 +196,19 @@ class OwnLog(Generic[S]):
         log.info("term begun", by=str(self.component.author), epoch=state.epoch, n=state.n, position=self.fence)
 
     async def superseded(self) -> bool:
-        """Whether another term is known to have begun after this one. A bus that does not answer knows of none."""
+        """Whether another term has begun after this one. Raises NoAnswer if the bus does not tell."""
+        newest = await self._newest()
+        return newest is not None and newest.position > self.fence and _epoch(newest) > self.mind.state.epoch
+
+    async def _newest(self) -> Record | None:
         try:
             async with asyncio.timeout(confirm_s):
-                newest = await self.bus.last(self.log)
-        except (NoAnswer, TimeoutError):
-            return False
-        return newest is not None and newest.position > self.fence and _epoch(newest) > self.mind.state.epoch
+                while True:
+                    with suppress(NoAnswer):
+                        return await self.bus.last(self.log)
+                    await asyncio.sleep(confirm_pause_s)
+        except TimeoutError:
+            raise NoAnswer(f"{self.log}: its end is not known for {confirm_s:g} s") from None
 
     async def append(self, decided: Decided) -> None:
         """Publish behind what is folded. Raises Fenced, OutcomeUnknown."""

@@ -15,7 +15,7 @@ from bus.events import Event, LeaderElected, LeaderResigned, LogKept
 from bus.memory import Faults, MemoryBus, MemoryServer
 from bus.nouns import MASTER, Now, Position
 from bus.port import Fenced, NoAnswer, Record
-from bus.queries import DIVERGED, LEADER, STANDBY, Instance, Summary, unpack
+from bus.queries import DIVERGED, LEADER, STANDBY, Instance, QueryRefused, Summary, unpack
 from bus.subjects import Author, Kind, ask, own_log
 from components import runtime
 from components.component import Component
@@ -201,6 +201,31 @@ def test_a_leader_that_does_not_know_of_its_successor_answers_no_question() -> N
         await first.kill()
         assert unpack(await asker.query(asked, b"", timeout_s=5), Summary).node == "n2"
         await second.kill()
+
+    played(main)
+
+
+def test_a_leader_whose_bus_is_silent_answers_once_it_can_tell_that_it_leads() -> None:
+    """Nobody is told what may be of yesterday; who waits long is told that nobody knows."""
+
+    async def main(server: MemoryServer) -> None:
+        leader, asker = Running(server, "n1", scored(0)[0]), MemoryBus(server)
+        await until(lambda: bool(terms(server)))
+        last, asked = leader.bus.last, ask("dc", PLAYER, "summary")
+
+        async def unreachable(log: str) -> None:
+            raise NoAnswer(log)
+
+        leader.bus.last = unreachable  # type: ignore[assignment,method-assign]
+        with pytest.raises(NoAnswer):
+            await asker.query(asked, b"", timeout_s=5)
+        with pytest.raises(QueryRefused, match="nobody can tell whether n1 leads still"):
+            unpack(await asker.query(asked, b"", timeout_s=10), Summary)
+        question = asyncio.create_task(asker.query(asked, b"", timeout_s=5))
+        await asyncio.sleep(1)  # virtual
+        leader.bus.last = last  # type: ignore[method-assign]
+        assert unpack(await question, Summary).node == "n1"
+        await leader.kill()
 
     played(main)
 
