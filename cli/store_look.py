@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bus.ensemble import on_node
 from bus.nouns import Position
-from bus.port import NoAnswer, Record, Remains, StreamDiverged, StreamTrimmed
+from bus.port import Record, Remains, StreamDiverged, StreamTrimmed
 from bus.subjects import Author, everything
 from cli.output import Output
 from cli.store_file import verify_shown
@@ -28,7 +28,10 @@ from eventstore.walk import Finding
 if TYPE_CHECKING:
     from bus.jetstream import JetStreamBus
 
-silence_s = 15.0
+settle_s = 20.0
+"""How long one of several servers that were just started may know less than it will. (bus/stream.py: behind_s)"""
+settle_pause_s = 0.5
+silence_s = 60.0
 """After which a stream that says it has more, and gives nothing, is damaged there."""
 
 
@@ -95,12 +98,23 @@ GONE = StreamLook(Remains(Position(1), Position(0), 0, ()), None, ())
 
 async def look_at_stream(bus: JetStreamBus, store: Store | None) -> StreamLook:
     """Hold the stream against what is right of a store, and all of it that can be against its authors' chains."""
-    remains = await bus.remains()
     end = store.right_upto if store else Position(0)
+    remains = await _settled(bus, end)
     finding = _outline(remains, end)
     if finding is None:
         finding = await _read(bus, remains, _Compared(store, remains.first))
     return StreamLook(remains, finding, await _beyond(bus, remains, end))
+
+
+async def _settled(bus: JetStreamBus, end: Position) -> Remains:
+    """What is left of the stream; of several servers one that knows less is given time to learn."""
+    patience_s = settle_s if len(await bus.servers()) > 1 else 0.0
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        remains = await bus.remains()
+        if remains.last >= end or asyncio.get_running_loop().time() >= deadline:
+            return remains
+        await asyncio.sleep(settle_pause_s)
 
 
 def _outline(remains: Remains, end: Position) -> Finding | None:
@@ -153,7 +167,7 @@ async def _read(bus: JetStreamBus, remains: Remains, compared: _Compared) -> Fin
                     if wrong:
                         return Finding(record.position, wrong)
                 at = records[-1].position
-    except (StreamDiverged, StreamTrimmed, NoAnswer) as error:
+    except (StreamDiverged, StreamTrimmed) as error:
         return Finding(Position(at + 1), f"cannot be read from the stream: {error}")
     except TimeoutError:
         return Finding(Position(at + 1), f"cannot be read from the stream: nothing came within {silence_s:g} s")

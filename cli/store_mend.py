@@ -143,10 +143,13 @@ class Rebuild:
 
     path: Path
     source: Path | None
+    whole: bool = False
+    """The source has all of it."""
 
     @property
     def words(self) -> str:
         whence = f"what is right of {self.source}, and the stream" if self.source else "the stream"
+        whence = str(self.source) if self.whole else whence
         old = ", and keep the damaged file beside it" if self.path.exists() else ""
         return f"make {self.path} anew from {whence}{old}"
 
@@ -155,8 +158,8 @@ class Rebuild:
         anew = self.path.with_name(f"{self.path.name}.anew")
         remove(anew)
         try:
-            if found.truth is not None:
-                await asyncio.to_thread(backup, found.truth.path, anew)
+            if self.whole and self.source is not None:
+                await asyncio.to_thread(backup, self.source, anew)
             else:
                 await self._from_stream(found, anew, out)
             verdict = await asyncio.to_thread(verify_shown, anew, out)

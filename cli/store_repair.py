@@ -35,9 +35,12 @@ WHAT_IS_LEFT = "busbar store restore BACKUP --data NEW: a backup, or the store o
 @click.option(
     "--node", metavar="NODE", help="Only this node's store, e.g. n2; others are looked at for what they have."
 )
+@click.option(
+    "--new-stream", is_flag=True, help="Make the stream anew from the store, though the bus does not come up."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what is wrong and what would be done.")
 @json_option
-def repair(data: str, node: str | None, dry_run: bool, as_json: bool) -> None:
+def repair(data: str, node: str | None, new_stream: bool, dry_run: bool, as_json: bool) -> None:
     """Make anew what is damaged in a data directory, from what is not. The datacenter must be down.
 
     \b
@@ -51,7 +54,7 @@ def repair(data: str, node: str | None, dry_run: bool, as_json: bool) -> None:
         raise Failure(f"{path} is not the data directory of a datacenter", next_="busbar store repair --data DIR")
     with disk(path), sole(path), refusals():
         _check_down(running(path), path)
-        found = asyncio.run(_looked(path, node, out))
+        found = asyncio.run(_looked(path, node, new_stream, out))
         steps = decide(found, node)
         for step in () if dry_run else steps:
             out.note(f"{step.words} ...")
@@ -73,7 +76,7 @@ def _check_down(alive: Sequence[Process], data: Path) -> None:
 # ---- look ------------------------------------------------------------------------------------------------------------
 
 
-async def _looked(data: Path, node: str | None, out: Output) -> Found:
+async def _looked(data: Path, node: str | None, new_stream: bool, out: Output) -> Found:
     known = read_credentials(data / "credentials.json")
     there = nodes(known.replicas)
     if node is not None and node not in there:
@@ -87,6 +90,11 @@ async def _looked(data: Path, node: str | None, out: Output) -> Found:
         async with bus_alone(data, found.servers, cluster=known.cluster) as bus:
             found.stream = await look_at_stream(bus, found.truth or found.best)
     except Failure as failure:
+        if not new_stream:
+            raise Failure(
+                f"the bus does not come up, and nothing was changed: {failure.message}",
+                next_="try again; if its files are damaged: busbar store repair --new-stream",
+            ) from None
         found.stream = GONE._replace(finding=Finding(None, f"the bus does not come up: {failure.message}"))
     return found
 
@@ -114,7 +122,7 @@ def decide(found: Found, node: str | None) -> list[Step]:
     unread = [Aside(store.path, store.wrong) for store in found.others if not store.good]
     if found.stream.finding is None:
         chosen = [store for store in stores if node is None or store.name == on_node("master", node)]
-        return [*(Rebuild(store.path, _source(found)) for store in chosen), *unread]
+        return [*(Rebuild(store.path, *_source(found)) for store in chosen), *unread]
     truth = found.truth
     if truth is None:
         raise _nothing_left(found)
@@ -123,7 +131,7 @@ def decide(found: Found, node: str | None) -> list[Step]:
     return [
         *([Keep(truth.path, keep)] if keep else []),
         Refill(truth.path),
-        *(Rebuild(store.path, truth.path) for store in stores),
+        *(Rebuild(store.path, truth.path, whole=True) for store in stores),
         *unread,
         *(Aside(store.path, why) for store, why in parted if why),
     ]
@@ -138,19 +146,19 @@ def _nothing_left(found: Found) -> Failure:
     )
 
 
-def _source(found: Found) -> Path | None:
-    """Where the beginning of a store is to be had from; None if the stream has all of it."""
+def _source(found: Found) -> tuple[Path | None, bool]:
+    """Where a store is to be had from, and whether all of it; nowhere if the stream has all of it."""
     if found.truth is not None:
-        return found.truth.path
+        return found.truth.path, True
     first, best = found.stream.remains.first, found.best
     if first == 1:
-        return None
+        return None, False
     if best is None or best.right_upto < first - 1:
         raise Failure(
             f"the stream begins at position {first}, and no store here is right up to there: nothing was changed",
             next_=WHAT_IS_LEFT,
         )
-    return best.path
+    return best.path, False
 
 
 def kept(found: Found, truth: Store) -> tuple[Record, ...]:

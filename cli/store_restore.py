@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from bus.jetstream import JetStreamBus
 
 
+alone_s = 60.0
+"""How long servers that were just started may take until they keep the stream together."""
+retry_s = 1.0
+
+
 @click.command()
 @click.argument("from_", metavar="FROM", type=click.Path(dir_okay=False))
 @click.option("--data", metavar="DIR", help="The new cluster's data directory; it must be empty, or not there.")
@@ -60,7 +65,7 @@ def restore(from_: str, data: str | None, credentials: str | None, masters: str,
     verdict = _verified(file, known.cluster if known else CLUSTER, out)
     if place is not None:
         asyncio.run(_into_directory(verdict, place, int(masters), out))
-        where, next_ = str(place), f"busbar up --data {place}"
+        where, next_ = str(place), f"busbar up --data {place}" + (f" --masters {masters}" if masters != "1" else "")
     else:
         assert known is not None, "one of the two was given"
         asyncio.run(_into_bus(verdict, known, out))
@@ -146,7 +151,7 @@ async def bus_alone(data: Path, masters: int, *, cluster: str = CLUSTER) -> Asyn
     try:
         await server.start()
         assert server.credentials is not None, "it was started"
-        async with connected(read_credentials(data / "credentials.json")) as bus:
+        async with connected(read_credentials(data / "credentials.json"), alone_s) as bus:
             yield bus
     except ServerTrouble as trouble:
         raise Failure(str(trouble)) from None
@@ -155,19 +160,10 @@ async def bus_alone(data: Path, masters: int, *, cluster: str = CLUSTER) -> Asyn
 
 
 @asynccontextmanager
-async def connected(known: Credentials) -> AsyncIterator[JetStreamBus]:
+async def connected(known: Credentials, patience_s: float = 0.0) -> AsyncIterator[JetStreamBus]:
     """A connection that makes the stream if there is none; what goes wrong with the bus is an exact message."""
-    from bus.jetstream import connect  # only who talks over the network pays for the import
-
     try:
-        bus = await connect(
-            known.url,
-            cluster=known.cluster,
-            user=known.user,
-            password=known.password,
-            replicas=known.replicas,
-            mend=True,
-        )
+        bus = await _connect(known, patience_s)
         try:
             yield bus
         finally:
@@ -176,3 +172,24 @@ async def connected(known: Credentials) -> AsyncIterator[JetStreamBus]:
         raise Failure(f"the bus stores nothing more: {error}", next_="free space on its disk") from None
     except (BusUnreachable, BusClosed, StreamUnfit, StreamDiverged, OutcomeUnknown, NoAnswer) as error:
         raise Failure(f"the bus: {error}") from None
+
+
+async def _connect(known: Credentials, patience_s: float) -> JetStreamBus:
+    """A connection, tried for so long: several servers need a while to agree who leads. Raises BusUnreachable."""
+    from bus.jetstream import connect  # only who talks over the network pays for the import
+
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            return await connect(
+                known.url,
+                cluster=known.cluster,
+                user=known.user,
+                password=known.password,
+                replicas=known.replicas,
+                mend=True,
+            )
+        except BusUnreachable:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+        await asyncio.sleep(retry_s)

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.timeout(120)
 
 def run(*args: object) -> Result:
     with ThreadPoolExecutor(1) as pool:  # commands run event loops of their own
-        return pool.submit(CliRunner().invoke, busbar, ["store", *map(str, args)]).result()
+        runner = CliRunner(env={"BUSBAR_DATA": None})
+        return pool.submit(runner.invoke, busbar, ["store", *map(str, args)]).result()
 
 
 def ok(*args: object) -> str:
@@ -415,6 +416,18 @@ async def test_a_stream_that_is_gone_is_made_anew_from_the_store(restored: Path)
     ok("repair", "--data", restored)
     assert wrong_in(restored) == ({}, [])
     assert len(list(restored.glob("bus.damaged-*"))) == 1
+
+
+async def test_a_bus_that_does_not_come_up_is_not_taken_for_damaged(restored: Path) -> None:
+    """It may only be slow or full, and its end may be nowhere else: a person has to say so."""
+    shutil.rmtree(restored / "bus" / "jetstream")
+    (restored / "bus" / "jetstream").write_text("in the way")
+    said = refused("repair", "--data", restored)
+    assert "the bus does not come up, and nothing was changed: nats-server ended at once" in said
+    assert "busbar store repair --new-stream" in said
+    assert (restored / "bus" / "jetstream").read_text() == "in the way"
+    ok("repair", "--data", restored, "--new-stream")
+    assert wrong_in(restored) == ({}, [])
 
 
 async def test_a_flipped_bit_in_the_stream_is_found_and_mended(restored: Path) -> None:
