@@ -29,6 +29,7 @@ from bus.port import (
     OutcomeUnknown,
     Record,
     Remains,
+    StreamDiverged,
     StreamFull,
     check_append,
     message_bytes_max,
@@ -130,20 +131,31 @@ class JetStreamBus:
     # ---- read -----------------------------------------------------------------------------------------------------
 
     async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        taken: Record | None = None
         while True:
             push = Push(self._stream, log, after)
             try:
                 await push.start()
+                await self._check_still(taken)
                 self._consumers += 1
                 while (records := await push.next()) is not None:
                     yield records
-                    after = records[-1].position
+                    taken, after = records[-1], records[-1].position
             except NoAnswer:
                 await asyncio.sleep(retry_pause_s)
             except Misplaced:
                 continue  # the server places it by chance (nats-server: jetstream_cluster.go createGroupForConsumer)
             finally:
                 await push.stop()
+
+    async def _check_still(self, taken: Record | None) -> None:
+        """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it
+        would skip what was said in between. Raises StreamDiverged."""
+        if taken is None:
+            return
+        found = await self._stream.at(taken.position)
+        if found != taken and taken.position >= (await self._stream.extent()).first:
+            raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
 
     async def last(self, log: str) -> Record | None:
         return await self._stream.newest(log)

@@ -68,7 +68,8 @@ class Kept:
     def newest(self, log: str) -> Position:
         """The position of the newest message under `log`; 0 if there is none."""
         if log not in self._newest:
-            found = (record.position for record in reversed(self._records) if falls_under(log, record.subject))
+            there = (record for record in reversed(self._records) if record.position not in self._lost)
+            found = (record.position for record in there if falls_under(log, record.subject))
             self._newest[log] = next(found, Position(0))
         return self._newest[log]
 
@@ -80,6 +81,7 @@ class Kept:
     def lose(self, position: Position) -> None:
         """A stored message is damaged on the disk and dropped without a word."""
         self._lost[position] = None
+        self._newest.clear()
 
     def check_whole(self) -> None:
         """Raises StreamDiverged if positions are missing."""

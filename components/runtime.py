@@ -15,7 +15,7 @@ import resource
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
 from typing import Generic
 
 import msgspec
@@ -26,7 +26,7 @@ from bus.codec import Foreign, Unreadable
 from bus.events import LeaderElected, LeaderResigned, LogKept
 from bus.nouns import Now, Position, second
 from bus.port import Answerer, Bus, Fenced, NoAnswer, Record, StreamDiverged
-from bus.subjects import Kind, ask, everything, inbox, pattern, ping
+from bus.subjects import Author, Kind, ask, everything, inbox, pattern, ping
 from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
 from components.instance import Presence
 from components.keeping import Keeper
@@ -34,7 +34,7 @@ from components.mind import Clock, Decided
 from components.outbox import Outbox
 from components.standing import OwnLog
 from eventstore.errors import StoreDiverged, StoreGap
-from eventstore.recorder import open_recorder
+from eventstore.recorder import Recorder, open_recorder
 
 log = structlog.get_logger()
 
@@ -287,6 +287,10 @@ class _Stopped(Exception):
     """A clean stop was asked for."""
 
 
+Opened = Callable[[str, Bus, Author | None], AbstractAsyncContextManager[Recorder]]
+"""Opens a store to record one author's log in it, or the whole stream."""
+
+
 async def live(
     component: Component[S],
     bus: Bus,
@@ -298,6 +302,7 @@ async def live(
     ready: Callable[[], None] | None = None,
     clock: Clock = system_clock,
     chance: Callable[[], float] = random.random,
+    opened: Opened = open_recorder,
 ) -> None:
     """Run a component until `stop` is set. A singleton whose log another instance leads stands by.
 
@@ -311,7 +316,7 @@ async def live(
     if own.singleton:
         await presence.serve(bus)
     try:
-        await _live(own, store, stop, ready)
+        await _live(own, store, stop, ready, opened)
     except (StreamDiverged, StoreDiverged, StoreGap) as diverged:
         if not own.singleton or store is None or presence.standing == queries.LEADER:
             raise
@@ -320,13 +325,16 @@ async def live(
         await stop.wait()
 
 
-async def _live(own: OwnLog[S], store: str | None, stop: asyncio.Event, ready: Callable[[], None] | None) -> None:
+async def _live(
+    own: OwnLog[S], store: str | None, stop: asyncio.Event, ready: Callable[[], None] | None, opened: Opened
+) -> None:
     author, bus = own.component.author, own.bus
     async with AsyncExitStack() as stack:
         if store is not None:
             whole = author.kind is Kind.MASTER
-            own.recorder = await stack.enter_async_context(open_recorder(store, bus, None if whole else author))
-            own.keeper = Keeper(own.mind, own.recorder, store)
+            own.recorder = await stack.enter_async_context(opened(store, bus, None if whole else author))
+            if opened is open_recorder:  # snapshots lie beside a file, and beside nothing else
+                own.keeper = Keeper(own.mind, own.recorder, store)
         await own.rebuild()
         life = _Life(own, bus)
         try:

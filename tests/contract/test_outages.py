@@ -323,3 +323,19 @@ async def test_a_stream_that_lost_its_end_has_diverged(nats: JetStreamPlace) -> 
     await nats.damage(b"needle 0150")
     with pytest.raises(StreamDiverged, match="ends at position 150, position 300 was in it"):
         await reading
+
+
+@pytest.mark.parametrize("log", [ALL, LEADERS])
+async def test_a_stream_that_lost_its_end_and_grew_again_has_diverged(nats: JetStreamPlace, log: str) -> None:
+    """Before a reader is back others have said more than was lost: it does not go on behind what it had."""
+    bus = await nats.connect()
+    await bus.append(needles(0, 300, 0), fence(LEADER, 0))
+    async with aclosing(bus.follow(log, after=Position(0))) as groups:
+        found: list[Record] = []
+        while len(found) < 300:
+            found += await anext(groups)
+        await nats.damage(b"needle 0150")
+        other = await nats.connect()
+        await other.append(needles(1000, 200, 0), fence(LEADER, 150))
+        with pytest.raises(StreamDiverged, match=r"position 300 was .*, and is not that any more"):
+            await anext(groups)

@@ -12,43 +12,37 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-from bus.documents import AppSpec
 from bus.events import RequestRefused
-from bus.memory import MemoryBus, MemoryServer
-from bus.nouns import AgentId, JobId, Resources, TaskId, TaskState
-from bus.port import Bus, NoAnswer, NobodyThere
-from bus.queries import pack
-from bus.services import AppRemoved, AppSpecified, RemovalRequested
-from bus.subjects import Author, Kind, ping
-from components import agent, executor, marathon, master, metronome
-from components.agent import AgentConfig
+from bus.memory import MemoryBus
+from bus.nouns import AgentId, JobId
+from bus.port import Bus
+from bus.queries import DIVERGED
+from bus.services import RemovalRequested
+from bus.subjects import ping
 from components.component import Component, State, state_hash
-from components.executor import ExecutorConfig
-from components.marathon import MarathonConfig
-from components.master import MasterConfig
-from components.master.hands import MasterHands
-from components.metronome import MetronomeConfig
-from tests.simulation.clock import run_virtually, virtual_now
+from tests.simulation.clock import virtual_now
 from tests.simulation.intruder import Intruder
 from tests.simulation.ledger import Ledger
+from tests.simulation.line import who_serves
 from tests.simulation.mirror import Lived, refolded
-from tests.simulation.people import MARATHON, METRONOME, People
-from tests.simulation.process import keep_alive
+from tests.simulation.people import METRONOME, People
+from tests.simulation.planted import Plant
+from tests.simulation.process import Ended, keep_alive
+from tests.simulation.seats import AGENTS, SINGLETONS, Seat, seats
+from tests.simulation.settled import Claims
+from tests.simulation.store import Disk
 from tests.simulation.weather import Sky
-from tests.simulation.world import Machine, MachineHands
+from tests.simulation.world import Machine
 
-MASTER = Author(Kind.MASTER, "main")
-FRAMEWORKS = (Author(Kind.FRAMEWORK, MARATHON), Author(Kind.FRAMEWORK, METRONOME))
-AGENTS = ("a1", "a2", "a3")
-NODES = {"n1": ("main", MARATHON), "n2": ("main", MARATHON, METRONOME), "n3": ("main", METRONOME)}
-"""Of a datacenter with three masters: which singletons have an instance where."""
 storm_s = 300.0
 storm_of_three_s = 120.0
 dead_s = 120.0
 dead_of_three_s = 30.0
 """How long a dead process stays dead at most."""
+yield_s = 10.0
+"""Who does not lead any more and can see it ends within this."""
 leaders_s = 60.0
 """Once faults stop, each singleton has one leader within this, and everybody knows it."""
 settle_s = 3600.0
@@ -70,90 +64,54 @@ class Outcome:
     seen: Counter[str] = field(default_factory=Counter)
 
 
-class Plant:
-    """What a planted bug puts between a component, its bus and the loop: nothing."""
-
-    def bus(self, who: str, bus: Bus) -> Bus:
-        """The connection of a process."""
-        return bus
-
-    def component(self, who: str, component: Component[Any]) -> Component[Any]:
-        """The component of a process."""
-        return component
-
-
-class Seat(NamedTuple):
-    """A process that lives here: its name, its host, and how its component is built for a connection."""
-
-    who: str
-    node: str
-    build: Callable[[Bus], Component[Any]]
-
-
 class Datacenter:
-    """One seed's datacenter, with one node or three."""
+    """One seed's datacenter, with one node or three, with or without stores."""
 
-    def __init__(self, seed: int, sky: Sky | None = None, *, three: bool = False, plant: Plant | None = None) -> None:
+    ended: tuple[type[Exception], ...] = Ended
+    """How processes may end and be started again."""
+
+    def __init__(
+        self,
+        seed: int,
+        sky: Sky | None = None,
+        *,
+        three: bool = False,
+        stores: bool = False,
+        plant: Plant | None = None,
+    ) -> None:
         self.random, self.three, self.plant = Random(seed), three, plant or Plant()
         self.sky = sky or (Sky.drawn(self.random) if three else Sky(self.random))
-        self.server = MemoryServer("dc", virtual_now)
+        self.server = self.plant.server("dc", virtual_now)
         self.ledger = Ledger(self.server)
         self.mirror = self.ledger.mirror
         self.machines = {name: Machine(AgentId(name), self.random, self.ledger) for name in AGENTS}
         self.people = People(self.server, self.ledger, self.random, self.sky.weather("u-sim"))
         self.intruder = Intruder(self.server, self.ledger, self.random)
-        self.seats = self._seats()
+        self.claims = Claims(self.server, self.ledger, self.machines)
+        self.seats = seats(self.machines, three=three)
+        self.disks = {seat.who: Disk() for seat in self.seats} if stores else {}
         self.lived: dict[str, Lived] = {}
         self.ends: Counter[str] = Counter()
         self.settled_s = 0.0
+        self.outdated_s: dict[str, float] = {}
+        """Since when each instance could know that it does not lead any more."""
 
     # ---- processes ----------------------------------------------------------------------------------------------
 
-    def _seats(self) -> list[Seat]:
-        """Who lives here."""
-        builds = {
-            "main": self._master,
-            MARATHON: lambda bus: marathon.component(MarathonConfig()),
-            METRONOME: lambda bus: metronome.component(MetronomeConfig()),
-        }
-        if self.three:
-            seats = [Seat(f"{name}@{node}", node, builds[name]) for node, names in NODES.items() for name in names]
-        else:
-            seats = [Seat(name, "n1", build) for name, build in builds.items()]
-        for name in AGENTS:
-            seats.append(Seat(name, name, lambda bus, name=name: self._agent(name)))
-            seats.append(Seat(f"{name}-cmd", name, lambda bus, name=name: self._executor(name)))
-        return seats
-
-    def _master(self, bus: Bus) -> Component[master.MasterState]:
-        config = MasterConfig()
-        return master.component(config, hands=lambda: MasterHands(config, bus, None))
-
-    def _agent(self, name: str) -> Component[agent.AgentState]:
-        config = AgentConfig(
-            id=AgentId(name),
-            hostname=name,
-            work=f"/{name}",
-            executor_argv=("true",),
-            resources=Resources(cpu_milli=12_000, mem_mb=12_000, disk_mb=4096, ports=((31000, 31011),)),
-            sandbox_gc_s=600,
-        )
-        return agent.component(config)
-
-    def _executor(self, name: str) -> Component[executor.ExecutorState]:
-        config = ExecutorConfig(agent=AgentId(name), work=f"/{name}")
-        return executor.component(config, hands=lambda: MachineHands(self.machines[name]))
-
     def _built(self, seat: Seat, bus: Bus) -> Component[Any]:
         """A seat's component, whose state is looked at from outside."""
-        component = self.plant.component(seat.who, seat.build(bus))
+        component = self.plant.component(seat.build(bus))
 
         def start() -> State:
-            state = component.start()
+            state: State = component.start()
             self.lived[seat.who] = Lived(seat.who, component.author, state)
             return state
 
         return replace(component, start=start)
+
+    def _plain(self, seat: Seat) -> Component[Any]:
+        """A seat's component for somebody who only reads."""
+        return self.plant.component(seat.build(MemoryBus(self.server)))
 
     def _process(self, seat: Seat) -> Coroutine[Any, Any, None]:
         return keep_alive(
@@ -164,7 +122,9 @@ class Datacenter:
             node=seat.node,
             chance=self.random.random,
             ends=self.ends,
-            planted=lambda bus: self.plant.bus(seat.who, bus),
+            planted=self.plant.bus,
+            disk=self.disks.get(seat.who),
+            ended=self.ended,
         )
 
     def _pause_s(self) -> float:
@@ -184,17 +144,16 @@ class Datacenter:
     async def run(self) -> Outcome:
         """Storm, calm, and the audit."""
         for seat in self.seats:
-            self.mirror.reflect(seat.build(MemoryBus(self.server)))
+            self.mirror.reflect(self._plain(seat))
         running = [asyncio.create_task(self._process(seat)) for seat in self.seats]
         if self.three:
             running.append(asyncio.create_task(self.sky.brew(self._together())))
-            if self.sky.intruders_s:
-                running.append(asyncio.create_task(self.intruder.live(self.sky.intruders_s)))
+        if self.sky.intruders_s:
+            running.append(asyncio.create_task(self.intruder.live(self.sky.intruders_s)))
         try:
             await self._until(running, asyncio.create_task(self._storm()))
             self._calm()
-            await self._until(running, asyncio.create_task(self._settled()))
-            self._audit_whole()
+            await self._until(running, asyncio.create_task(self._end()))
         finally:
             self.sky.calm()
             for task in running:
@@ -211,10 +170,6 @@ class Datacenter:
                     done.cancel()
                     task.result()
         done.result()
-
-    def _audit(self) -> None:
-        self.ledger.audit()
-        self.mirror.compare(self.lived.values())
 
     async def _storm(self) -> None:
         if self.three:
@@ -241,14 +196,34 @@ class Datacenter:
             seen=Counter(self.ledger.seen),
         )
 
+    # ---- what must always be true -------------------------------------------------------------------------------
+
+    def _audit(self) -> None:
+        self.ledger.audit()
+        self.mirror.compare(self.lived.values())
+        self._nobody_leads_on()
+
+    def _nobody_leads_on(self) -> None:
+        """Who can see that another instance leads answers no more, after a while."""
+        now_s = asyncio.get_running_loop().time()
+        for author in SINGLETONS:
+            epoch = self.ledger.epoch(author)
+            for served in self.server.servers_of(ping(self.server.cluster, author)):
+                who = who_serves(served.bus)
+                seen = self.sky.exposed[who].sees() and self.lived[who].state.epoch < epoch
+                self.outdated_s[who] = self.outdated_s.get(who, now_s) if seen else now_s
+                assert now_s - self.outdated_s[who] < yield_s, f"{who} leads on, in term {epoch} of another one"
+
     # ---- what must come true ------------------------------------------------------------------------------------
 
-    async def _settled(self) -> None:
+    async def _end(self) -> None:
         """Stop the clocks, then wait until everything asked for is as asked; the error says what is not."""
-        await self._within(leaders_s if self.three else leaders_s + dead_s, self._leaderless)
+        await self._within(leaders_s if self.three else leaders_s + dead_s, self.claims.led)
         for k in range(3):
             await self.people.ask(f"end-{k}", METRONOME, RemovalRequested(job=JobId(f"job-{k}"), stop_runs=True))
-        self.settled_s = await self._within(settle_s, self._missing)
+        self.settled_s = await self._within(settle_s, self.claims.as_asked)
+        assert DIVERGED not in await self.claims.standings(), "somebody refuses a stream that is whole"
+        self._audit_whole()
 
     async def _within(self, bound_s: float, missing: Callable[[], Coroutine[Any, Any, str]]) -> float:
         """How long it took until nothing was missing."""
@@ -262,68 +237,11 @@ class Datacenter:
                 return loop.time() - begun
         raise AssertionError(f"still after {bound_s:g} s without faults: {what}")
 
-    async def _leaderless(self) -> str:
-        """Which singleton has not exactly one instance that says it leads, in the newest term."""
-        bus = MemoryBus(self.server)
-        for author in (MASTER, *FRAMEWORKS):
-            where, epoch = ping(self.server.cluster, author), self.ledger.chains.get(author, (0, b"", 0))[2]
-            there = len(self.server.servers_of(where))
-            if there != 1:
-                return f"{author} has {there} leaders"
-            try:
-                answer = await bus.query(where, b"", timeout_s=1)
-            except (NobodyThere, NoAnswer) as error:
-                return f"{author}: {error}"
-            if answer != pack(epoch):
-                return f"who leads {author} is not of term {epoch}"
-        await bus.close()
-        return ""
-
-    async def _missing(self) -> str:
-        if unanswered := self.ledger.unanswered():
-            return f"no answer to {unanswered}"
-        going = sorted(run for run, state in self.ledger.runs.items() if state not in ("SUCCESS", "FAILED"))
-        if going:
-            return f"runs {going} go on"
-        return self._missing_instances() or await self._leaderless()
-
-    def _missing_instances(self) -> str:
-        wanted = self._wanted()
-        alive: dict[str, list[TaskId]] = {}
-        for machine in self.machines.values():
-            for task, process in sorted(machine.processes.items()):
-                if process.alive:
-                    alive.setdefault(process.info.app or "", []).append(task)
-        for app in sorted({*wanted, *alive}):
-            tasks = alive.get(app, [])
-            if len(tasks) != wanted.get(app, 0):
-                return f"{app} has {tasks}, wanted are {wanted.get(app, 0)}"
-            if wrong := [t for t in tasks if self.ledger.states.get(t) is not TaskState.RUNNING]:
-                return f"{wrong} run, the master says {[self.ledger.states.get(t) for t in wrong]}"
-        return ""
-
-    def _wanted(self) -> dict[str, int]:
-        """Instances of each app as last answered; those no node can hold are not expected."""
-        specs: dict[str, AppSpec] = {}
-        for fact in self.ledger.specified:
-            match fact:
-                case AppSpecified(app=app):
-                    specs[app.id] = app
-                case AppRemoved(app=removed):
-                    specs.pop(removed, None)
-        return {app: spec.instances for app, spec in specs.items() if spec.cpus <= 12}
-
     def _audit_whole(self) -> None:
         """Nothing acknowledged is lost, and what lives is what its log says."""
         self.people.check()
         for seat in self.seats:
             there = self.lived[seat.who]
-            mind = refolded(self.server, seat.build(MemoryBus(self.server)))
+            mind = refolded(self.server, self._plain(seat))
             if (there.state.epoch, there.state.n) == (mind.state.epoch, mind.state.n):
                 assert state_hash(there.state) == state_hash(mind.state), f"{seat.who} and its log differ"
-
-
-def simulate(seed: int, *, three: bool = False) -> Outcome:
-    """One datacenter's life. Raises what went wrong; the seed brings it about again."""
-    outcome: Outcome = run_virtually(Datacenter(seed, three=three).run())
-    return outcome

@@ -55,6 +55,8 @@ class Ledger:
     """Of each author: the last n, the link of the last body, the epoch."""
     foreign: set[Position] = field(default_factory=set)
     """What was put on the stream under the names of others: everybody has to pass it over."""
+    gone: set[bytes] = field(default_factory=set)
+    """What damage took away. A late copy of it may land again where it was: that is no new word of its author."""
     asks: Counter[str] = field(default_factory=Counter)
     """How often each request is in the stream."""
     totals: dict[AgentId, Resources] = field(default_factory=dict)
@@ -82,6 +84,8 @@ class Ledger:
             author = parse_subject(record.subject).author
             self.mirror.read(author, record)
             assert self._mirrored(author), f"#{record.position} is foreign, and is folded"
+            return
+        if record.body in self.gone:
             return
         event = codec.decode(record.subject, record.body, record.position)
         self.seen[event.type] += 1
@@ -119,6 +123,10 @@ class Ledger:
         given.append(event.fact)
         assert event.fact == given[0], f"#{event.position} {request} was answered {given[0]}, and is {event.fact}"
         assert len(given) <= self.asks[request], f"#{event.position} {request} has {len(given)} answers"
+
+    def epoch(self, author: Author) -> int:
+        """The newest term of an author, by its log."""
+        return self.chains.get(author, (0, b"", 0))[2]
 
     def unanswered(self) -> list[str]:
         """What is in the stream and has no answer for each time it is."""

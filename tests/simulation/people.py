@@ -12,14 +12,14 @@ from bus import codec
 from bus.codec import encode
 from bus.documents import AppSpec, JobRunSpec, JobSpec, Restart, Schedule
 from bus.events import Event, Fact, KillRequested
-from bus.memory import MemoryServer
 from bus.nouns import AppId, JobId, Position, RequestId, TaskId, TraceId
 from bus.port import BusClosed, Message, OutcomeUnknown
 from bus.services import AppRequested, JobRequested, RemovalRequested, RestartRequested, RunRequested, ScaleRequested
 from bus.subjects import Author, Kind
 from tests.simulation.clock import virtual_now
 from tests.simulation.ledger import Ledger
-from tests.simulation.process import Crash, Weather, WeatheredBus
+from tests.simulation.line import Crash, Weather, WeatheredBus
+from tests.simulation.server import FragileServer
 
 MARATHON, METRONOME = "marathon", "metronome"
 CLIENT = Author(Kind.CLIENT, "u-sim")
@@ -29,7 +29,7 @@ tries_max = 8
 class People:
     """Everybody who asks for something, and what they were promised."""
 
-    def __init__(self, server: MemoryServer, ledger: Ledger, random: Random, weather: Weather) -> None:
+    def __init__(self, server: FragileServer, ledger: Ledger, random: Random, weather: Weather) -> None:
         self.server, self.ledger, self.random, self.weather = server, ledger, random, weather
         self.asked: dict[str, tuple[str, Fact]] = {}
         self.acknowledged: list[tuple[Position, Message]] = []

@@ -10,21 +10,24 @@ import pytest
 
 from bus.port import Fenced
 from tests.simulation.clock import run_virtually
-from tests.simulation.datacenter import Datacenter, Outcome, simulate
+from tests.simulation.damage import DAMAGES
+from tests.simulation.datacenter import Datacenter, Outcome
+from tests.simulation.seeds import DAMAGED, ONE, STORES, THREE, datacenter, simulate
 from tests.simulation.weather import STORMS, Sky
 
 SEEDS = 40
 SEEDS_OF_THREE = 24
+SEEDS_DAMAGED = 16
 
 
-def lived(seeds: range, *, three: bool) -> list[Outcome]:
+def lived(seeds: range, kind: str) -> list[Outcome]:
     """What each of many seeds did; one that fails says how to bring it about again."""
     outcomes = []
     for seed in seeds:
         try:
-            outcomes.append(simulate(seed, three=three))
+            outcomes.append(simulate(seed, kind))
         except Exception as error:
-            error.add_note(f"again with: simulate({seed}, three={three})")
+            error.add_note(f"again with: tests.simulation.seeds.simulate({seed}, {kind!r})")
             raise
     return outcomes
 
@@ -32,7 +35,7 @@ def lived(seeds: range, *, three: bool) -> list[Outcome]:
 @pytest.mark.timeout(300)
 def test_whatever_crashes_everything_asked_for_comes_true() -> None:
     """Of each of 40 seeds every event is audited, and in the end the world is as last answered."""
-    outcomes = lived(range(SEEDS), three=False)
+    outcomes = lived(range(SEEDS), ONE)
     faults = sum((outcome.faults for outcome in outcomes), Counter())
     assert faults["crashes"] > 5 * SEEDS, "the storm was none"
     assert faults["losses"] > 5 * SEEDS
@@ -40,24 +43,35 @@ def test_whatever_crashes_everything_asked_for_comes_true() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_whatever_befalls_three_masters_nothing_is_lost_and_nothing_done_twice() -> None:
+@pytest.mark.parametrize("kind", [THREE, STORES])
+def test_whatever_befalls_three_masters_nothing_is_lost_and_nothing_done_twice(kind: str) -> None:
     """Processes stopped, killed, cut off, with wrong clocks, a bus without quorum, foreign messages: in 24 seeds."""
-    outcomes = lived(range(SEEDS_OF_THREE), three=True)
+    outcomes = lived(range(SEEDS_OF_THREE // 2), kind)
     faults = sum((outcome.faults for outcome in outcomes), Counter())
-    assert all(faults[kind] > SEEDS_OF_THREE // 2 for kind in STORMS), f"the storm was none: {faults}"
+    assert all(faults[storm] > SEEDS_OF_THREE // 4 for storm in STORMS), f"the storm was none: {faults}"
     assert faults["foreign messages"] > SEEDS_OF_THREE
-    assert sum(outcome.seen["leader.elected"] for outcome in outcomes) > 6 * SEEDS_OF_THREE
-    assert sum(outcome.compared for outcome in outcomes) > 100 * SEEDS_OF_THREE
+    assert sum(outcome.seen["leader.elected"] for outcome in outcomes) > 3 * SEEDS_OF_THREE
+    assert sum(outcome.compared for outcome in outcomes) > 50 * SEEDS_OF_THREE
 
 
-@pytest.mark.parametrize("three", [False, True])
-def test_the_same_seed_is_the_same_history(three: bool) -> None:
+@pytest.mark.timeout(300)
+def test_a_damaged_stream_is_found_before_it_is_used() -> None:
+    """Rolled back, with a hole or a changed record, in 16 seeds: no master leads on it, nobody says what does not
+    extend what was said."""
+    outcomes = lived(range(SEEDS_DAMAGED), DAMAGED)
+    faults = sum((outcome.faults for outcome in outcomes), Counter())
+    assert all(faults[damage] for damage in DAMAGES), f"{faults}"
+    assert sum(outcome.ends["StreamDiverged"] + outcome.ends["StoreDiverged"] for outcome in outcomes) > SEEDS_DAMAGED
+
+
+@pytest.mark.parametrize("kind", [ONE, THREE, STORES, DAMAGED])
+def test_the_same_seed_is_the_same_history(kind: str) -> None:
     """A failing seed is a bug report: it says the same, byte for byte, every time."""
 
     def history(seed: int) -> list[bytes]:
-        datacenter = Datacenter(seed, three=three)
-        run_virtually(datacenter.run())
-        return [record.body for record in datacenter.server.records()]
+        lives = datacenter(seed, kind)
+        run_virtually(lives.run())
+        return [record.body for record in lives.server.records()]
 
     assert history(7) == history(7)
 

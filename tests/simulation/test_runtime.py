@@ -15,7 +15,9 @@ from bus.subjects import Author, ask, own_log
 from components.component import state_hash
 from components.mind import Mind
 from tests.simulation.clock import run_virtually, virtual_now
-from tests.simulation.process import Calm, Crash, Weather, keep_alive
+from tests.simulation.line import Calm, Crash, Weather
+from tests.simulation.process import keep_alive
+from tests.simulation.server import FragileServer
 from tests.simulation.toys import PLAYER, WALL, Board, PointScored, player, wall
 
 RALLIES = 3
@@ -35,7 +37,7 @@ class CrashAt(Calm):
 
 async def play(player_weather: Weather, wall_weather: Weather) -> tuple[MemoryServer, Board]:
     """Play until the last rally is painted, both sides restarted whenever they crash."""
-    server, board = MemoryServer("dc", virtual_now), Board()
+    server, board = FragileServer("dc", virtual_now), Board()
     async with asyncio.timeout(600):
         tasks = [
             asyncio.create_task(keep_alive(server, lambda bus: player(RALLIES, board), player_weather)),
@@ -110,7 +112,7 @@ def test_an_answer_larger_than_a_message_is_given() -> None:
     large = "x" * (3 * message_bytes_max)
 
     async def asked() -> str:
-        server = MemoryServer("dc", virtual_now)
+        server = FragileServer("dc", virtual_now)
         component = replace(wall(), queries={"large": lambda _state, _question, _now: large})
         task = asyncio.create_task(keep_alive(server, lambda bus: component, Calm()))
         await asyncio.sleep(1)  # virtual

@@ -15,13 +15,14 @@ from random import Random
 
 from bus.nouns import Now, second
 from tests.simulation.clock import Activity, virtual_now
-from tests.simulation.process import SILENT, TOLD, Crash, Fate
+from tests.simulation.line import SILENT, TOLD, Crash, Fate
 
 LOSSES = ("request", "answer", "late", "twice")
 PAUSE, KILL, CUT, NO_QUORUM, CLOCK = "pauses", "kills", "cuts", "outages", "clock jumps"
 STORMS = (PAUSE, KILL, CUT, NO_QUORUM, CLOCK)
 late_s = 60.0
 """How long an append may be on its way."""
+meets_again_s = 2.0
 hour_us = 3600 * second
 
 
@@ -165,6 +166,13 @@ class Exposed:
     async def hears_bus(self) -> None:
         while not self.sky.quorum or self.deaf:
             await asyncio.sleep(0.5)  # virtual
+
+    async def meets_again(self) -> None:
+        await asyncio.sleep(self.sky.random.random() * meets_again_s)  # virtual
+
+    def sees(self) -> bool:
+        """Whether it runs, and the stream reaches it."""
+        return self.reaches_bus() and self.activity.held is None
 
     def now(self) -> Now:
         return Now(virtual_now() + self.clock_off_us)

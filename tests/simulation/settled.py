@@ -1,0 +1,84 @@
+"""What must come true once the faults stop: somebody leads, every request is answered, and the world is as asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from bus.documents import AppSpec
+from bus.memory import MemoryBus
+from bus.nouns import TaskId, TaskState
+from bus.port import NoAnswer, NobodyThere
+from bus.queries import pack
+from bus.services import AppRemoved, AppSpecified
+from bus.subjects import ping
+from components.instance import roll_call
+from tests.simulation.ledger import ENDED, Ledger
+from tests.simulation.seats import SINGLETONS
+from tests.simulation.server import FragileServer
+from tests.simulation.world import Machine
+
+
+class Claims:
+    """Each claim says what is missing for it to be true; nothing if it is."""
+
+    def __init__(self, server: FragileServer, ledger: Ledger, machines: Mapping[str, Machine]) -> None:
+        self.server, self.ledger, self.machines = server, ledger, machines
+
+    async def led(self) -> str:
+        """Each singleton has exactly one instance that says it leads, in the newest term."""
+        bus = MemoryBus(self.server)
+        for author in SINGLETONS:
+            where = ping(self.server.cluster, author)
+            there = len(self.server.servers_of(where))
+            if there != 1:
+                return f"{author} has {there} leaders"
+            try:
+                answer = await bus.query(where, b"", timeout_s=1)
+            except (NobodyThere, NoAnswer) as error:
+                return f"{author}: {error}"
+            if answer != pack(self.ledger.epoch(author)):
+                return f"who leads {author} is not of term {self.ledger.epoch(author)}"
+        await bus.close()
+        return ""
+
+    async def standings(self) -> Counter[str]:
+        """How the instances of the singletons stand, by their own word: `leader`, `standby`, `diverged`."""
+        bus = MemoryBus(self.server)
+        rows = [row for author in SINGLETONS for row in await roll_call(bus, author)]
+        await bus.close()
+        return Counter(row.standing for row in rows)
+
+    async def as_asked(self) -> str:
+        """Everything that was asked is answered, no run goes on, and each app has what was last answered."""
+        if unanswered := self.ledger.unanswered():
+            return f"no answer to {unanswered}"
+        if going := sorted(run for run, state in self.ledger.runs.items() if state not in ENDED):
+            return f"runs {going} go on"
+        return self._instances() or await self.led()
+
+    def _instances(self) -> str:
+        wanted = self._wanted()
+        alive: dict[str, list[TaskId]] = {}
+        for machine in self.machines.values():
+            for task, process in sorted(machine.processes.items()):
+                if process.alive:
+                    alive.setdefault(process.info.app or "", []).append(task)
+        for app in sorted({*wanted, *alive}):
+            tasks = alive.get(app, [])
+            if len(tasks) != wanted.get(app, 0):
+                return f"{app} has {tasks}, wanted are {wanted.get(app, 0)}"
+            if wrong := [t for t in tasks if self.ledger.states.get(t) is not TaskState.RUNNING]:
+                return f"{wrong} run, the master says {[self.ledger.states.get(t) for t in wrong]}"
+        return ""
+
+    def _wanted(self) -> dict[str, int]:
+        """Instances of each app as last answered; those no node can hold are not expected."""
+        specs: dict[str, AppSpec] = {}
+        for fact in self.ledger.specified:
+            match fact:
+                case AppSpecified(app=app):
+                    specs[app.id] = app
+                case AppRemoved(app=removed):
+                    specs.pop(removed, None)
+        return {app: spec.instances for app, spec in specs.items() if spec.cpus <= 12}

@@ -1,0 +1,66 @@
+"""A simulation that finds nothing proves nothing: each planted bug is found, and by what it breaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from bus.port import StreamDiverged
+from components import runtime
+from components.mind import Mind
+from tests.simulation.clock import run_virtually
+from tests.simulation.datacenter import Datacenter
+from tests.simulation.planted import (
+    BlindRetry,
+    HandsFirst,
+    HeardForgotten,
+    NoFence,
+    Plant,
+    begin_at_once,
+    never_yield,
+)
+
+SEEDS = 20
+pytestmark = pytest.mark.timeout(120)
+
+
+def found(plant: Plant | None = None) -> None:
+    """Run seeds until one fails; its error is raised."""
+    for seed in range(SEEDS):
+        run_virtually(Datacenter(seed, three=True, plant=plant).run())
+
+
+def test_without_a_fence_two_write_one_log() -> None:
+    """Two instances begin a term each, behind the same event."""
+    with pytest.raises(AssertionError, match="1 after 1"):
+        found(NoFence())
+
+
+def test_who_forgets_what_it_heard_answers_twice() -> None:
+    """A new instance hears the inbox from the beginning, and says every answer again."""
+    with pytest.raises(AssertionError, match=r"has \d answers"):
+        found(HeardForgotten())
+
+
+def test_hands_that_do_not_wait_for_the_log_start_what_is_not_in_it() -> None:
+    with pytest.raises(AssertionError, match="was started, but no STARTING is in the log"):
+        found(HandsFirst())
+
+
+def test_a_blind_retry_says_everything_twice() -> None:
+    """The append had landed, its answer was lost; behind a moved fence it lands again."""
+    with pytest.raises(AssertionError, match=r"(\d+) after \1"):
+        found(BlindRetry())
+
+
+def test_a_leader_that_was_stopped_and_does_not_yield_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing to append, so no fence stops it: it would answer questions for ever."""
+    monkeypatch.setattr(runtime._Life, "yield_to_others", never_yield)
+    with pytest.raises(AssertionError, match="leads on"):
+        found()
+
+
+def test_a_term_that_is_folded_before_it_is_in_the_log_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was not elected goes on with a state that no log tells of."""
+    monkeypatch.setattr(Mind, "begin", begin_at_once)
+    with pytest.raises((AssertionError, StreamDiverged)):
+        found()
