@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check sim bench docs wheel clean help
+GATES := gate-leaders gate-pauses gate-failover gate-servers gate-stores gate-hosts
+.PHONY: demo test check sim bench docs wheel clean help gate gate-files $(GATES)
 
 help:
 	@echo "make demo   boot a datacenter, run a service and a job on it, check every claim"
 	@echo "make test   the whole suite"
 	@echo "make check  what CI runs before the tests: ruff, mypy, generated documents"
 	@echo "make sim    whole datacenters on virtual time: SEEDS=1000 [SEED=n]"
+	@echo "make gate   a real datacenter, broken on purpose: [SEED=n] [COUNT=n]; one by one: $(GATES) gate-files"
 	@echo "make bench  measure: latency, throughput, memory, start, fold"
 	@echo "make docs   write the generated references again"
 	@echo "make wheel  build the wheel, install it in an empty environment, run the demo from it"
@@ -37,6 +39,14 @@ check: $(INSTALLED)
 SEEDS ?= 1000
 sim: $(INSTALLED)
 	$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+gate: $(GATES) gate-files
+
+$(GATES): gate-%: $(INSTALLED)
+	$(BIN)/python -m tests.faults.$* $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+gate-files: $(INSTALLED)
+	$(BIN)/python -m tests.eventstore.faults $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED)
 	$(BIN)/python -m ops.bench

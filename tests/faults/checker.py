@@ -3,7 +3,8 @@
     an acknowledged request is in the log once and answered once; one whose outcome is unknown is there at most once
     what was acknowledged before another was asked is before it in the log
     a read shows what was acknowledged before it was asked, nothing that was not asked before it ended,
-    and nothing older than what a read that had ended before it showed
+    and nothing older than what a read that had ended before it showed; where hosts are cut off, that long before
+    (ops/decisions/0012)
 (Jepsen: single-writer registers that only rise, so a total order needs no search; Herlihy, Wing 1990)
 
 Rule of this room: pure, and it knows nothing of how Busbar works but that the stream has one order.
@@ -46,13 +47,16 @@ def said(records: Iterable[Record]) -> Said:
     return found
 
 
-def check(history: History, log: Said) -> list[str]:
-    """What cannot have been, in words; nothing if all of it can."""
+def check(history: History, log: Said, *, behind_us: int = 0) -> list[str]:
+    """What cannot have been, in words; nothing if all of it can.
+
+    `behind_us`: a read may not know what others knew for less than this when it was asked.
+    """
     return [
         *(wrong for write in history.writes for wrong in _landed(write, log)),
         *_in_order(history.writes, log),
-        *_fresh(history.writes, history.reads),
-        *_never_back(history.reads),
+        *_fresh(history.writes, history.reads, behind_us),
+        *_never_back(history.reads, behind_us),
     ]
 
 
@@ -93,7 +97,7 @@ def _in_order(writes: Sequence[Write], log: Said) -> Iterator[str]:
             )
 
 
-def _fresh(writes: Sequence[Write], reads: Sequence[Read]) -> Iterator[str]:
+def _fresh(writes: Sequence[Write], reads: Sequence[Read], behind_us: int) -> Iterator[str]:
     """A read shows what was acknowledged before it, and nothing that was asked only later."""
     by_register: dict[str, list[Write]] = defaultdict(list)
     for write in writes:
@@ -102,7 +106,8 @@ def _fresh(writes: Sequence[Write], reads: Sequence[Read]) -> Iterator[str]:
     for read in reads:
         for register, seen in read.registers.items() if read.ended_at is not None else ():
             wrote = by_register.get(register, [])
-            least = max((one.value for one in wrote if one.answer and _ended_at(one) < read.asked_at), default=0)
+            known = [one.value for one in wrote if one.answer and _ended_at(one) < read.asked_at - behind_us]
+            least = max(known, default=0)
             most = max((one.value for one in wrote if one.asked_at <= _ended_at(read)), default=0)
             if not least <= seen <= most:
                 yield (
@@ -111,7 +116,7 @@ def _fresh(writes: Sequence[Write], reads: Sequence[Read]) -> Iterator[str]:
                 )
 
 
-def _never_back(reads: Sequence[Read]) -> Iterator[str]:
+def _never_back(reads: Sequence[Read], behind_us: int) -> Iterator[str]:
     """Of two reads one of which ended before the other was asked, the later shows no less. Whoever asked."""
     for what, seen in _observations(reads).items():
         done = sorted(seen, key=lambda each: _ended_at(each[0]))
@@ -119,7 +124,7 @@ def _never_back(reads: Sequence[Read]) -> Iterator[str]:
         shown_by: Read | None = None
         known = 0
         for read, value in sorted(seen, key=lambda each: each[0].asked_at):
-            while known < len(done) and _ended_at(done[known][0]) < read.asked_at:
+            while known < len(done) and _ended_at(done[known][0]) < read.asked_at - behind_us:
                 if done[known][1] > highest:
                     shown_by, highest = done[known]
                 known += 1

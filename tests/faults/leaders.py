@@ -21,15 +21,14 @@ from typing import NamedTuple
 
 from bus.events import Event, LeaderElected, OfferMade
 from bus.subjects import Author
-from tests.e2e.cluster import processes_under
 from tests.faults.audit import Folded, audit_log, audit_stores
 from tests.faults.checker import check, said
 from tests.faults.customers import MARATHON, MASTER, METRONOME
 from tests.faults.history import Fault, History
 from tests.faults.observer import Told, Trap
-from tests.faults.report import evidence, options, say, spread
+from tests.faults.report import options, say, spread
 from tests.faults.rounds import Work
-from tests.faults.stage import SINGLETONS, Stage, stage_at, three_nodes
+from tests.faults.stage import SINGLETONS, Stage, ground, stage_at, three_nodes
 from tests.faults.steps import BEFORE_WORK, STEPS, Stepper
 
 OFFERS_FOLLOW = (1, 4)
@@ -150,13 +149,13 @@ async def _first_answer(stage: Stage, of: Author, at: float) -> float:
     return time.monotonic() - at
 
 
-async def judge(stage: Stage, where: Sequence[Path] = ()) -> list[Folded]:
+async def judge(stage: Stage, where: Sequence[Path] = (), *, behind_us: int = 0) -> list[Folded]:
     """Everything is held against everything: the log, the clients' histories, the stores."""
     await stage.whole()
     end = await stage.observer.to_head()
     records = stage.observer.records[:end]
     audit_log(records)
-    wrong = check(stage.history, said(records))
+    wrong = check(stage.history, said(records), behind_us=behind_us)
     assert not wrong, "\n".join(wrong)
     return await audit_stores(where or stores(stage.data), end)
 
@@ -183,14 +182,9 @@ async def play(data: Path, wanted: Sequence[Pair], history: History) -> tuple[Ti
 
 def run(data: Path, wanted: Iterable[Pair], seed: int) -> None:
     """A datacenter of three nodes, killed at each of these pairs; nothing of it is left afterwards."""
-    cluster, history, chosen = three_nodes(data), History(), list(wanted)
-    with evidence(f"leaders-seed{seed}", data, history):
-        cluster.up()
-        try:
-            times, folded = asyncio.run(play(data, chosen, history))
-        finally:
-            cluster.down()
-    assert processes_under(data) == [], "a process was left behind"
+    history, chosen = History(), list(wanted)
+    with ground(f"leaders-seed{seed}", three_nodes(data), history):
+        times, folded = asyncio.run(play(data, chosen, history))
     killed = {singleton.id: sum(pair.victim == singleton for pair in chosen) for singleton in SINGLETONS}
     say(f"killed {killed}, {len(history.writes)} requests and {len(history.reads)} reads in the history")
     for each in folded:

@@ -19,14 +19,14 @@ from bus.events import Event, LeaderElected
 from bus.queries import Instance
 from bus.subjects import Author
 from components.instance import roll_call
-from tests.e2e.cluster import alive, processes_under
+from tests.e2e.cluster import alive
 from tests.faults.audit import no_old_word
 from tests.faults.customers import MARATHON, MASTER, METRONOME
 from tests.faults.history import History
 from tests.faults.leaders import judge
-from tests.faults.report import evidence, options, say, spread
+from tests.faults.report import options, say, spread
 from tests.faults.rounds import Work
-from tests.faults.stage import Stage, stage_at, three_nodes
+from tests.faults.stage import Stage, ground, stage_at, three_nodes
 
 pause_s = 8.0
 """Longer than standbys bear silence. (`components.election.silence_s`)"""
@@ -97,14 +97,9 @@ async def play(data: Path, victims: Sequence[Author], history: History) -> tuple
 
 def run(data: Path, victims: Sequence[Author], seed: int) -> None:
     """A datacenter of three nodes whose leaders are stopped; nothing of it is left afterwards."""
-    cluster, history = three_nodes(data), History()
-    with evidence(f"pauses-seed{seed}", data, history):
-        cluster.up()
-        try:
-            followed, bowed = asyncio.run(play(data, victims, history))
-        finally:
-            cluster.down()
-    assert processes_under(data) == [], "a process was left behind"
+    history = History()
+    with ground(f"pauses-seed{seed}", three_nodes(data), history):
+        followed, bowed = asyncio.run(play(data, victims, history))
     say(f"{len(victims)} pauses, {len(history.writes)} requests and {len(history.reads)} reads in the history")
     say(spread("stop to the new leader's first event", followed))
     say(spread("wake to the old leader's end", bowed))

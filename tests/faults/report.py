@@ -36,6 +36,13 @@ def options(what: str, count: int) -> Asked:
     return Asked(given.count, given.seed or int.from_bytes(os.urandom(3)))
 
 
+def drawn_seed() -> int:
+    """For a short version: any, unless BUSBAR_SEED names one. It is printed, and in the name of what is left behind."""
+    seed = int(os.environ.get("BUSBAR_SEED") or int.from_bytes(os.urandom(3)))
+    say(f"BUSBAR_SEED={seed}")
+    return seed
+
+
 def say(text: str) -> None:
     """One line of a report, at once."""
     print(text, flush=True)

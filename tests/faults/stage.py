@@ -9,18 +9,19 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, Instance
 from bus.subjects import Author
 from components.instance import roll_call
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import Cluster, processes_under
 from tests.faults.customers import MARATHON, MASTER, METRONOME, Customer, connect_with, customers, microseconds
 from tests.faults.history import Fault, History
 from tests.faults.observer import Observer, Waited
+from tests.faults.report import evidence
 
 SINGLETONS = {MASTER: 3, MARATHON: 2, METRONOME: 2}
 """How many instances of each there are on three nodes."""
@@ -115,6 +116,18 @@ async def stage_at(data: Path, history: History, credentials: Path | None = None
         await bus.close()
 
 
-def three_nodes(data: Path, *options: str) -> Cluster:
+def three_nodes(data: Path) -> Cluster:
     """A datacenter of three nodes and three agents, not yet started."""
-    return Cluster(data, agents=3, up_options=("--masters", "3", *options))
+    return Cluster(data, agents=3, masters=3)
+
+
+@contextmanager
+def ground(name: str, cluster: Cluster, history: History) -> Iterator[None]:
+    """A datacenter that is up meanwhile; nothing of it is left, but what shows why something went wrong."""
+    with evidence(name, cluster.data, history):
+        cluster.up()
+        try:
+            yield
+        finally:
+            cluster.down()
+    assert processes_under(cluster.data) == [], "a process was left behind"

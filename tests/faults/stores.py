@@ -28,14 +28,14 @@ from components.instance import roll_call
 from eventstore.errors import StoreFailed, StoreRefused
 from eventstore.store import open_reader
 from eventstore.verify import Verdict, tail_events, verify
-from tests.e2e.cluster import Cluster, processes_under
+from tests.e2e.cluster import Cluster
 from tests.faults.audit import audit_log, audit_stores
 from tests.faults.checker import check, said
 from tests.faults.customers import MARATHON, MASTER, Customer
 from tests.faults.damage import flip, note, set_aside
 from tests.faults.history import History
-from tests.faults.report import evidence, options, say
-from tests.faults.stage import Stage, stage_at
+from tests.faults.report import options, say
+from tests.faults.stage import Stage, ground, stage_at
 
 NODE = "extra"
 talkers = 8
@@ -154,14 +154,14 @@ async def damage(extra: Extra, what: str, chance: random.Random) -> str:
     if verdict is not None and verdict.good:
         assert row.standing != DIVERGED, f"{where}: nothing is wrong, and it says {row.message}"
         return "harmless"
-    old = _is_old(verdict)
-    assert old or row.standing == DIVERGED, f"{where}: {verdict and verdict.finding} was not found: {row}"
+    found = row.standing == DIVERGED
+    assert found or _is_old(verdict), f"{where}: {verdict and verdict.finding} was not found: {row}"
     await extra.end(signal.SIGTERM)
     set_aside(extra.store)
     await extra.start()
     row = await _read(extra, upto)
     assert row.standing != DIVERGED, row.message
-    return f"named by verify, older than the {tail_events} a start looks at" if old else "found before it was used"
+    return "found before it was used" if found else f"named by verify, older than the {tail_events} a start looks at"
 
 
 def _is_old(verdict: Verdict | None) -> bool:
@@ -231,14 +231,9 @@ async def play(data: Path, kills: int, damages: int, chance: random.Random, hist
 
 def run(data: Path, kills: int, damages: int, seed: int) -> None:
     """A datacenter with one more master, which is hit; nothing of it is left afterwards."""
-    cluster, history = Cluster(data, agents=1), History()
-    with evidence(f"stores-seed{seed}", data, history):
-        cluster.up()
-        try:
-            counted = asyncio.run(play(data, kills, damages, random.Random(seed), history))
-        finally:
-            cluster.down()
-    assert processes_under(data) == [], "a process was left behind"
+    history = History()
+    with ground(f"stores-seed{seed}", Cluster(data, agents=1), history):
+        counted = asyncio.run(play(data, kills, damages, random.Random(seed), history))
     for what, count in sorted(counted.items()):
         say(f"{what}: {count}")
 

@@ -141,6 +141,14 @@ def test_a_planted_wrong_history_is_refused(spoil: Callable[[History, Said], Non
     assert any(why in each for each in wrong), wrong
 
 
+def test_a_read_may_be_behind_by_as_much_as_is_allowed_and_no_more() -> None:
+    """Where hosts are cut off. What it shows was known 10 us before."""
+    history, log = right()
+    show_what_is_stale(history, log)
+    assert check(history, log, behind_us=11) == []
+    assert check(history, log, behind_us=9)
+
+
 def test_a_history_is_read_as_it_was_saved(tmp_path: Path) -> None:
     """It is an artefact: who reads it later checks the same."""
     history, log = right()
