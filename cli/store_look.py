@@ -19,7 +19,7 @@ from cli.output import Output
 from cli.store_file import verify_shown
 from eventstore.chain import Tail, genesis, judge
 from eventstore.errors import StoreFailed, StoreGap, StoreRefused
-from eventstore.reading import last_of, records_of
+from eventstore.reading import last_of, records_of, right_records
 from eventstore.readonly import header_of, readonly
 from eventstore.stretches import authors_of, start_behind
 from eventstore.verify import Verdict
@@ -133,7 +133,7 @@ class _Compared:
     """Holds records of the stream against a store, and, from its beginning on, against the chains of their authors."""
 
     def __init__(self, store: Store | None, first: Position) -> None:
-        right = records_of(store.path, after=first - 1, to=store.right_upto) if store and store.right_upto else ()
+        right = right_records(store.path, after=first - 1, to=store.right_upto) if store and store.right_upto else ()
         self._stored = iter(right)
         self._tail = Tail(Position(0), genesis, {})
         self._chained = first == 1

@@ -25,7 +25,7 @@ from cli.store_file import verify_shown
 from cli.store_look import GONE, Store, StreamLook
 from cli.store_restore import bus_alone, say_again
 from eventstore.backup import backup
-from eventstore.reading import records_of
+from eventstore.reading import right_records
 from eventstore.store import open_writer
 
 records_at_once = 1000
@@ -175,7 +175,7 @@ class Rebuild:
         first, last = found.stream.remains.first, found.stream.remains.last
         async with open_writer(anew, cluster=found.cluster, log=None) as writer:
             if self.source is not None and first > 1:
-                for records in groups_of(records_of(self.source, to=first - 1)):
+                for records in groups_of(right_records(self.source, to=first - 1)):
                     await writer.append(records)
             async with bus_alone(found.data, found.servers, cluster=found.cluster) as bus:
                 with progress("reading the stream", last - first + 1, "events", out) as told:

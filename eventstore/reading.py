@@ -5,12 +5,13 @@ Rule of this room: records as they were published, in order, whatever they are.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from bus.nouns import Position
 from bus.port import Record
-from eventstore.readonly import readonly
+from eventstore.readonly import readonly, salvaged
 
 positions_at_once = 1000
 _PAGE = (
@@ -23,10 +24,20 @@ def records_of(path: str | Path, *, after: int = 0, to: int | None = None) -> It
     """The records behind a position, up to another, or to the last there is now. Raises StoreRefused, StoreFailed."""
     with readonly(path) as connection:
         [(end,)] = connection.execute("SELECT coalesce(max(position), 0) FROM event")
-        end = end if to is None else min(end, to)
-        while rows := connection.execute(_PAGE, (after, end, positions_at_once)).fetchall():
-            yield from (Record(*row) for row in rows)
-            after = rows[-1][0]
+        yield from _pages(connection, after, end if to is None else min(end, to))
+
+
+def right_records(path: str | Path, *, after: int = 0, to: int) -> Iterator[Record]:
+    """The same, of a store whose file is damaged behind `to`. Raises StoreRefused, StoreFailed."""
+    with salvaged(path) as connection:
+        yield from _pages(connection, after, to)
+
+
+def _pages(connection: sqlite3.Connection, after: int, end: int) -> Iterator[Record]:
+    while after < end:
+        rows = connection.execute(_PAGE, (after, end, min(positions_at_once, end - after))).fetchall()
+        yield from (Record(*row) for row in rows)
+        after = rows[-1][0] if rows else end
 
 
 def last_of(path: str | Path) -> Position:
