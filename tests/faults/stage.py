@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -99,14 +99,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage_at(data: Path, history: History, credentials: Path | None = None) -> AsyncIterator[Stage]:
-    """Hands on a datacenter that runs."""
+async def stage_at(
+    data: Path, history: History, credentials: Path | None = None, *, names: Sequence[str] = NAMES
+) -> AsyncIterator[Stage]:
+    """Hands on a datacenter that runs. Clients of one name must be of one stage: they know their registers."""
     file = credentials or data / "credentials.json"
     bus = await connect_with(file, "gate-observer")
     observer = Observer(bus)
     following = asyncio.create_task(observer.run())
     try:
-        async with customers(file, NAMES, history) as clients:
+        async with customers(file, names, history) as clients:
             await observer.to_head()
             yield Stage(data, observer, clients, history)
     finally:
