@@ -22,6 +22,8 @@ nobody_max = 2
 """Pings in a row that nobody takes: the leader's process is gone."""
 silence_s = 5.0
 """Without an answer, although the bus answers: the leader is stopped, or cut off."""
+begin_s = 1.0
+"""So long after a term began the lack of an answer says nothing: who was elected has first to begin answering."""
 jitter_s = 0.1
 """At most so long the instances that saw the same wait before they try, each by chance."""
 
@@ -40,13 +42,14 @@ class Watch:
         self.resigned = asyncio.Event()
         """Set while the log says that nobody leads."""
 
-    async def until_leaderless(self) -> str:
-        """Wait until nobody leads; why it seems so. Raises BusClosed."""
+    async def until_leaderless(self, *, fresh: bool = False) -> str:
+        """Wait until nobody leads; why it seems so. `fresh`: a term has just begun. Raises BusClosed."""
         time = asyncio.get_running_loop().time
         nobody, heard_at = 0, time()
+        begun_at = heard_at + (begin_s if fresh else 0)
         while not self.resigned.is_set():
             heard = await self._ping()
-            nobody = nobody + 1 if heard is _Heard.NOBODY else 0
+            nobody = nobody + 1 if heard is _Heard.NOBODY and time() >= begun_at else 0
             if nobody >= nobody_max:
                 await asyncio.sleep(jitter_s * self._chance())
                 return "its process is gone"

@@ -137,11 +137,13 @@ class OwnLog(Generic[S]):
         """Fold what the leader says until nobody leads; then begin the own term."""
         self._remember([])
         self.presence.stands_by()
+        fresh = False
         while True:
             epoch = self.mind.state.epoch
-            why = await _beside(self._read_term(epoch), self._watch.until_leaderless())
+            why = await _beside(self._read_term(epoch), self._watch.until_leaderless(fresh=fresh))
             if why is not None and await self._campaign(epoch, why):
                 return
+            fresh = self.mind.state.epoch != epoch
 
     async def _read_term(self, epoch: int) -> None:
         """Fold the own log as it grows, until another term begins."""

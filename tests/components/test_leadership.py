@@ -14,7 +14,7 @@ from bus import codec
 from bus.events import Event, LeaderElected, LeaderResigned, LogKept
 from bus.memory import Faults, MemoryBus, MemoryServer
 from bus.nouns import MASTER, Now, Position
-from bus.port import Fenced, NoAnswer, Record
+from bus.port import Answerer, Fenced, NoAnswer, Record
 from bus.queries import DIVERGED, LEADER, STANDBY, Instance, QueryRefused, Summary, unpack
 from bus.subjects import Author, Kind, ask, own_log
 from components import runtime
@@ -31,9 +31,16 @@ pytestmark = pytest.mark.timeout(60)
 class Running:
     """One instance: its connection, its end, and what came of it."""
 
-    def __init__(self, server: MemoryServer, node: str, component: Component[Any], store: str | None = None) -> None:
+    def __init__(
+        self,
+        server: MemoryServer,
+        node: str,
+        component: Component[Any],
+        store: str | None = None,
+        connected: Callable[[MemoryServer], MemoryBus] = MemoryBus,
+    ) -> None:
         self.node, self.component = node, component
-        self.bus = MemoryBus(server)
+        self.bus = connected(server)
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(
             live(
@@ -98,6 +105,27 @@ def played(main: Callable[[MemoryServer], Awaitable[None]]) -> None:
             await main(server)
 
     run_virtually(run())
+
+
+class SlowToAnswer(MemoryBus):
+    """A loaded host: it takes a while until a process is known to answer."""
+
+    async def serve(self, subject: str, answerer: Answerer) -> None:
+        await asyncio.sleep(0.25)  # virtual
+        await super().serve(subject, answerer)
+
+
+def test_who_was_just_elected_is_given_time_to_begin_answering() -> None:
+    """On a loaded host nobody answers pings for a moment; whoever stands by would be elected next, and so for ever."""
+
+    async def main(server: MemoryServer) -> None:
+        two = [Running(server, f"n{k}", scored(0)[0], connected=SlowToAnswer) for k in (1, 2)]
+        await asyncio.sleep(30)  # virtual
+        assert len(terms(server)) == 1
+        for one in two:
+            await one.kill()
+
+    played(main)
 
 
 def test_of_three_that_start_on_an_empty_log_one_leads() -> None:

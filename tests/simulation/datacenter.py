@@ -93,8 +93,8 @@ class Datacenter:
         self.lived: dict[str, Lived] = {}
         self.ends: Counter[str] = Counter()
         self.settled_s = 0.0
-        self.outdated_s: dict[str, float] = {}
-        """Since when each instance could know that it does not lead any more."""
+        self.outdated_s: dict[MemoryBus, float] = {}
+        """Since when each instance could know that it does not lead any more, by its connection."""
 
     # ---- processes ----------------------------------------------------------------------------------------------
 
@@ -205,14 +205,15 @@ class Datacenter:
 
     def _nobody_leads_on(self) -> None:
         """Who can see that another instance leads answers no more, after a while."""
-        now_s = asyncio.get_running_loop().time()
+        now_s, outdated_s = asyncio.get_running_loop().time(), dict[MemoryBus, float]()
         for author in SINGLETONS:
             epoch = self.ledger.epoch(author)
             for served in self.server.servers_of(ping(self.server.cluster, author)):
                 who = who_serves(served.bus)
-                seen = self.sky.exposed[who].sees() and self.lived[who].state.epoch < epoch
-                self.outdated_s[who] = self.outdated_s.get(who, now_s) if seen else now_s
-                assert now_s - self.outdated_s[who] < yield_s, f"{who} leads on, in term {epoch} of another one"
+                if self.sky.exposed[who].sees() and self.lived[who].state.epoch < epoch:
+                    since_s = outdated_s[served.bus] = self.outdated_s.get(served.bus, now_s)
+                    assert now_s - since_s < yield_s, f"{who} leads on, in term {epoch} of another one"
+        self.outdated_s = outdated_s
 
     # ---- what must come true ------------------------------------------------------------------------------------
 
