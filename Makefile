@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-GATES := gate-leaders gate-pauses gate-failover gate-servers gate-stores gate-hosts
+GATES := gate-leaders gate-pauses gate-failover gate-servers gate-stores gate-repairs gate-hosts
 .PHONY: demo test check sim bench docs wheel clean help gate gate-files $(GATES)
 
 help:

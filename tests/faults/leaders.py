@@ -98,8 +98,9 @@ async def one_round(stage: Stage, pair: Pair, name: str, times: Times) -> None:
     asking = asyncio.gather(work.ask_app(client), work.ask_run(stage.clients[1]))
     await asyncio.wait_for(asyncio.shield(trap.sprung), sprung_s)
     [(killed, at)] = victims
-    await _measure(stage, pair, killed, at, mark, times)
+    measuring = asyncio.create_task(_measure(stage, pair, work, killed, at, mark, times))
     await asking
+    await measuring
     await work.done(observer)
     await observer.to_head()
     work.check(observer)
@@ -111,7 +112,7 @@ async def _register_again(stage: Stage, scheduler: Author) -> None:
     stage.hit(stage.leader(scheduler), signal.SIGTERM)
 
 
-async def _measure(stage: Stage, pair: Pair, killed: str, at: float, mark: int, times: Times) -> None:
+async def _measure(stage: Stage, pair: Pair, work: Work, killed: str, at: float, mark: int, times: Times) -> None:
     """When the next leader says its first word, offers, and answers. Not where no standby was left to follow."""
     probing = asyncio.create_task(_first_answer(stage, pair.victim, at))
     elected = await stage.observer.first(
@@ -123,16 +124,14 @@ async def _measure(stage: Stage, pair: Pair, killed: str, at: float, mark: int, 
     times.first_event[pair.victim.id].append(elected.seen_at - at)
     times.first_answer[pair.victim.id].append(answered)
     if pair.victim == MASTER and pair.step in OFFERS_FOLLOW:
-        offer = await stage.observer.first("an offer", _offers, mark=_index(stage, elected), within_s=led_s)
-        times.first_offer.append(offer.seen_at - at)
+        await work.done(stage.observer)
+        times.first_offer += _first_offer(stage.observer.since(mark), elected, at)
 
 
-def _index(stage: Stage, told: Told) -> int:
-    return next(index for index in range(stage.observer.mark - 1, -1, -1) if stage.observer.told[index] is told)
-
-
-def _offers(event: Event) -> bool:
-    return isinstance(event.fact, OfferMade)
+def _first_offer(story: Sequence[Told], elected: Told, at: float) -> list[float]:
+    """How long after the kill the new leader offered; nothing if the dead one had been faster."""
+    offers = [told for told in story if isinstance(told.event.fact, OfferMade) and told.seen_at > at]
+    return [offers[0].seen_at - at] if offers and offers[0].event.epoch == elected.event.epoch else []
 
 
 def _elects(event: Event, singleton: Author, killed: str) -> bool:
