@@ -179,6 +179,7 @@ class Datacenter:
 
     def _calm(self) -> None:
         self.sky.calm()
+        self.intruder.silent = True
         for machine in self.machines.values():
             machine.calm = True
 

@@ -1,6 +1,8 @@
 """Somebody who speaks under the names of others: replays, garbage, forged numbers.
 
 None of it extends an author's chain, so every reader of the log has to pass it over, and its owner to move its fence.
+Whoever is addressed cannot see the chain: what is said to it is only what was really said before. (That nobody says
+anything else in another's name is a matter of permissions)
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ class Intruder:
     def __init__(self, server: MemoryServer, ledger: Ledger, random: Random) -> None:
         self.server, self.ledger, self.random = server, ledger, random
         self.said = 0
+        self.silent = False
 
     async def live(self, every_s: float) -> None:
-        """Speak now and then, for ever."""
+        """Speak now and then, for ever, unless told to be silent."""
         while True:
             await asyncio.sleep(self.random.expovariate(1 / every_s))  # virtual
             owned = [r for r in self.server.records()[-300:] if parse_subject(r.subject).author.kind is not Kind.CLIENT]
-            if owned:
+            if owned and not self.silent:
                 self._speak(self.random.choice(owned))
 
     def _speak(self, record: Record) -> None:
@@ -54,8 +57,8 @@ class Intruder:
         except (codec.Foreign, codec.Unreadable):
             return self._garbage(record)
         n = self.ledger.chains.get(event.by, (0,))[0] + self.random.randrange(-1, 5)
-        forged = msgspec.structs.replace(event, n=max(1, n), prev=self.random.randbytes(32))
-        return record.subject, codec.encode(forged)
+        forged = msgspec.structs.replace(event, to=NOBODY, n=max(1, n), prev=self.random.randbytes(32))
+        return codec.subject(self.server.cluster, forged), codec.encode(forged)
 
     def _usurped(self, record: Record) -> tuple[str, bytes]:
         """A term that nobody began."""
