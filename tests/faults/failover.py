@@ -15,15 +15,16 @@ from tests.faults.customers import MARATHON, MASTER, METRONOME
 from tests.faults.leaders import Pair, run
 from tests.faults.report import options, say
 
-REQUESTED = 4
-"""The step after which the next master has everything to do, offers included."""
+LOCATED, REQUESTED = 1, 4
+"""A master is killed before anything is asked for, so that the next one has to offer; a scheduler in the moment when it
+is asked."""
 
 
 def main() -> None:
     """Each singleton's leader, so many times."""
     asked = options(__doc__ or "", 30)
     say(f"seed {asked.seed}, {asked.count} times each")
-    once = (Pair(MASTER, REQUESTED, MARATHON), *(Pair(each, REQUESTED, each) for each in (MARATHON, METRONOME)))
+    once = (Pair(MASTER, LOCATED, MARATHON), *(Pair(each, REQUESTED, each) for each in (MARATHON, METRONOME)))
     with tempfile.TemporaryDirectory(prefix="busbar-gate-") as directory:
         run(Path(directory) / "data", once * asked.count, asked.seed)
 
