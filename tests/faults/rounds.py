@@ -5,6 +5,7 @@ Rule of this room: what was launched is counted twice, in the log and among the 
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from tests.faults.history import Write
 from tests.faults.observer import Observer
 
 INSTANCES = 3
+RUN = secrets.token_hex(4)
+"""Several programs of the gate may run on one machine."""
 done_s = 90.0
 
 
@@ -53,7 +56,7 @@ class Work:
     @property
     def marker(self) -> str:
         """In the command line of each instance's process."""
-        return f"# {self.name} #"
+        return f"# {self.name} of {RUN} #"
 
     @property
     def traces(self) -> dict[str, TraceId]:
