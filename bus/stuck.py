@@ -15,7 +15,7 @@ from pathlib import Path
 room_bytes = 1024 * 1024
 """Free space that is enough to go on with."""
 _REFUSED = b"[ERR] JetStream failed to store a msg"
-_GIVEN_UP = b"[ERR] JetStream out of resources, will be DISABLED"
+_GIVEN_UP = (b"resources, will be DISABLED", b"ritical write error")
 _BEGUN = b"[INF] Starting nats-server"
 
 
@@ -47,7 +47,7 @@ class Stuck:
             return log.read()
 
     def _has_given_up(self, said: bytes) -> bool:
-        begun, given_up = said.rfind(_BEGUN), said.rfind(_GIVEN_UP)
+        begun, given_up = said.rfind(_BEGUN), max(map(said.rfind, _GIVEN_UP))
         return given_up > begun if max(begun, given_up) >= 0 else self._given_up
 
     def _has_room(self) -> bool:

@@ -10,7 +10,11 @@ from bus import stuck
 from bus.stuck import Stuck
 
 REFUSED = "[17] 2026/11/22 21:08:48 [ERR] JetStream failed to store a msg on stream '$G > LOG-DC': no space left\n"
+FAILED = (
+    "[17] 2026/11/22 22:53:42 [ERR] Filestore [LOG-DC] Critical write error: write 1.blk: no space left on device\n"
+)
 GIVEN_UP = "[17] 2026/11/22 22:53:42 [ERR] JetStream out of resources, will be DISABLED\n"
+FILES_GIVEN_UP = "[17] 2026/11/22 22:53:42 [ERR] JetStream out of File resources, will be DISABLED\n"
 BEGUN = "[18] 2026/11/22 22:53:50 [INF] Starting nats-server\n"
 
 
