@@ -42,12 +42,13 @@ def test_a_refusal_while_the_disk_is_full_is_the_disks(tmp_path: Path, monkeypat
     assert not found.look()
 
 
+@pytest.mark.parametrize("said", [FAILED, GIVEN_UP, FILES_GIVEN_UP])
 def test_one_of_several_that_gave_up_is_seen_once_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     """It says so only once, while the disk is full, and is silent when there is room again."""
     monkeypatch.setattr(stuck, "room_bytes", 2**62)
-    (tmp_path / "log").write_text(BEGUN + GIVEN_UP)
+    (tmp_path / "log").write_text(BEGUN + said)
     found = Stuck(tmp_path / "log")
     assert not found.look()
     assert not found.look()
