@@ -8,16 +8,21 @@ callback that raises ends its read loop, closing waits for bytes the server neve
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError
 
 from bus.client import TolerantClient
-from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere
+from bus.credentials import Credentials
+from bus.nkey import Key
+from bus.permits import Role
+from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere, NotPermitted
 from bus.replies import Parcel, Replies, Send, cut
 
 reconnect_pause_s = 0.25
@@ -39,25 +44,34 @@ farewell_s = 2.0
 inbox_pending_bytes_max = 128 * 1024 * 1024
 """Of one subscription, before messages are dropped; whoever needs them all must notice."""
 
+_VIOLATION = re.compile(r"permissions violation for (?P<what>publish|subscription) to \"(?P<subject>[^\"]*)\"", re.I)
+_DONE = {"publish": "say", "subscription": "hear"}
+
 Hear = Callable[[Parcel], Awaitable[None]]
 
 
 class Connection:
     """A client that reconnects for ever, and says so when it is closed for good.
 
-    `url` names one server or several, separated by commas: the first is preferred at the start, all serve afterwards.
+    The credentials name one server or several: the first is preferred at the start, all serve afterwards.
     """
 
-    def __init__(self, url: str, on_lost: Callable[[str], None] | None) -> None:
-        self.url, self.on_lost = url, on_lost
-        self._servers = [part.strip() for part in url.split(",")]
+    def __init__(self, known: Credentials, on_lost: Callable[[str], None] | None) -> None:
+        self.known, self.url, self.on_lost = known, known.url, on_lost
+        self.in_kernel = known.role in ("", Role.MASTER, Role.ADMINISTRATOR)
+        """Whether it is in the account of the stream. (`bus.permits`)"""
+        self._servers = [part.strip() for part in known.urls]
         self.links = 0
         """How many times a link to the server was made."""
         self.watchers: dict[asyncio.Event, None] = {}
         """Set whenever the link comes, goes, or ends for good."""
         self._client = TolerantClient()
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._inbox = (
+            f"_INBOX_{known.name}.{secrets.token_hex(11)}" if known.name else f"_INBOX.{secrets.token_hex(11)}"
+        )
         self._replies = Replies(self._inbox)
+        self._asked: dict[str, list[asyncio.Future[Parcel]]] = {}
+        """What is awaited, by the subject asked, in lower case: so the server names it when it is not permitted."""
         self._up = False
         self._why = ""
         self._closed: BusClosed | None = None
@@ -65,13 +79,13 @@ class Connection:
 
     # ---- opening and closing --------------------------------------------------------------------------------------
 
-    async def open(self, *, user: str | None, password: str | None, name: str, connect_s: float) -> None:
+    async def open(self, *, name: str, connect_s: float) -> None:
         """Connect. Raises BusUnreachable."""
         for server in self._servers:
             _check_url(server)
         try:
             async with asyncio.timeout(connect_s):
-                while not await self._try_to_open(user, password, name):
+                while not await self._try_to_open(name):
                     await asyncio.sleep(reconnect_pause_s)
         except TimeoutError:
             raise BusUnreachable(
@@ -84,15 +98,15 @@ class Connection:
         watches = [self._watch(), self._watch_leader()] if len(self._servers) > 1 else [self._watch()]
         self._watching = [asyncio.create_task(watch) for watch in watches]
 
-    async def _try_to_open(self, user: str | None, password: str | None, name: str) -> bool:
+    async def _try_to_open(self, name: str) -> bool:
         self._client = TolerantClient()
         try:
             await self._client.connect(
                 list(self._servers),
                 dont_randomize=True,
-                user=user,
-                password=password,
                 name=name,
+                tls=self.known.tls(),
+                **self._identity(),
                 allow_reconnect=False,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=reconnect_pause_s,
@@ -111,11 +125,24 @@ class Connection:
         except (Error, OSError, TimeoutError) as error:
             self._abort()
             if _is_refusal(error):
-                raise BusUnreachable(f"{self.server} refused the credentials: check user and password") from None
+                raise BusUnreachable(f"{self.server} refused the credentials of {self._who()}") from None
             self._why = str(error) or type(error).__name__
             self._servers.append(self._servers.pop(0))  # one that takes the call and says nothing must not come first
             return False
         return True
+
+    def _identity(self) -> dict[str, Any]:
+        """How the client shows who it is: the passport, and the server's nonce signed."""
+        if not self.known.seed:
+            return {}
+        key, passport = Key(self.known.seed), self.known.passport.encode()
+        return {
+            "user_jwt_cb": lambda: passport,
+            "signature_cb": lambda nonce: base64.b64encode(key.sign(nonce.encode())),
+        }
+
+    def _who(self) -> str:
+        return f"{self.known.name} ({self.known.role}): revoked, or of another cluster" if self.known.name else "nobody"
 
     @property
     def server(self) -> str:
@@ -157,8 +184,22 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         self._why = str(error) or type(error).__name__
         if self.links and self._closed is None and _is_refusal(error):
-            self.end(f"{self.server} refuses the credentials since its restart", error)
+            self.end(f"{self.server} refuses the credentials of {self._who()}", error)
             self._tell_owner(str(self._closed))
+        violation = _VIOLATION.search(self._why)
+        if violation is not None:
+            self._not_permitted(violation["what"], violation["subject"])
+
+    def _not_permitted(self, what: str, subject: str) -> None:
+        """Who waits for an answer under a subject waits in vain; who may not hear what it serves is not what it is."""
+        error = NotPermitted(f"{self.known.name} ({self.known.role}) may not {_DONE[what]} {subject}")
+        waiting = self._asked.pop(subject, [])
+        for answered in waiting:
+            if not answered.done():
+                answered.set_exception(error)
+        if what == "subscription":
+            self.end(str(error), error)
+            self._tell_owner(str(error))
 
     async def _on_disconnected(self) -> None:
         if not self._up:
@@ -209,9 +250,9 @@ class Connection:
             self.check()
 
     async def ask(self, *sends: Send, timeout_s: float) -> Parcel:
-        """Publish and wait for the answer to the last message. Raises NobodyThere, NoAnswer, BusClosed."""
+        """Publish and wait for the answer to the last message. Raises NobodyThere, NoAnswer, NotPermitted, BusClosed."""
         subject = sends[-1].subject
-        with self._replies.expect() as (reply, answered):
+        with self._replies.expect() as (reply, answered), self._asking(sends, answered):
             await self.send(*sends, reply=reply)
             try:
                 async with asyncio.timeout(timeout_s):
@@ -221,6 +262,21 @@ class Connection:
         if parcel.headers.get("Status") == "503":
             raise NobodyThere(f"{subject} is served by nobody")
         return parcel
+
+    @contextmanager
+    def _asking(self, sends: Sequence[Send], answered: asyncio.Future[Parcel]) -> Iterator[None]:
+        subjects = {send.subject.lower() for send in sends}
+        for subject in subjects:
+            self._asked.setdefault(subject, []).append(answered)
+        try:
+            yield
+        finally:
+            for subject in subjects:
+                waiting = self._asked.get(subject, [])
+                if answered in waiting:
+                    waiting.remove(answered)
+                if not waiting:
+                    self._asked.pop(subject, None)
 
     async def ask_all(self, send: Send, *, wait_s: float) -> list[Parcel]:
         """Publish and gather the answers that come within a time. Raises NoAnswer if the link is down, BusClosed."""
@@ -316,8 +372,9 @@ class Connection:
 
     async def _is_led(self) -> bool:
         """Whether somebody leads the servers that this link reaches. (nats-server: jsAccountInfoRequest)"""
+        where = "$JS.API.INFO" if self.in_kernel else f"log.{self.known.cluster}.info"
         try:
-            answer = await self.ask(Send("$JS.API.INFO", b""), timeout_s=watch_answer_s)
+            answer = await self.ask(Send(where, b""), timeout_s=watch_answer_s)
         except (NobodyThere, NoAnswer):
             return False
         return b'"error"' not in answer.body
@@ -341,7 +398,8 @@ def _parcel(message: Any) -> Parcel:
 
 
 def _is_refusal(error: Exception) -> bool:
-    return "authorization violation" in str(error).lower()
+    text = str(error).lower()
+    return "authorization violation" in text or "authentication revoked" in text or "authentication expired" in text
 
 
 def _check_url(url: str) -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from bus import configuration
 from bus.binary import ServerTrouble
-from bus.configuration import Login, Settings
-from bus.knock import lets_in
+from bus.configuration import ACCOUNTS, Settings
 
 start_s = 20.0
 """From the fork to the first accepted connection; a long log takes a while to be read."""
@@ -39,8 +38,6 @@ class Daemon:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.log_file = directory / "nats-server.log"
-        self.door = Login("", "")
-        """Who only the server of the last launch lets in: proof that it is the one, whoever else is on its port."""
         self._log_before = 0
         self._lock: int | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -75,17 +72,23 @@ class Daemon:
             os.close(self._lock)
             self._lock = None
 
-    async def launch(self, binary: Path, settings: Settings) -> None:
-        """Start the server; it lets clients in when this returns. Raises PortTaken, ServerTrouble."""
+    async def launch(self, binary: Path, settings: Settings, accounts: str) -> None:
+        """Start the server; it lets clients in when this returns. Raises PortTaken, ServerTrouble.
+
+        `accounts` says who is let in, unless that was written before: revoked stays who was revoked.
+        """
         assert self._lock is not None, "not claimed"
-        self.door = Login(f"door-{secrets.token_hex(4)}", secrets.token_hex(16))
         config = self.directory / "nats-server.conf"
-        whole = settings._replace(store=str(self.directory), log_file=str(self.log_file), door=self.door)
+        whole = settings._replace(directory=str(self.directory), watched=f"/{secrets.token_hex(16)}")
         write_secret(config, configuration.text(whole).encode())
+        if not (self.directory / ACCOUNTS).exists():
+            write_secret(self.directory / ACCOUNTS, accounts.encode())
+        for stale in self.directory.glob("*.ports"):
+            stale.unlink()
         self._log_before = self.log_file.stat().st_size if self.log_file.exists() else 0
         self._process = await self._spawn(binary, config, self._lock)
         try:
-            await self._until_ready(settings.listen)
+            await self._until_ready()
         except BaseException:
             await self.end()
             raise
@@ -104,12 +107,13 @@ class Daemon:
                 preexec_fn=_dying_with_parent(),
             )
 
-    async def _until_ready(self, listen: str) -> None:
+    async def _until_ready(self) -> None:
+        """The server writes down its ports once it listens: proof that it does, whoever else is on its port."""
         assert self._process is not None
-        port = int(listen.rpartition(":")[2])
+        ports = self.directory / f"nats-server_{self._process.pid}.ports"
         try:
             async with asyncio.timeout(start_s):
-                while not await lets_in(port, self.door):
+                while not ports.exists():
                     if self._process.returncode is not None:
                         raise self._why_ended()
                     await asyncio.sleep(ready_pause_s)

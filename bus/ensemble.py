@@ -2,7 +2,7 @@
 
     DATA/ bus/ bus-n2/ bus-n3/    each server's configuration, log and JetStream files
     DATA/ bus/seats.json          where they listen for clients and for each other; 0600
-    DATA/ credentials.json        the clients', and node n1's; credentials-n2.json: its own server comes first
+    DATA/ keys/                   who is let in (`bus.keyring`)
 
 Rule of this room: where one server listens the others are told, so places are chosen for all at once and remembered;
 a copy of a data directory chooses its own. (nats-server: names are for ever, addresses are not)
@@ -12,25 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from bus.binary import ServerTrouble, find_binary
 from bus.configuration import Login, Routes, Settings
+from bus.credentials import Credentials
 from bus.daemon import Daemon, PortTaken, write_secret
+from bus.keyring import Keyring
 from bus.knock import has_leader
-from bus.server import (
-    Credentials,
-    free_ports,
-    is_free,
-    issue,
-    known_credentials,
-    other_count,
-    port_tries_max,
-    write_credentials,
-)
+from bus.server import free_ports, is_free, known_bus, other_count, port_tries_max, remember
 from bus.subjects import CLUSTER
 
 FIRST = "n1"
@@ -105,9 +98,17 @@ class Ensemble:
     def __init__(self, data: Path, *, count: int, cluster: str = CLUSTER, port: int | None = None) -> None:
         self.data, self.cluster, self.port = data, cluster, port
         self.members = [Member(self, node) for node in nodes(count)]
-        self.credentials: Credentials | None = None
+        self.keyring = Keyring(data, cluster)
+        self.urls: Sequence[str] = ()
+        self.moved: Callable[[], None] = lambda: None
+        """Told when a server had to go elsewhere."""
         self._file = data / "bus" / "seats.json"
         self._seats: Seats | None = None
+
+    @property
+    def administrator(self) -> Credentials:
+        """Credentials that open everything, for who holds these servers."""
+        return self.keyring.administrator(self.urls)
 
     async def start(self) -> None:
         """Start all; the cluster can store when this returns. Raises ServerTrouble."""
@@ -115,7 +116,10 @@ class Ensemble:
         try:
             for member in self.members:
                 member.daemon.claim()
-            await self._start(binary, known_credentials(self.data, self.cluster))
+            known = known_bus(self.data, self.cluster)
+            if known is not None and len(known.urls) != len(self.members):
+                raise other_count(self.data, len(known.urls), len(self.members))
+            await self._start(binary)
         except OSError as error:
             await self.stop()
             raise ServerTrouble(f"{error.filename or self.data}: {error.strerror}") from None
@@ -123,20 +127,17 @@ class Ensemble:
             await self.stop()
             raise
 
-    async def _start(self, binary: Path, known: Credentials | None) -> None:
-        if known is not None and known.replicas != len(self.members):
-            raise other_count(self.data, known, len(self.members))
+    async def _start(self, binary: Path) -> None:
         seats = self._known() or self._chosen()
         for _ in range(port_tries_max):
             seats = self._as_asked(seats)
-            credentials = issue(known, [seat.port for seat in seats.seats], self.cluster)
             try:
-                await _all([self._launch(binary, member, seats, credentials) for member in self.members])
+                await _all([self._launch(binary, member, seats) for member in self.members])
             except PortTaken:
                 await _all([member.daemon.end() for member in self.members])
                 seats = self._chosen()
                 continue
-            self._remember(seats, credentials)
+            self._remember(seats)
             return await self._until_led()
         raise ServerTrouble(f"no free ports were found on 127.0.0.1 in {port_tries_max} tries")
 
@@ -170,39 +171,35 @@ class Ensemble:
         first, *others = seats.seats
         return msgspec.structs.replace(seats, seats=(msgspec.structs.replace(first, port=self.port), *others))
 
-    async def _launch(self, binary: Path, member: Member, seats: Seats, credentials: Credentials) -> None:
+    async def _launch(self, binary: Path, member: Member, seats: Seats) -> None:
         seat = next(seat for seat in seats.seats if seat.node == member.node)
         login = Login("route", seats.password)
         routes = [_loopback(seat.route_port) for seat in seats.seats]
         settings = Settings(
             name=f"{self.cluster}-{member.node}",
             listen=_loopback(seat.port),
-            login=Login(credentials.user, credentials.password),
-            store=str(member.daemon.directory),
+            operator=self.keyring.authority.operator_text(),
+            directory=str(member.daemon.directory),
             routes=Routes(self.cluster, _loopback(seat.route_port), login, routes),
         )
         member.port = seat.port
         try:
-            await member.daemon.launch(binary, settings)
+            await member.daemon.launch(binary, settings, self.keyring.issuer.accounts_text({}))
         except PortTaken:
             raise
         except ServerTrouble as trouble:
             raise ServerTrouble(f"{member.node}: {trouble}") from None
 
-    def _remember(self, seats: Seats, credentials: Credentials) -> None:
-        self._seats, self.credentials = seats, credentials
+    def _remember(self, seats: Seats) -> None:
+        self._seats = seats
         write_secret(self._file, msgspec.json.format(msgspec.json.encode(seats)) + b"\n")
-        urls = dict(zip([seat.node for seat in seats.seats], credentials.urls, strict=True))
-        for node in urls:
-            own_first = [urls[node], *(url for other, url in urls.items() if other != node)]
-            file = self.data / f"{on_node('credentials', node)}.json"
-            write_credentials(file, msgspec.structs.replace(credentials, url=",".join(own_first)))
+        self.urls = remember(self.data, self.cluster, [seat.port for seat in seats.seats])
 
     async def _until_led(self) -> None:
-        first = self.members[0]
+        first, known = self.members[0], self.administrator
         try:
             async with asyncio.timeout(leader_s):
-                while not await has_leader(first.port, first.daemon.door):
+                while not await has_leader(first.port, known):
                     await asyncio.sleep(leader_pause_s)
         except TimeoutError:
             raise ServerTrouble(
@@ -213,16 +210,15 @@ class Ensemble:
     async def start_again(self, member: Member) -> None:
         """Start one server beside the others, elsewhere if its place was taken meanwhile. Raises ServerTrouble."""
         assert self._seats is not None, "not started"
-        assert self.credentials is not None, "not started"
-        seats, credentials = self._seats, self.credentials
+        seats = self._seats
         binary = find_binary()
         for _ in range(port_tries_max):
             try:
-                return await self._launch(binary, member, seats, credentials)
+                return await self._launch(binary, member, seats)
             except PortTaken:
                 seats = seats.moved(member.node)
-                credentials = issue(credentials, [seat.port for seat in seats.seats], self.cluster)
-                self._remember(seats, credentials)
+                self._remember(seats)
+                self.moved()
             except OSError as error:
                 raise ServerTrouble(f"{error.filename or self.data}: {error.strerror}") from None
         raise ServerTrouble(f"no free ports were found on 127.0.0.1 in {port_tries_max} tries")

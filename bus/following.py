@@ -1,4 +1,4 @@
-"""How a reader follows a log: a consumer that the server pushes, checked message by message.
+"""How a reader follows a log: a consumer, checked message by message.
 
 Rule of this room: every message is counted as it is taken; one that is missing makes a new consumer behind the last
 one taken. (nats-py's ordered consumer counts before it queues, and so loses what its queue drops)
@@ -7,14 +7,15 @@ one taken. (nats-py's ordered consumer counts before it queues, and so loses wha
 from __future__ import annotations
 
 import asyncio
-import secrets
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from bus import fitness
 from bus.nouns import Position
-from bus.port import BusClosed, NoAnswer, Record, StreamDiverged, StreamTrimmed
+from bus.port import NoAnswer, Record, StreamDiverged, StreamTrimmed
 from bus.replies import Parcel, Send
 from bus.stream import Stream
 from bus.subjects import everything
@@ -56,34 +57,36 @@ class _Due(NamedTuple):
     end: Position
 
 
-class Push:
-    """What the server pushes to one reader, in the order of arrival, until it is taken."""
+class Reader(ABC):
+    """What the server sends to one reader, in the order of arrival, until it is taken: how it is asked for is left to
+    `Push` and `Pull`."""
 
     def __init__(self, stream: Stream, log: str, after: Position) -> None:
         self._stream, self._log, self._position = stream, log, after
         self._whole = log == everything(stream.cluster)
         self._link, self._links = stream.link, 0
-        self._name = secrets.token_hex(8)
         self._inbox = stream.link.new_inbox()
+        self._name = ""
+        self._naming = ExitStack()
         self._taken = 0
         self._due = _Due(0, after)
         self._idle = 0
         self._broken = False
         self._buffer: deque[Parcel] = deque()
         self._buffer_bytes = 0
-        self._flow: list[str] = []
         self._changed = asyncio.Event()
         self._unsubscribe: Callable[[], Awaitable[None]] | None = None
 
     async def start(self) -> None:
-        """Make the consumer. Raises NoAnswer, Misplaced, StreamTrimmed, StreamDiverged, StreamUnfit, BusClosed."""
+        """Make the consumer. Raises NoAnswer, Misplaced, StreamTrimmed, StreamDiverged, StreamUnfit, NotPermitted,
+        BusClosed."""
         await self._link.connected()
         self._links = self._link.links
         await self._check_begin()
         self._link.watchers[self._changed] = None
         self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
-        where = f"{self._stream.name}.{self._name}.{self._log}"
-        made = await self._stream.ask(f"CONSUMER.CREATE.{where}", self._request())
+        self._name = self._naming.enter_context(self._stream.reader())
+        made = await self._stream.make_reader(self._name, self._log, self._config())
         found = await self._check_begin()
         leader = found["cluster"]["leader"]
         if made.get("cluster", {}).get("leader", leader) != leader:
@@ -102,33 +105,24 @@ class Push:
             raise StreamTrimmed(text, first)
         return found
 
-    def _request(self) -> dict[str, object]:
-        config = {
-            "name": self._name,
-            "deliver_subject": self._inbox,
+    def _config(self) -> dict[str, object]:
+        """Of the consumer."""
+        return {
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": self._position + 1,
-            "filter_subject": self._log,
             "ack_policy": "none",
-            "max_deliver": 1,
-            "flow_control": True,
-            "idle_heartbeat": heartbeat_s * 1_000_000_000,
-            "inactive_threshold": _consumer_idle_s * 1_000_000_000,
             "mem_storage": True,
             "num_replicas": 1,
         }
-        return {"stream_name": self._stream.name, "config": config, "action": "create"}
 
     async def stop(self) -> None:
         """End the consumer, without waiting for the server to say so."""
         self._link.watchers.pop(self._changed, None)
-        if self._unsubscribe is None:
-            return
-        await self._unsubscribe()
-        try:
-            await self._link.send(Send(f"$JS.API.CONSUMER.DELETE.{self._stream.name}.{self._name}", b""))
-        except (NoAnswer, BusClosed):
-            return  # no link: the server removes an idle consumer by itself
+        if self._unsubscribe is not None:
+            await self._unsubscribe()
+        if self._name:
+            await self._stream.end_reader(self._name)
+        self._naming.close()
 
     async def _hear(self, parcel: Parcel) -> None:
         size = len(parcel.body) + _message_overhead_bytes
@@ -145,13 +139,13 @@ class Push:
         while True:
             self._link.check()
             try:
-                await self._answer_flow()
+                await self._ask_for_more()
             except NoAnswer:
                 return None
             records = self._take()
             if records:
                 return records
-            if self._flow:
+            if self._wants_more():
                 continue
             if self._broken or self._links != self._link.links or not await self._wait():
                 return None
@@ -165,10 +159,13 @@ class Push:
             return False
         return True
 
-    async def _answer_flow(self) -> None:
-        """What came before these is taken: the server may send more."""
-        while self._flow:
-            await self._link.send(Send(self._flow.pop(), b""))
+    @abstractmethod
+    async def _ask_for_more(self) -> None:
+        """What came before this is taken: the server may send more. Raises NoAnswer."""
+
+    @abstractmethod
+    def _wants_more(self) -> bool:
+        """Whether the server waits to be asked."""
 
     def _take(self) -> list[Record]:
         records: list[Record] = []
@@ -196,19 +193,18 @@ class Push:
         records.append(Record(self._position, parcel.subject, parcel.body))
 
     def _control(self, parcel: Parcel) -> None:
+        """What the server says that is no message of the log."""
         if self._is_heartbeat(parcel):
-            if int(parcel.headers["Nats-Last-Consumer"]) != self._taken:
-                self._broken = True
-            stalled = parcel.headers.get("Nats-Consumer-Stalled")
-            self._idle = 0 if stalled else self._idle + 1
-            if self._idle >= idle_heartbeats_min:
-                self._check_due()
-            if stalled:
-                self._flow.append(stalled)
-        elif parcel.headers.get("Status") == "100" and parcel.reply:
-            self._flow.append(parcel.reply)
+            self._beat(parcel, stalled=False)
         else:
             self._broken = True
+
+    def _beat(self, heartbeat: Parcel, *, stalled: bool) -> None:
+        if int(heartbeat.headers["Nats-Last-Consumer"]) != self._taken:
+            self._broken = True
+        self._idle = 0 if stalled else self._idle + 1
+        if self._idle >= idle_heartbeats_min:
+            self._check_due()
 
     def _check_due(self) -> None:
         """Everything that was there when the consumer was made has come, or something between is damaged."""
@@ -220,3 +216,38 @@ class Push:
 
     def _is_heartbeat(self, parcel: Parcel) -> bool:
         return parcel.subject == self._inbox and "Nats-Last-Consumer" in parcel.headers
+
+
+class Push(Reader):
+    """Pushed by the server, which waits now and then until what it sent is taken: for who is in the stream's account."""
+
+    def __init__(self, stream: Stream, log: str, after: Position) -> None:
+        super().__init__(stream, log, after)
+        self._flow: list[str] = []
+
+    def _config(self) -> dict[str, object]:
+        return super()._config() | {
+            "deliver_subject": self._inbox,
+            "max_deliver": 1,
+            "flow_control": True,
+            "idle_heartbeat": heartbeat_s * 1_000_000_000,
+            "inactive_threshold": _consumer_idle_s * 1_000_000_000,
+        }
+
+    async def _ask_for_more(self) -> None:
+        while self._flow:
+            await self._link.send(Send(self._flow.pop(), b""))
+
+    def _wants_more(self) -> bool:
+        return bool(self._flow)
+
+    def _control(self, parcel: Parcel) -> None:
+        stalled = parcel.headers.get("Nats-Consumer-Stalled")
+        if self._is_heartbeat(parcel):
+            self._beat(parcel, stalled=bool(stalled))
+            if stalled:
+                self._flow.append(stalled)
+        elif parcel.headers.get("Status") == "100" and parcel.reply:
+            self._flow.append(parcel.reply)
+        else:
+            self._broken = True

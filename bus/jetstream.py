@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from bus import trimming
 from bus.connection import Connection
+from bus.credentials import Credentials
 from bus.following import Misplaced, Push
 from bus.nouns import Now, Position
 from bus.port import (
     Answerer,
     ClusterRow,
+    EachAnswerer,
     Extent,
     Fence,
     Fenced,
@@ -31,9 +33,11 @@ from bus.port import (
     Remains,
     StreamDiverged,
     StreamFull,
+    answers_all_alike,
     check_append,
     message_bytes_max,
 )
+from bus.pulling import Pull, pull_last
 from bus.replies import Parcel, Send
 from bus.stream import LEADERLESS, Stream, no_quorum, retry_pause_s
 
@@ -61,35 +65,32 @@ class Statistics(NamedTuple):
 
 
 async def connect(
-    url: str,
+    known: Credentials,
     *,
-    cluster: str,
-    user: str | None,
-    password: str | None,
     name: str = "busbar",
     on_lost: Callable[[str], None] | None = None,
     connect_s: float = 10.0,
     make_stream: bool = True,
-    replicas: int = 1,
     room: int | None = None,
     mend: bool = False,
 ) -> JetStreamBus:
     """A connection to a cluster's bus; its stream is made if there is none, unless others are to make it.
 
-    `url` names one server or several, separated by commas: the first is preferred at the start, and each is tried when
-    the one in use is gone. A new stream is kept by `replicas` servers and holds at most `room` bytes: 16 GiB, or the
-    first half, quarter ... of that which the server has. `mend` is for an administrator: it finishes a trim that was
-    left half done, which everybody else is refused for.
+    The credentials name one server or several: the first is preferred at the start, and each is tried when the one in
+    use is gone. A new stream is kept by as many servers as they say and holds at most `room` bytes: 16 GiB, or the
+    first half, quarter ... of that which the server has. Only who is in the stream's account makes it. `mend` is for an
+    administrator: it finishes a trim that was left half done, which everybody else is refused for.
     `on_lost` is told in words whenever the link is lost, and when the connection is closed for good.
-    Raises BusUnreachable, StreamUnfit.
+    Raises BusUnreachable, StreamUnfit, NotPermitted.
     """
-    link = Connection(url, on_lost)
-    await link.open(user=user, password=password, name=name, connect_s=connect_s)
-    stream = Stream(link, cluster)
+    link = Connection(known, on_lost)
+    await link.open(name=name, connect_s=connect_s)
+    stream = Stream(link, known.cluster)
     try:
         if mend:
             await trimming.mend(stream)
-        await stream.ensure(connect_s, make=make_stream, replicas=replicas, room=room)
+        make = make_stream and link.in_kernel
+        await stream.ensure(connect_s, make=make, replicas=known.replicas, room=room)
     except BaseException:
         await link.close()
         raise
@@ -100,7 +101,7 @@ class JetStreamBus:
     """One connection of one process to a NATS server; a `bus.port.Bus`."""
 
     def __init__(self, link: Connection, stream: Stream) -> None:
-        self.cluster = stream.cluster
+        self.cluster, self.me = stream.cluster, link.known.name
         self._link, self._stream = link, stream
         self._consumers = 0
         self._answering: set[asyncio.Task[None]] = set()
@@ -133,12 +134,12 @@ class JetStreamBus:
     async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         taken: Record | None = None
         while True:
-            push = Push(self._stream, log, after)
+            reader = (Push if self._link.in_kernel else Pull)(self._stream, log, after)
             try:
-                await push.start()
+                await reader.start()
                 await self._check_still(taken)
                 self._consumers += 1
-                while (records := await push.next()) is not None:
+                while (records := await reader.next()) is not None:
                     yield records
                     taken, after = records[-1], records[-1].position
             except NoAnswer:
@@ -146,7 +147,7 @@ class JetStreamBus:
             except Misplaced:
                 continue  # the server places it by chance (nats-server: jetstream_cluster.go createGroupForConsumer)
             finally:
-                await push.stop()
+                await reader.stop()
 
     async def _check_still(self, taken: Record | None) -> None:
         """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it
@@ -158,7 +159,13 @@ class JetStreamBus:
             raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
 
     async def last(self, log: str) -> Record | None:
-        return await self._stream.newest(log)
+        return await self._stream.newest(log, self._newest)
+
+    async def _newest(self, log: str) -> Record | None:
+        return await (self._stream.get_newest(log) if self._stream.may_get else pull_last(self._stream, log))
+
+    async def count(self, log: str) -> int:
+        return await self._stream.count(log)
 
     async def extent(self) -> Extent:
         return await self._stream.extent()
@@ -194,6 +201,9 @@ class JetStreamBus:
         return [parcel.body for parcel in await self._link.ask_all(Send(subject, question), wait_s=wait_s)]
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
+        await self.serve_each(subject, answers_all_alike(answerer))
+
+    async def serve_each(self, subject: str, answerer: EachAnswerer) -> None:
         turns = asyncio.Semaphore(answers_at_once_max)
 
         async def asked(parcel: Parcel) -> None:
@@ -209,8 +219,8 @@ class JetStreamBus:
             with suppress(NoAnswer):
                 return await self._link.echo(timeout_s=echo_s)
 
-    async def _answer(self, answerer: Answerer, parcel: Parcel) -> None:
-        answer = await answerer(parcel.body)
+    async def _answer(self, answerer: EachAnswerer, parcel: Parcel) -> None:
+        answer = await answerer(parcel.subject, parcel.body)
         if not parcel.reply.startswith(_INBOXES):
             return
         with suppress(NoAnswer):  # no link, and nobody who waits at its other end

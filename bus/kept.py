@@ -73,6 +73,10 @@ class Kept:
             self._newest[log] = next(found, Position(0))
         return self._newest[log]
 
+    def count(self, log: str) -> int:
+        """How many messages there are under `log`."""
+        return len(self.behind(log, Position(0)))
+
     def first_since(self, at: Now) -> Position:
         """The position of the first message stored at or after a time; last + 1 if there is none."""
         stored = (index for index, stored_at in enumerate(self._stored_at) if stored_at >= at)

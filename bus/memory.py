@@ -6,7 +6,7 @@ Rule of this room: no clock, no thread, no chance of its own; the same run comes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from bus.kept import Kept, falls_under
@@ -14,6 +14,7 @@ from bus.nouns import Now, Position, second
 from bus.port import (
     Answerer,
     BusClosed,
+    EachAnswerer,
     Extent,
     Fence,
     Fenced,
@@ -25,6 +26,7 @@ from bus.port import (
     StreamDiverged,
     StreamFull,
     StreamTrimmed,
+    answers_all_alike,
     check_append,
     same_request_s,
 )
@@ -69,7 +71,7 @@ class Faults:
 class _Served(NamedTuple):
     subject: str
     bus: MemoryBus
-    answerer: Answerer
+    answerer: EachAnswerer
 
 
 class _Waiting(NamedTuple):
@@ -158,6 +160,7 @@ class MemoryBus:
 
     def __init__(self, server: MemoryServer, faults: Faults | None = None) -> None:
         self.server, self.cluster, self.faults = server, server.cluster, faults or Faults()
+        self.me = ""
         self._closed: BusClosed | None = None
         self._pending: dict[asyncio.Future[Any], None] = {}
         self._answering: dict[asyncio.Task[None], None] = {}
@@ -234,6 +237,10 @@ class MemoryBus:
         position = self.server.newest(log)
         return self.server.behind(log, Position(position - 1))[0] if position else None
 
+    async def count(self, log: str) -> int:
+        await self._pass(0)
+        return self.server.count(log)
+
     async def extent(self) -> Extent:
         await self._pass(0)
         return self.server.extent()
@@ -255,7 +262,7 @@ class MemoryBus:
         try:
             async with asyncio.timeout(timeout_s):
                 if await self.faults.ask(subject):
-                    served.bus._answer(served.answerer, question, answered)
+                    served.bus._answer(served.answerer(subject, question), answered)
                 return await answered
         except TimeoutError:
             raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
@@ -266,18 +273,21 @@ class MemoryBus:
         for served in self.server.servers_of(subject):
             asked.append(self._expect())
             if await self.faults.ask(subject):
-                served.bus._answer(served.answerer, question, asked[-1])
+                served.bus._answer(served.answerer(subject, question), asked[-1])
         if asked:
             await self._pass(wait_s)
         return [answered.result() for answered in asked if answered.done()]
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
+        await self.serve_each(subject, answers_all_alike(answerer))
+
+    async def serve_each(self, subject: str, answerer: EachAnswerer) -> None:
         self._check()
         self.server.serve(_Served(subject, self, answerer))
 
-    def _answer(self, answerer: Answerer, question: bytes, answered: asyncio.Future[bytes]) -> None:
+    def _answer(self, answering: Awaitable[bytes], answered: asyncio.Future[bytes]) -> None:
         async def answer() -> None:
-            answer = await answerer(question)
+            answer = await answering
             if not answered.done():
                 answered.set_result(answer)
 

@@ -129,6 +129,10 @@ class TrimUnfinished(StreamUnfit):
     """Trimming the stream was begun and not finished: it takes nothing. Trim it again."""
 
 
+class NotPermitted(Exception):
+    """The bus does not let this identity say, ask or hear that; the text says who may not do what."""
+
+
 class BusUnreachable(Exception):
     """No connection: the text names the address, what went wrong there, and what to check."""
 
@@ -157,12 +161,25 @@ def check_append(messages: Sequence[Message], fence: Fence | None) -> None:
 
 Answerer = Callable[[bytes], Awaitable[bytes]]
 """Answers one query: the question's bytes in, the answer's bytes out."""
+EachAnswerer = Callable[[str, bytes], Awaitable[bytes]]
+"""The same of queries under many subjects: with the one that was asked, which says what the asker may ask."""
+
+
+def answers_all_alike(answerer: Answerer) -> EachAnswerer:
+    """Whatever the subject, the same answer."""
+
+    async def answered(_subject: str, question: bytes) -> bytes:
+        return await answerer(question)
+
+    return answered
 
 
 class Bus(Protocol):
     """One connection of one process to one cluster's bus."""
 
     cluster: str
+    me: str
+    """As whom the bus knows this connection; empty where it knows nobody by name."""
 
     async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
         """Append 1 to 1000 messages whole or not at all; the position of the last one, the others just before it.
@@ -182,6 +199,9 @@ class Bus(Protocol):
 
     async def last(self, log: str) -> Record | None:
         """The newest message under `log`, as the stream's leader knows it. Raises NoAnswer, BusClosed."""
+
+    async def count(self, log: str) -> int:
+        """How many messages there are under `log`, as the stream's leader knows it. Raises NoAnswer, BusClosed."""
 
     async def extent(self) -> Extent:
         """Where the stream begins and ends, and how much of its room is taken. Raises StreamDiverged, NoAnswer."""
@@ -206,6 +226,9 @@ class Bus(Protocol):
 
         The answerer gets no more than the question; an exception in it closes the bus with that error.
         """
+
+    async def serve_each(self, subject: str, answerer: EachAnswerer) -> None:
+        """The same with wildcards in `subject`: the answerer is told which subject was asked."""
 
     async def close(self) -> None:
         """Leave the bus. Safe to call twice."""

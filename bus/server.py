@@ -7,36 +7,29 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bus.binary import ServerTrouble, check_digest, find_binary
-from bus.configuration import Login, Settings
+from bus.configuration import Settings
+from bus.credentials import Credentials
 from bus.daemon import Daemon, PortTaken, write_secret
+from bus.keyring import Keyring
 from bus.subjects import CLUSTER
 
-__all__ = ["Credentials", "EmbeddedServer", "ServerTrouble", "check_digest", "find_binary", "free_port", "free_ports"]
+__all__ = ["EmbeddedServer", "ServerTrouble", "check_digest", "find_binary", "free_port", "free_ports"]
 
 port_tries_max = 5
 _BUS = "bus"
-_CREDENTIALS = "credentials.json"
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client needs to speak on the bus of a cluster."""
+class Known(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the bus of a data directory was the last time."""
 
-    url: str
-    """Of several servers all, separated by commas; the first is tried first."""
-    user: str
-    password: str
     cluster: str
-    replicas: int = 1
-    """How many servers keep the stream."""
-
-    @property
-    def urls(self) -> list[str]:
-        return self.url.split(",")
+    urls: tuple[str, ...]
 
     @property
     def port(self) -> int:
@@ -76,8 +69,8 @@ class EmbeddedServer:
 
     def __init__(self, data: Path, *, cluster: str = CLUSTER, port: int | None = None) -> None:
         self.data, self.cluster, self.port = data, cluster, port
-        self.credentials_file = data / _CREDENTIALS
-        self.credentials: Credentials | None = None
+        self.keyring = Keyring(data, cluster)
+        self.urls: Sequence[str] = ()
         self._daemon = Daemon(data / _BUS)
         self.log_file = self._daemon.log_file
 
@@ -86,18 +79,20 @@ class EmbeddedServer:
         """The server's process, if it runs."""
         return self._daemon.pid
 
-    async def start(self) -> Credentials:
-        """Start the server, or start it again on the same port after it died. Raises ServerTrouble.
+    @property
+    def administrator(self) -> Credentials:
+        """Credentials that open everything, for who holds this server."""
+        return self.keyring.administrator(self.urls)
 
-        Returns once it accepts the credentials, which are then in `<data>/credentials.json`, mode 0600.
-        """
+    async def start(self) -> None:
+        """Start the server, or start it again on the same port after it died. Raises ServerTrouble."""
         binary = find_binary()
         try:
             self._daemon.claim()
-            known = known_credentials(self.data, self.cluster)
-            if known is not None and known.replicas != 1:
-                raise other_count(self.data, known, 1)
-            return await self._start(binary, known)
+            known = known_bus(self.data, self.cluster)
+            if known is not None and len(known.urls) != 1:
+                raise other_count(self.data, len(known.urls), 1)
+            await self._start(binary, known)
         except OSError as error:
             self._daemon.release()
             raise ServerTrouble(f"{error.filename or self.data}: {error.strerror}") from None
@@ -105,28 +100,27 @@ class EmbeddedServer:
             self._daemon.release()
             raise
 
-    async def _start(self, binary: Path, known: Credentials | None) -> Credentials:
+    async def _start(self, binary: Path, known: Known | None) -> None:
         wanted = self.port or (known.port if known else None)
         for _ in range(port_tries_max):
-            credentials = issue(known, [wanted or free_port()], self.cluster)
+            port = wanted or free_port()
             try:
-                await self._daemon.launch(binary, self._settings(credentials))
+                await self._daemon.launch(binary, self._settings(port), self.keyring.issuer.accounts_text({}))
             except PortTaken:
                 if self.port is not None:
                     raise ServerTrouble(f"port {self.port} of 127.0.0.1 is taken: choose another") from None
                 wanted = None
                 continue
-            self.credentials = credentials
-            write_credentials(self.credentials_file, credentials)
-            return credentials
+            self.urls = remember(self.data, self.cluster, [port])
+            return
         raise ServerTrouble(f"no free port was found on 127.0.0.1 in {port_tries_max} tries")
 
-    def _settings(self, credentials: Credentials) -> Settings:
+    def _settings(self, port: int) -> Settings:
         return Settings(
             name=f"busbar-{secrets.token_hex(8)}",
-            listen=f"127.0.0.1:{credentials.port}",
-            login=Login(credentials.user, credentials.password),
-            store=str(self._daemon.directory),
+            listen=f"127.0.0.1:{port}",
+            operator=self.keyring.authority.operator_text(),
+            directory=str(self._daemon.directory),
         )
 
     async def wait(self) -> int:
@@ -139,38 +133,45 @@ class EmbeddedServer:
         self._daemon.release()
 
 
-def known_credentials(data: Path, cluster: str) -> Credentials | None:
-    """What clients of an earlier run still use. Raises ServerTrouble."""
-    file = data / _CREDENTIALS
+def _file(data: Path) -> Path:
+    return data / _BUS / "known.json"
+
+
+def known_bus(data: Path, cluster: str) -> Known | None:
+    """Where clients of an earlier run still look. Raises ServerTrouble."""
+    file = _file(data)
     if not file.exists():
         return None
     try:
-        known = msgspec.json.decode(file.read_bytes(), type=Credentials)
+        known = msgspec.json.decode(file.read_bytes(), type=Known)
         known.port  # noqa: B018  # it must have one
-    except ValueError as error:
-        raise ServerTrouble(f"{file} is not a credentials file ({error}): remove it") from None
+    except (ValueError, IndexError) as error:
+        raise ServerTrouble(f"{file} does not say where a bus is ({error}): remove it") from None
     if known.cluster != cluster:
         raise ServerTrouble(f"{data} belongs to cluster {known.cluster!r}, not {cluster!r}")
     return known
 
 
-def other_count(data: Path, known: Credentials, wanted: int) -> ServerTrouble:
+def read_cluster(data: Path) -> str:
+    """Of which cluster a data directory is; empty if of none. Raises ServerTrouble."""
+    file = _file(data)
+    if not file.exists():
+        return ""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Known).cluster
+    except ValueError as error:
+        raise ServerTrouble(f"{file} does not say where a bus is ({error}): remove it") from None
+
+
+def other_count(data: Path, there: int, wanted: int) -> ServerTrouble:
     """What one server alone has stored is in no cluster of several, and the other way round."""
-    what = "one server" if known.replicas == 1 else f"{known.replicas} servers"
+    what = "one server" if there == 1 else f"{there} servers"
     return ServerTrouble(f"{data} holds the bus of {what}, and cannot be that of {wanted}")
 
 
-def issue(known: Credentials | None, ports: list[int], cluster: str) -> Credentials:
-    """Credentials for servers on these ports; who was let in before still is."""
-    return Credentials(
-        url=",".join(f"nats://127.0.0.1:{port}" for port in ports),
-        user=known.user if known else f"busbar-{secrets.token_hex(4)}",
-        password=known.password if known else secrets.token_hex(32),
-        cluster=cluster,
-        replicas=len(ports),
-    )
-
-
-def write_credentials(file: Path, credentials: Credentials) -> None:
-    """For clients and components: they read the file, nobody passes a password on."""
-    write_secret(file, msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
+def remember(data: Path, cluster: str, ports: Sequence[int]) -> Sequence[str]:
+    """The addresses of servers on these ports, for the next time."""
+    urls = [f"nats://127.0.0.1:{port}" for port in ports]
+    known = Known(cluster=cluster, urls=tuple(urls))
+    write_secret(_file(data), msgspec.json.format(msgspec.json.encode(known)) + b"\n")
+    return urls

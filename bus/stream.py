@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from base64 import b64decode
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bus import fitness
 from bus.connection import Connection
 from bus.nouns import Now, Position
+from bus.permits import PEOPLE, Role, slots
 from bus.port import (
+    BusClosed,
     BusUnreachable,
     ClusterRow,
     Extent,
     NoAnswer,
     NobodyThere,
     NoMajority,
+    NotPermitted,
     Record,
     Remains,
     StreamDiverged,
@@ -49,6 +54,15 @@ _NOT_FOUND = 10037
 _NO_STREAM = 10059
 _NAME_TAKEN = 10058
 _NOT_CLUSTERED = 10074
+_CONSUMER_EXISTS = 10148
+_LOCAL = {
+    "STREAM.INFO": "info",
+    "STREAM.MSG.GET": "get",
+    "CONSUMER.CREATE": "create",
+    "CONSUMER.DELETE": "end",
+    "CONSUMER.MSG.NEXT": "next",
+}
+_READS_ANY = frozenset({*PEOPLE, Role.GATEWAY})
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -74,6 +88,7 @@ class Stream:
         self._replicas = 1
         self._missing_since: float | None = None
         self._known: dict[str, Position] = {}
+        self._slots: set[int] = set()
 
     # ---- made and accepted ----------------------------------------------------------------------------------------
 
@@ -134,7 +149,7 @@ class Stream:
 
     # ---- asked ----------------------------------------------------------------------------------------------------
 
-    async def ask(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    async def ask(self, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """One request about the stream. Raises NoAnswer, StreamDiverged, StreamUnfit, BusClosed, or ApiError 404."""
         try:
             found = await self._call(what, body)
@@ -159,9 +174,9 @@ class Stream:
             return StreamDiverged(f"stream {self.name} is gone")
         return NoAnswer(f"a server does not know {self.name} yet")
 
-    async def _call(self, what: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    async def _call(self, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """One request; all but updates are repeated: what is asked while servers elect a leader is not answered."""
-        send = Send(f"$JS.API.{what}", json.dumps(body).encode() if body is not None else b"")
+        send = Send(self.where(what), json.dumps(body).encode() if body is not None else b"")
         try:
             async with asyncio.timeout(answer_s):
                 answer = await self._answered(send, answer_s if what.startswith("STREAM.UPDATE.") else repeat_s)
@@ -174,6 +189,50 @@ class Stream:
             raise ApiError(found["error"])
         return found
 
+    def where(self, what: str) -> str:
+        """The subject of a request; outside the stream's account it has one of its own. (`bus.permits`)"""
+        if self.link.in_kernel:
+            return f"$JS.API.{what}"
+        for asked, local in _LOCAL.items():
+            if what.startswith(f"{asked}.{self.name}"):
+                return f"log.{self.cluster}.{local}{what.removeprefix(f'{asked}.{self.name}')}"
+        raise NotPermitted(f"{self.link.known.name} ({self.link.known.role}) may not ask {what}")
+
+    # ---- readers --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reader(self) -> Iterator[str]:
+        """The name of a new consumer: by chance, or outside the stream's account one of the identity's own, which
+        another process of the same identity may have. Raises NoAnswer."""
+        if self.link.in_kernel:
+            yield secrets.token_hex(8)
+            return
+        free = sorted(set(range(slots)) - self._slots)
+        if not free:
+            raise NoAnswer(f"{self.link.known.name} has {slots} readers at once, and may have no more")
+        slot = secrets.choice(free)
+        self._slots.add(slot)
+        try:
+            yield f"{self.link.known.name}_{slot}"
+        finally:
+            self._slots.discard(slot)
+
+    async def make_reader(self, name: str, log: str, config: dict[str, object]) -> dict[str, Any]:
+        """Make a consumer. Raises NoAnswer if another one has its name."""
+        mine: dict[str, object] = {"name": name, "filter_subject": log, "description": secrets.token_hex(8)}
+        request = {"stream_name": self.name, "config": mine | config, "action": "create"}
+        try:
+            return await self.ask(f"CONSUMER.CREATE.{self.name}.{name}.{log}", request)
+        except StreamUnfit as error:
+            if f"({_CONSUMER_EXISTS})" in str(error):
+                raise NoAnswer(f"{name} reads for another process") from None
+            raise
+
+    async def end_reader(self, name: str) -> None:
+        """End a consumer, without waiting for the server to say so: it removes an idle one by itself."""
+        with suppress(NoAnswer, BusClosed):
+            await self.link.send(Send(self.where(f"CONSUMER.DELETE.{self.name}.{name}"), b""))
+
     async def _answered(self, send: Send, patience_s: float) -> bytes:
         while True:
             await self.link.connected()
@@ -181,9 +240,9 @@ class Stream:
                 return (await self.link.ask(send, timeout_s=patience_s)).body
             patience_s *= 2
 
-    async def info(self) -> dict[str, Any]:
+    async def info(self, more: dict[str, object] | None = None) -> dict[str, Any]:
         """What the leader says of the stream. Raises NoAnswer, StreamDiverged if another stream has its name."""
-        found = await self.ask(f"STREAM.INFO.{self.name}")
+        found = await self.ask(f"STREAM.INFO.{self.name}", more)
         cluster = found.get("cluster", {})
         if not cluster.get("leader") or (found["config"]["num_replicas"] > 1 and not cluster.get("raft_group")):
             raise NoMajority(f"stream {self.name} has no leader: {no_quorum}")
@@ -232,17 +291,31 @@ class Stream:
                 raise StreamDiverged(f"the stream ends at position {end}, position {position} was in it")
             await asyncio.sleep(retry_pause_s)
 
-    async def newest(self, log: str) -> Record | None:
-        """The last message under `log`; never older than one told before, unless the stream has lost that."""
+    async def newest(self, log: str, look: Callable[[str], Awaitable[Record | None]]) -> Record | None:
+        """The last message under `log`, as `look` finds it; never older than one told before, unless the stream has lost that."""
         known = self._known.get(log, Position(0))
         deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
         while True:
-            found = await self._get({"last_by_subj": log})
+            found = await look(log)
             end = found.position if found else Position(0)
             if end >= known or asyncio.get_running_loop().time() >= deadline:
                 self._known[log] = end
                 return found
             await asyncio.sleep(retry_pause_s)
+
+    @property
+    def may_get(self) -> bool:
+        """Whether this identity may ask for any message; others read behind their own filters."""
+        return self.link.in_kernel or self.link.known.role in _READS_ANY
+
+    async def get_newest(self, log: str) -> Record | None:
+        """The last message under `log`, as the leader has it now."""
+        return await self._get({"last_by_subj": log})
+
+    async def count(self, log: str) -> int:
+        """How many messages there are under `log`, as the leader knows it."""
+        found = await self.info({"subjects_filter": log})
+        return sum((found["state"].get("subjects") or {}).values())
 
     def know(self, log: str, position: Position) -> None:
         """A message under `log` is in the stream at this position."""

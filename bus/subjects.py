@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from bus.nouns import ID_PATTERN
+from bus.nouns import ID_PATTERN, MASTER
 
 CLUSTER = "dc"
 """The default name of a cluster."""
@@ -101,6 +101,11 @@ def own_log(cluster: str, author: Author) -> str:
     return f"{cluster}.{author.kind}.{author.id}.>"
 
 
+def terms(cluster: str, author: Author) -> str:
+    """The beginnings of a singleton's terms."""
+    return f"{cluster}.{author.kind}.{author.id}.leader.elected.*"
+
+
 def inbox(cluster: str, name: str) -> str:
     """All events addressed to one component."""
     return f"{cluster}.*.*.*.*.{name}"
@@ -152,3 +157,13 @@ def roll(cluster: str, author: Author) -> str:
 def ask_instance(cluster: str, author: Author, node: str, query: str) -> str:
     """Where the instance on one node answers one read-only query, whether it leads or stands by."""
     return f"at.{cluster}.{author.kind}.{author.id}.{node}.{query}"
+
+
+def ask_page(cluster: str, node: str, author: str) -> str:
+    """Where the master on one node tells what its store has: of one author, which may ask for no other, or of all."""
+    return ask_instance(cluster, Author(Kind.MASTER, MASTER), node, f"page.{author}" if author else "page")
+
+
+def author_asked(subject: str) -> str:
+    """Whose page a question under `ask_page` is about."""
+    return ".".join(subject.split(".")[-2:])

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from bus.port import Bus, BusUnreachable, NoAnswer, OutcomeUnknown, StreamUnfit
-from bus.subjects import CLUSTER, SubjectError, check_id, everything
+from bus import credentials as bus_credentials
+from bus.credentials import Credentials, CredentialsRefused
+from bus.port import Bus, BusUnreachable, NoAnswer, NotPermitted, OutcomeUnknown, StreamUnfit
+from bus.subjects import everything
 from cli.output import Failure, NoCluster, wrong_usage
 
 DATA = ".busbar"
@@ -43,22 +45,6 @@ class NoMajority(Failure):
         )
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client needs to speak on a cluster's bus; `up` writes it into its data directory, mode 0600."""
-
-    url: str
-    """Of several servers all, separated by commas; the first is tried first."""
-    user: str = ""
-    password: str = ""
-    cluster: str = CLUSTER
-    replicas: int = 1
-    """How many servers keep the stream."""
-
-    @property
-    def urls(self) -> list[str]:
-        return self.url.split(",")
-
-
 class Where(NamedTuple):
     """Where a person said the cluster is; all empty: the data directory here."""
 
@@ -68,7 +54,7 @@ class Where(NamedTuple):
 
 
 def credentials_file(data: str) -> Path:
-    """Where `up` leaves the credentials of the cluster it runs."""
+    """Where `up` leaves the credentials of the person who runs it."""
     return Path(data) / "credentials.json"
 
 
@@ -96,16 +82,26 @@ def _of_data(data: str) -> Credentials:
 def read_credentials(path: Path) -> Credentials:
     """The credentials in a file. Raises Failure that says what is wrong with it."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Credentials)
-        check_id(found.cluster)
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}", next_="name the credentials file with --credentials FILE") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, SubjectError) as error:
+        return bus_credentials.read_credentials(path)
+    except CredentialsRefused as refused:
+        raise Failure(str(refused), next_=refused.fix) from None
+
+
+def administrator(known: Credentials, keys: Path) -> Credentials:
+    """Who may do anything to the stream that `known` leads to, made from the cluster's own keys. Raises Failure."""
+    from bus.authority import read_authority
+    from bus.keyring import AUTHORITY, administrator_of
+
+    try:
+        authority = read_authority(keys / AUTHORITY)
+    except CredentialsRefused as refused:
+        raise Failure(str(refused), next_=refused.fix) from None
+    if authority is None:
         raise Failure(
-            f"{path} is not a credentials file: {error}",
-            next_='expected {"url": ..., "user": ..., "password": ..., "cluster": ...}',
-        ) from None
-    return found
+            f"this changes the stream itself, which takes the cluster's own keys: {keys / AUTHORITY} is not there",
+            next_="run it where the cluster was founded, or name the directory with --keys DIR",
+        )
+    return administrator_of(authority, known)
 
 
 def check_url(url: str) -> str:
@@ -132,20 +128,14 @@ async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator
     from bus.jetstream import connect  # only who talks over the network pays for the import
 
     try:
-        bus = await connect(
-            found.url,
-            cluster=found.cluster,
-            user=found.user,
-            password=found.password,
-            connect_s=connect_s if len(found.urls) == 1 else elected_s,
-            make_stream=make_stream,
-            replicas=found.replicas,
-        )
+        bus = await connect(found, connect_s=connect_s if len(found.urls) == 1 else elected_s, make_stream=make_stream)
     except BusUnreachable as error:
         await check_quorum(found)
         raise NoCluster(str(error), next_=_way_on(where)) from None
     except StreamUnfit as error:
         raise Failure(str(error), next_="ops/runbook.md") from None
+    except NotPermitted as error:
+        raise Failure(str(error), next_="busbar access list") from None
     try:
         if len(found.urls) > 1:
             await _until_led(bus)
@@ -153,6 +143,21 @@ async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator
     except (NoAnswer, OutcomeUnknown):
         await check_quorum(found)
         raise
+    finally:
+        await bus.close()
+
+
+@asynccontextmanager
+async def administering(where: Where, keys: Path) -> AsyncIterator[Bus]:
+    """A connection as the administrator of the stream. Raises Failure."""
+    from bus.jetstream import connect  # only who talks over the network pays for the import
+
+    try:
+        bus = await connect(administrator(find(where), keys), connect_s=elected_s, make_stream=False, mend=True)
+    except (BusUnreachable, StreamUnfit) as error:
+        raise Failure(str(error), next_="ops/runbook.md") from None
+    try:
+        yield bus
     finally:
         await bus.close()
 

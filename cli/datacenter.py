@@ -1,7 +1,7 @@
 """Which processes make a whole datacenter on one machine, and in which order they go.
 
-    DATA/  lock  credentials.json  bus/  run/<name>.json  logs/<name>.log  master/  agents/a1/  marathon/  metronome/
-           of node n2: credentials-n2.json  bus-n2/  master-n2/  marathon-n2/  metronome-n2/
+    DATA/  lock  credentials.json  keys/  bus/  run/<name>.json  logs/<name>.log  master/  agents/a1/  marathon/  metronome/
+           of node n2: bus-n2/  master-n2/  marathon-n2/  metronome-n2/
 
 Rule of this room: everything a datacenter leaves on a machine is under its data directory; tasks end before those who
 would report them, the bus goes last.
@@ -18,8 +18,10 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from bus.ensemble import FIRST, nodes, on_node
+from bus.ensemble import nodes, on_node
+from bus.keyring import FOUNDERS, ISSUER, PERSON, Wanted
 from bus.nouns import Ranges, Resources, parse_resources, without
+from bus.permits import Role
 from bus.subjects import CLUSTER
 from cli.output import Failure
 from cli.processes import OWN_COMMAND, Process, end, forget_dead, recorded
@@ -66,6 +68,23 @@ class Plan:
     @property
     def agent_ids(self) -> list[str]:
         return [f"a{number}" for number in range(1, self.agents + 1)]
+
+    @property
+    def keys(self) -> Path:
+        """Where the cluster's keys and its components' credentials are."""
+        return self.data / "keys"
+
+    def wanted(self, person: str) -> Iterator[Wanted]:
+        """The identities of everybody who founds it: one a process, and the person who runs it."""
+        for node in self.nodes_of("master"):
+            yield Wanted(f"{on_node('master', node)}.json", Role.MASTER, f"m-{node}")
+        for name in SCHEDULERS:
+            for node in self.nodes_of(name):
+                yield Wanted(f"{on_node(name, node)}.json", Role.FRAMEWORK, name)
+        for agent_id in self.agent_ids:
+            yield Wanted(f"{agent_id}.json", Role.AGENT, agent_id)
+            yield Wanted(f"{agent_id}-cmd.json", Role.EXECUTOR, f"{agent_id}-cmd", agent_id)
+        yield Wanted(PERSON, Role.ADMIN, person)
 
     def nodes_of(self, singleton: str) -> list[str]:
         """Where instances of a singleton run: one leads, the others stand by."""
@@ -117,17 +136,26 @@ def members(plan: Plan) -> list[Member]:
     """The components of a datacenter, the bus aside, in the order they start."""
     shares = zip(plan.agent_ids, split(plan.resources, plan.agents), strict=True)
     return [
-        *_instances(plan, "master", *plan.master, "--key", str(plan.key)),
+        *_masters(plan),
         *(_agent(plan, agent_id, share) for agent_id, share in shares),
         *(member for name in SCHEDULERS for member in _instances(plan, name)),
     ]
 
 
-def _instances(plan: Plan, name: str, *given: str) -> Iterator[Member]:
+def _masters(plan: Plan) -> Iterator[Member]:
+    """Each with what it signs with, and the server of the bus that it lets people into and keeps them out of."""
+    given = ("--key", str(plan.key), "--issuer", str(plan.keys / ISSUER), "--founders", str(plan.keys / FOUNDERS))
+    for node in plan.nodes_of("master"):
+        where = ("--node", node) if plan.masters > 1 else ()
+        gate = ("--gate", str(plan.data / on_node("bus", node)))
+        yield _member(plan, on_node("master", node), "master", *plan.master, *given, *gate, *where)
+
+
+def _instances(plan: Plan, name: str) -> Iterator[Member]:
     """A singleton's instances. One without others is on the node that this machine is."""
     for node in plan.nodes_of(name):
         where = ("--node", node) if plan.masters > 1 else ()
-        yield _member(plan, on_node(name, node), name, *given, *where, node=node)
+        yield _member(plan, on_node(name, node), name, *where)
 
 
 def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
@@ -136,10 +164,10 @@ def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
     return _member(plan, agent_id, "agent", *given, store=work / "agent.db")
 
 
-def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None, node: str = FIRST) -> Member:
+def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None) -> Member:
     file = store or plan.data / name / "events.db"
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    common = ("--credentials", str(plan.data / f"{on_node('credentials', node)}.json"), "--store", str(file))
+    common = ("--credentials", str(plan.keys / f"{name}.json"), "--store", str(file))
     noted = ("--pid-file", str(plan.data / "run" / f"{name}.json"), "--log-json")
     argv = (*OWN_COMMAND, "run", role, *given, *common, *noted)
     return Member(name, "framework" if role in SCHEDULERS else role, argv, plan.data / "logs" / f"{name}.log")

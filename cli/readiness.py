@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bus.nouns import TaskState
 from bus.queries import LEADER, STANDBY, AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
-from bus.subjects import Author, Kind
+from bus.subjects import Author
 from cli.datacenter import Plan
 from cli.output import Failure, Output
 from cli.roll import roll_call
@@ -26,11 +26,10 @@ from cli.session import (
     Session,
     Where,
     agent,
-    client_id,
     connected,
     executor_of,
+    person,
     title,
-    user_name,
 )
 
 ready_s = 30.0
@@ -45,8 +44,9 @@ settle_s = 3.0
 @asynccontextmanager
 async def session_at(data: Path) -> AsyncIterator[Session]:
     """A session with the datacenter of a data directory, as the person who runs it."""
-    async with connected(Where(data=str(data)), make_stream=True) as bus:
-        yield Session(bus, Author(Kind.CLIENT, client_id(user_name())), user_name(), Output(as_json=True))
+    async with connected(Where(data=str(data))) as bus:
+        me = person(bus)
+        yield Session(bus, me, me.id, Output(as_json=True))
 
 
 async def until_ready(session: Session, plan: Plan, timeout_s: float | None = None) -> list[Summary]:

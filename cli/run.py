@@ -62,11 +62,21 @@ def checked(make: Callable[..., C], **settings: object) -> C:
     help="If more agents are silent after a failover, none is marked.",
 )
 @click.option("--agent-removal-rate-limit", metavar="N/TIME", help="Agents marked at most, e.g. 1/10mins; any number.")
+@click.option("--issuer", metavar="FILE", help="The keys it grants identities with; without them nobody can join.")
+@click.option("--founders", metavar="FILE", help="Who was let in when the cluster was founded.")
+@click.option("--gate", metavar="DIR", help="The directory of the bus server here: revoked identities are kept out.")
 @click.option("--checkpoint-events", type=int, default=10_000, show_default=True, help="Positions between checkpoints.")
 @click.option("--checkpoint-s", type=float, default=60.0, show_default=True, help="Seconds between checkpoints.")
 @place_options
 def master(
-    place: Place, weights: tuple[str, ...], key: str | None, agent_removal_rate_limit: str | None, **settings: float
+    place: Place,
+    weights: tuple[str, ...],
+    key: str | None,
+    issuer: str | None,
+    founders: str | None,
+    gate: str | None,
+    agent_removal_rate_limit: str | None,
+    **settings: float,
 ) -> None:
     """Run a master: it offers the agents' resources to the schedulers.
 
@@ -169,12 +179,13 @@ def agent(
 
 
 def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
-    """How an agent starts its executor. Credentials travel by file: a command line is for everybody to read."""
+    """How an agent starts its executor, whose credentials lie beside its own: NAME.json and NAME-cmd.json."""
     argv = [*OWN_COMMAND, "run", "executor", "--agent", agent_id, "--work", str(work / "executor")]
     if place.bus is not None:
         argv += ["--bus", place.bus]
     if place.credentials_file is not None:
-        argv += ["--credentials", str(Path(place.credentials_file).absolute())]
+        mine = Path(place.credentials_file).absolute()
+        argv += ["--credentials", str(mine.with_name(f"{mine.stem}-cmd{mine.suffix}"))]
     if place.pid_file is not None:
         noted = Path(place.pid_file).absolute()
         argv += ["--pid-file", str(noted.with_name(f"{noted.stem}-cmd.json"))]

@@ -22,12 +22,14 @@ import click
 import msgspec
 
 from bus import queries
+from bus.credentials import Credentials as Credentials
 from bus.nouns import MASTER, AgentId, Now, RequestId
 from bus.port import (
     Bus,
     BusClosed,
     NoAnswer,
     NobodyThere,
+    NotPermitted,
     OutcomeUnknown,
     StreamDiverged,
     StreamFull,
@@ -35,8 +37,9 @@ from bus.port import (
 from bus.queries import DIVERGED
 from bus.subjects import Author, Kind, SubjectError, ask, check_id
 from cli.address import DATA as DATA
-from cli.address import Credentials as Credentials
 from cli.address import Where as Where
+from cli.address import administering as administering
+from cli.address import administrator as administrator
 from cli.address import check_url as check_url
 from cli.address import connected as connected
 from cli.address import credentials_file as credentials_file
@@ -84,6 +87,14 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def person(bus: Bus) -> Author:
+    """As whom a connection speaks: as its credentials say. Raises Failure for those of a component."""
+    name = bus.me or client_id(user_name())
+    if name.partition("-")[0] not in ("u", "g"):
+        raise Failure(f"the credentials are those of {name}, not of a person", next_="busbar access join TOKEN")
+    return Author(Kind.CLIENT, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +179,8 @@ class Reach:
     """How commands get at a cluster: over the network, unless a test hands them a bus in memory."""
 
     open: Callable[[Where], AbstractAsyncContextManager[Bus]] = connected
+    administer: Callable[[Where, Path], AbstractAsyncContextManager[Bus]] = administering
+    """The same as who may change the stream itself, with the cluster's own keys."""
     run: Callable[[Coroutine[Any, Any, None]], None] = _run
 
 
@@ -177,6 +190,18 @@ Command = Callable[..., Awaitable[None]]
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def keys_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that changes the stream itself the option that says where the cluster's own keys are."""
+    return click.option(
+        "--keys", metavar="DIR", help="Where the cluster's own keys are; else keys/ in the data directory."
+    )(command)
+
+
+def keys_directory(keys: str | None, data: str) -> Path:
+    """Where the cluster's own keys are."""
+    return Path(keys) if keys is not None else Path(data) / "keys"
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -194,7 +219,7 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--credentials",
             envvar="BUSBAR_CREDENTIALS",
             metavar="FILE",
-            help="JSON file with url, user, password and cluster.",
+            help="JSON file, mode 0600: where the bus is, and who you are on it.",
         ),
         click.option("--bus", envvar="BUSBAR_BUS", metavar="URL", help="Address of the bus: nats://HOST:PORT."),
     ):
@@ -240,13 +265,14 @@ def is_full(data: Path) -> bool:
 
 
 async def _exactly(reach: Reach, where: Where, out: Output, command: Command, **given: Any) -> None:
-    user = user_name()
     try:
         async with reach.open(where) as bus:
-            me, request = Author(Kind.CLIENT, client_id(user)), given.pop("request", None)
-            await command(Session(bus, me, user, out, request), **given)
+            me, request = person(bus), given.pop("request", None)
+            await command(Session(bus, me, me.id, out, request), **given)
     except SubjectError as error:
         raise Failure(str(error)) from None
+    except NotPermitted as error:
+        raise Failure(str(error), next_="busbar access list shows who may") from None
     except StreamFull as error:
         raise Failure(f"the bus stores nothing more: {error}", next_="free space on the disk of the bus") from None
     except StreamDiverged as error:

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import click
 
+from bus.binary import ServerTrouble
 from bus.ensemble import nodes, on_node
 from bus.nouns import Position
 from bus.port import Record
+from bus.server import Known, known_bus, read_cluster
 from cli.datacenter import running
 from cli.hold import disk, sole
 from cli.output import Failure, Output, Table
 from cli.processes import Process
-from cli.session import DATA, json_option, read_credentials
+from cli.session import DATA, json_option
 from cli.store_file import refusals
 from cli.store_look import GONE, Store, contradicts, disagrees, extending, look_at_stream, masters, others, own_records
 from cli.store_mend import Aside, Found, Keep, Rebuild, Refill, Step
@@ -77,11 +79,11 @@ def _check_down(alive: Sequence[Process], data: Path) -> None:
 
 
 async def _looked(data: Path, node: str | None, new_stream: bool, out: Output) -> Found:
-    known = read_credentials(data / "credentials.json")
-    there = nodes(known.replicas)
+    known = _known(data)
+    there = nodes(len(known.urls))
     if node is not None and node not in there:
         raise Failure(f"there is no node {node} in {data}; there are {', '.join(there)}")
-    found = Found(data, known.replicas, known.cluster, masters(data, there, out), others(data, out))
+    found = Found(data, len(known.urls), known.cluster, masters(data, there, out), others(data, out))
     _check_one_history(found)
     if found.truth is not None:
         whole = found.truth.path
@@ -97,6 +99,18 @@ async def _looked(data: Path, node: str | None, new_stream: bool, out: Output) -
             ) from None
         found.stream = GONE._replace(finding=Finding(None, f"the bus does not come up: {failure.message}"))
     return found
+
+
+def _known(data: Path) -> Known:
+    """Which bus the directory has. Raises Failure."""
+    try:
+        cluster = read_cluster(data)
+        known = known_bus(data, cluster) if cluster else None
+    except ServerTrouble as trouble:
+        raise Failure(str(trouble)) from None
+    if known is None:
+        raise Failure(f"{data} holds no datacenter", next_="name one with --data DIR")
+    return known
 
 
 def _check_one_history(found: Found) -> None:

@@ -25,7 +25,7 @@ from bus.subjects import CLUSTER
 from cli.bar import progress
 from cli.hold import disk, sole
 from cli.output import Failure, Output
-from cli.session import Credentials, json_option, read_credentials
+from cli.session import DATA, Credentials, administrator, json_option, keys_directory, keys_option, read_credentials
 from cli.store_file import as_content, refusals, verify_shown
 from eventstore.backup import backup
 from eventstore.reading import records_of
@@ -45,9 +45,12 @@ retry_s = 1.0
 @click.argument("from_", metavar="FROM", type=click.Path(dir_okay=False))
 @click.option("--data", metavar="DIR", help="The new cluster's data directory; it must be empty, or not there.")
 @click.option("--credentials", metavar="FILE", help="Instead: those of a running bus, whose stream must be empty.")
+@keys_option
 @click.option("--masters", type=click.Choice(["1", "3", "5"]), default="1", show_default=True, help="Nodes of the bus.")
 @json_option
-def restore(from_: str, data: str | None, credentials: str | None, masters: str, as_json: bool) -> None:
+def restore(
+    from_: str, data: str | None, credentials: str | None, keys: str | None, masters: str, as_json: bool
+) -> None:
     """Make a new cluster from one store: verified first, then said again, every event at its own position.
 
     \b
@@ -68,7 +71,7 @@ def restore(from_: str, data: str | None, credentials: str | None, masters: str,
         where, next_ = str(place), f"busbar up --data {place}" + (f" --masters {masters}" if masters != "1" else "")
     else:
         assert known is not None, "one of the two was given"
-        asyncio.run(_into_bus(verdict, known, out))
+        asyncio.run(_into_bus(verdict, administrator(known, keys_directory(keys, DATA)), out))
         where, next_ = known.url, "busbar run master, with the same credentials"
     out.show(
         as_content(verdict) | {"restored": where},
@@ -150,8 +153,7 @@ async def bus_alone(data: Path, masters: int, *, cluster: str = CLUSTER) -> Asyn
     server = EmbeddedServer(data, cluster=cluster) if masters == 1 else Ensemble(data, count=masters, cluster=cluster)
     try:
         await server.start()
-        assert server.credentials is not None, "it was started"
-        async with connected(read_credentials(data / "credentials.json"), alone_s) as bus:
+        async with connected(server.administrator, alone_s) as bus:
             yield bus
     except ServerTrouble as trouble:
         raise Failure(str(trouble)) from None
@@ -181,14 +183,7 @@ async def _connect(known: Credentials, patience_s: float) -> JetStreamBus:
     deadline = asyncio.get_running_loop().time() + patience_s
     while True:
         try:
-            return await connect(
-                known.url,
-                cluster=known.cluster,
-                user=known.user,
-                password=known.password,
-                replicas=known.replicas,
-                mend=True,
-            )
+            return await connect(known, mend=True)
         except BusUnreachable:
             if asyncio.get_running_loop().time() >= deadline:
                 raise

@@ -7,7 +7,9 @@ Whoever holds it back is named. (Trimming to the recorded position is no hole: b
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,17 @@ from bus.subjects import Author, SubjectError, parse_author
 from cli.moments import MOMENT, Moment, point_of
 from cli.output import Failure, Output, wrong_usage
 from cli.roll import roll_call, servers
-from cli.session import THE_MASTER, Session, Where, in_session, json_option, the_reach, where_options
+from cli.session import (
+    THE_MASTER,
+    Session,
+    Where,
+    in_session,
+    json_option,
+    keys_directory,
+    keys_option,
+    the_reach,
+    where_options,
+)
 from cli.store_diff import Peer
 from cli.store_file import default_store, refusals, verify_shown
 from eventstore.compare import chains_of
@@ -57,9 +69,10 @@ class Owner(click.ParamType[Author]):
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be dropped, and who holds more back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@keys_option
 @where_options
 @json_option
-def trim(bus: str | None, credentials: str | None, data: str, as_json: bool, **given: Any) -> None:
+def trim(bus: str | None, credentials: str | None, data: str, keys: str | None, as_json: bool, **given: Any) -> None:
     """Shorten the stream at its front, never further than every master has stored and every owner has heard.
 
     \b
@@ -69,11 +82,19 @@ def trim(bus: str | None, credentials: str | None, data: str, as_json: bool, **g
     """
     reach = the_reach()
     given["file"] = Path(given["file"]) if given["file"] else default_store(Path(data))
-    reach.run(in_session(reach, Where(bus, credentials, data), Output(as_json), _trim, **given))
+    where = Where(bus, credentials, data)
+    given["cutter"] = partial(reach.administer, where, keys_directory(keys, data))
+    reach.run(in_session(reach, where, Output(as_json), _trim, **given))
 
 
 async def _trim(
-    session: Session, before: Moment, file: Path, ended: tuple[Author, ...], dry_run: bool, yes: bool
+    session: Session,
+    before: Moment,
+    file: Path,
+    ended: tuple[Author, ...],
+    dry_run: bool,
+    yes: bool,
+    cutter: Callable[[], AbstractAsyncContextManager[Bus]],
 ) -> None:
     with refusals():
         first = await _position(file, before)
@@ -92,7 +113,8 @@ async def _trim(
     if not dry_run:
         if not yes:
             _ask(f"drop {about}?")
-        await _cut(session.bus, first)
+        async with cutter() as bus:
+            await _cut(bus, first)
         extent = await session.bus.extent()
     content = {
         "first": extent.first,

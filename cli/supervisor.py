@@ -22,6 +22,7 @@ from bus.server import EmbeddedServer
 from bus.stuck import Stuck
 from cli.datacenter import Member, Plan, Tell, members
 from cli.processes import Process, identify, record
+from cli.session import client_id, user_name
 
 pause_first_s = 0.2
 pause_max_s = 10.0
@@ -65,6 +66,7 @@ class Supervisor:
     async def start_bus(self) -> None:
         """Start the bus, all its servers at once. Raises ServerTrouble."""
         await self.bus.start()
+        self.bus.keyring.keep(self.plan.wanted(client_id(user_name())), self.bus.urls)
         for name, server in self.servers.items():
             self._note_server(name, server)
 
@@ -154,6 +156,7 @@ def _bus(plan: Plan) -> tuple[EmbeddedServer | Ensemble, dict[str, Server]]:
         alone = EmbeddedServer(plan.data, cluster=plan.cluster, port=plan.port)
         return alone, {"bus": alone}
     several = Ensemble(plan.data, count=plan.masters, cluster=plan.cluster, port=plan.port)
+    several.moved = lambda: several.keyring.move(several.urls)
     return several, {on_node("bus", member.node): member for member in several.members}
 
 

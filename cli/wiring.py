@@ -27,6 +27,7 @@ from bus.port import (
     BusUnreachable,
     Fenced,
     NoAnswer,
+    NotPermitted,
     OutcomeUnknown,
     StreamDiverged,
     StreamFull,
@@ -50,6 +51,7 @@ EXPECTED = (
     Fenced,
     LogUnreadable,
     NoAnswer,
+    NotPermitted,
     OutcomeUnknown,
     StoreDiverged,
     StoreFailed,
@@ -86,7 +88,7 @@ def place_options(command: Callable[..., None]) -> Callable[..., None]:
         "--credentials",
         envvar="BUSBAR_CREDENTIALS",
         metavar="FILE",
-        help="JSON file with url, user, password and cluster.",
+        help="JSON file, mode 0600: where the bus is, and who this is on it.",
     )
     @click.option("--node", default=socket.gethostname, metavar="NAME", help="Name of this machine; its host name.")
     @click.option("--store", metavar="FILE", help="Where the component keeps its copy of the log; without it, nowhere.")
@@ -140,15 +142,7 @@ async def _run(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     known = place.credentials()
-    bus = await connect(
-        known.url,
-        cluster=known.cluster,
-        user=known.user,
-        password=known.password,
-        name=name,
-        on_lost=_lost,
-        replicas=known.replicas,
-    )
+    bus = await connect(known, name=name, on_lost=_lost)
     try:
         await live(wire(bus), bus, node=place.node, instance=uuid4().hex[:12], store=place.store, stop=stop)
     finally:

@@ -29,7 +29,7 @@ from bus.queries import (
     pack,
     unpack,
 )
-from bus.subjects import Author, Kind, ask_instance, parse_author, roll
+from bus.subjects import Author, Kind, ask_instance, ask_page, author_asked, parse_author, roll
 from components.component import State
 from eventstore.errors import StoreFailed, StoreRefused
 from eventstore.store import Reader, open_reader
@@ -70,6 +70,8 @@ class Presence:
         await bus.serve(roll(bus.cluster, self.author), self._answering(self._row))
         for name, answer in (("page", self._page), ("chain", self._chain)):
             await bus.serve(ask_instance(bus.cluster, self.author, self.node, name), self._answering(answer))
+        if self.author.kind is Kind.MASTER:
+            await bus.serve_each(ask_page(bus.cluster, self.node, "*.*"), self._page_of)
 
     def _answering(self, answer: Callable[[bytes], Awaitable[object]]) -> Answerer:
         async def answered(question: bytes) -> bytes:
@@ -107,6 +109,16 @@ class Presence:
         if self.store is None:
             raise QueryRefused(f"{self.author} on {self.node} keeps no store")
         return self.store
+
+    async def _page_of(self, subject: str, question: bytes) -> bytes:
+        """A page of one author's log: the subject says whose, and so who may ask."""
+        author = author_asked(subject)
+
+        async def page(_question: bytes) -> object:
+            asked = msgspec.msgpack.decode(question, type=PageQuestion)
+            return await self._page(pack(msgspec.structs.replace(asked, author=author)))
+
+        return await self._answering(page)(question)
 
     async def _page(self, question: bytes) -> list[HistoryRow]:
         asked = msgspec.msgpack.decode(question, type=PageQuestion)
@@ -152,9 +164,9 @@ async def fetch(bus: Bus, *, after: Position, author: Author | None, besides: st
     if not peers:
         return []
     peer = max(peers, key=lambda each: (each.stored, each.node))
-    where = ask_instance(bus.cluster, MASTERS, peer.node, "page")
+    where = ask_page(bus.cluster, peer.node, str(author) if author else "")
     try:
-        question = PageQuestion(after=after, author=str(author) if author else "")
+        question = PageQuestion(after=after)
         rows = unpack(await bus.query(where, pack(question), timeout_s=page_s), list[HistoryRow])
     except (NobodyThere, NoAnswer, QueryRefused) as error:
         raise StreamDiverged(f"the master on {peer.node} does not tell what was trimmed: {error}") from None

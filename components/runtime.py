@@ -26,7 +26,7 @@ from bus.codec import Foreign, Unreadable
 from bus.events import LeaderElected, LeaderResigned, LogKept
 from bus.nouns import Now, Position, second
 from bus.port import Answerer, Bus, Fenced, NoAnswer, Record, StreamDiverged
-from bus.subjects import Author, Kind, ask, everything, inbox, pattern, ping
+from bus.subjects import Author, Kind, ask, inbox, ping, terms
 from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
 from components.instance import Presence
 from components.keeping import Keeper
@@ -108,8 +108,7 @@ class _Life(Generic[S]):
         """End as soon as another instance's term is in the log: one that was stopped for long has nothing to append,
         and would answer questions for ever. Raises Fenced."""
         author, epoch = self.component.author, self.mind.state.epoch
-        terms = pattern(self.bus.cluster, kind=author.kind, name=author.id, noun="leader", participle="elected")
-        async with aclosing(self.bus.follow(terms, after=self.own.fence)) as groups:
+        async with aclosing(self.bus.follow(terms(self.bus.cluster, author), after=self.own.fence)) as groups:
             async for records in groups:
                 for record in records:
                     with suppress(Foreign, Unreadable):
@@ -122,12 +121,12 @@ class _Life(Generic[S]):
         while True:
             await asyncio.sleep(kept_look_s)
             with suppress(NoAnswer):
-                newest = await self.bus.last(everything(self.bus.cluster))
-                if newest is None or newest.position - self.own.fence <= kept_behind_max:
+                newest = (await self.bus.extent()).last
+                if newest - self.own.fence <= kept_behind_max:
                     continue
                 mine = await self.bus.last(inbox(self.bus.cluster, self.component.author.id))
                 if mine is None or mine.position <= self.mind.heard:
-                    self.outbox.put(self.mind.add(LogKept(), heard=newest.position))
+                    self.outbox.put(self.mind.add(LogKept(), heard=newest))
 
     async def hear(self) -> None:
         """Take the inbox from the last decided input on."""

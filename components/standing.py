@@ -6,9 +6,9 @@ Rule of this room: nothing is used before it is verified, and nothing is folded 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -18,7 +18,7 @@ from bus.codec import Foreign, Unreadable
 from bus.events import CheckpointMade, LeaderElected
 from bus.nouns import Position
 from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
-from bus.subjects import own_log
+from bus.subjects import own_log, terms
 from components.component import Component, S, state_hash
 from components.election import Watch
 from components.instance import Presence, fetch
@@ -27,6 +27,7 @@ from components.logtime import LogTime
 from components.mind import Clock, Decided, Mind
 from eventstore.recorder import Recorder
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 rebuild_tries_max = 40
@@ -56,6 +57,9 @@ class OwnLog(Generic[S]):
         self.recorder: Recorder | None = None
         self.keeper: Keeper[S] | None = None
         self.singleton = component.term is LeaderElected
+        self._terms = terms(bus.cluster, component.author)
+        self._terms_begun = -1
+        """Words of terms on the log when none was known to be newer than this instance's."""
         self._watch = Watch(bus, component.author, chance)
         presence.state = self.mind.state
 
@@ -198,16 +202,26 @@ class OwnLog(Generic[S]):
         log.info("term begun", by=str(self.component.author), epoch=state.epoch, n=state.n, position=self.fence)
 
     async def superseded(self) -> bool:
-        """Whether another term has begun after this one. Raises NoAnswer if the bus does not tell."""
-        newest = await self._newest()
-        return newest is not None and newest.position > self.fence and _epoch(newest) > self.mind.state.epoch
+        """Whether another term has begun after this one. Raises NoAnswer if the bus does not tell.
 
-    async def _newest(self) -> Record | None:
+        As long as there are no more words of terms than when this was looked at closely, none has.
+        """
+        begun = await self._surely(self.bus.count, self._terms)
+        if begun == self._terms_begun:
+            return False
+        newest = await self._surely(self.bus.last, self.log)
+        if newest is not None and newest.position > self.fence and _epoch(newest) > self.mind.state.epoch:
+            return True
+        self._terms_begun = begun
+        return False
+
+    async def _surely(self, look: Callable[[str], Awaitable[T]], log_: str) -> T:
+        """What the bus tells of a log, within the time that somebody waits for an answer. Raises NoAnswer."""
         try:
             async with asyncio.timeout(confirm_s):
                 while True:
                     with suppress(NoAnswer):
-                        return await self.bus.last(self.log)
+                        return await look(log_)
                     await asyncio.sleep(confirm_pause_s)
         except TimeoutError:
             raise NoAnswer(f"{self.log}: its end is not known for {confirm_s:g} s") from None

@@ -15,6 +15,7 @@ from bus.nouns import Now, Position
 from bus.port import (
     Answerer,
     BusClosed,
+    EachAnswerer,
     Extent,
     Fence,
     Fenced,
@@ -24,6 +25,7 @@ from bus.port import (
     Record,
     StreamDiverged,
     StreamFull,
+    answers_all_alike,
     check_append,
 )
 from tests.simulation.clock import virtual_now
@@ -235,6 +237,10 @@ class WeatheredBus:
         await self._ask_bus("before extent")
         return await self.bus.extent()
 
+    async def count(self, log: str) -> int:
+        await self._ask_bus("before count")
+        return await self.bus.count(log)
+
     async def trim(self, first: Position) -> None:
         await self.bus.trim(first)
 
@@ -252,14 +258,18 @@ class WeatheredBus:
         return await self.bus.roll(subject, question, wait_s=wait_s)
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
-        await self.weather.at("before serve")
-        await self.bus.serve(subject, self._here(answerer))
+        await self.serve_each(subject, answers_all_alike(answerer))
 
-    def _here(self, answerer: Answerer) -> Answerer:
+    async def serve_each(self, subject: str, answerer: EachAnswerer) -> None:
+        await self.weather.at("before serve")
+        await self.bus.serve_each(subject, self._here(answerer))
+
+    def _here(self, answerer: EachAnswerer) -> EachAnswerer:
         """Answers in this process, where they wait while it is stopped."""
 
-        async def answered(question: bytes) -> bytes:
-            task = asyncio.get_running_loop().create_task(answerer(question), context=self._context.copy())
+        async def answered(asked: str, question: bytes) -> bytes:
+            answering = answerer(asked, question)
+            task = asyncio.get_running_loop().create_task(answering, context=self._context.copy())
             answer = await task
             if self.weather.mute:
                 await asyncio.Event().wait()  # the answer is lost, and the one who asked gives up
