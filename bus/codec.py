@@ -14,7 +14,8 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
-import bus.services  # noqa: F401  its facts are declared by being imported
+import bus.access
+import bus.services  # noqa: F401  likewise
 from bus.events import FACTS, UPCASTS, Event, Fact
 from bus.nouns import Glimpse, Now, Position, RequestId, TraceId
 from bus.subjects import Author, SubjectError, parse_author, subject_of

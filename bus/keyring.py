@@ -132,6 +132,11 @@ class Keyring:
             yield founder_of(self._read(file))
 
 
+def read_founders(file: Path) -> list[Founder]:
+    """Raises OSError, msgspec.DecodeError."""
+    return msgspec.json.decode(file.read_bytes(), type=list[Founder])
+
+
 def issued(authority: Authority, wanted: Wanted, where: Credentials) -> Credentials:
     """New credentials under a new key, for the bus that `where` leads to."""
     key = Key.new(For.USER)

@@ -292,6 +292,11 @@ class Refusal(StrEnum):
     ID_TAKEN = "id_taken"
     BELOW_HELD = "below_held"
     RUNS_ACTIVE = "runs_active"
+    FORBIDDEN = "forbidden"
+    REVOKED = "revoked"
+    TOKEN_USED = "token_used"
+    TOKEN_EXPIRED = "token_expired"
+    LAST_ONE = "last_one"
 
 
 class Rescinded(StrEnum):

@@ -59,6 +59,17 @@ PEOPLE = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.AUDITOR)
 """Roles of clients, for `--role`."""
 
 
+NOT_JOINED = (Role.MASTER, Role.ADMINISTRATOR, Role.EXECUTOR, Role.JOINER)
+"""Roles that no join token is for: granted when a cluster is founded, or with another one."""
+PREFIXES = {
+    **dict.fromkeys(PEOPLE, "u-"),
+    Role.GATEWAY: "g-",
+    Role.MASTER: "m-",
+    Role.JOINER: "t-",
+}
+"""How the names of clients begin, by role; nobody else's begins so."""
+
+
 class Permit(NamedTuple):
     """What one role may do."""
 

@@ -88,6 +88,37 @@ class Summary(Noun, frozen=True):
     started_at: Now
 
 
+class IdentityRow(Noun, frozen=True):
+    """Somebody who is let in, or was."""
+
+    name: str
+    role: str
+    public: str
+    agent: str
+    since: Now
+    by: str
+    revoked_at: Now | None = None
+
+
+class TokenRow(Noun, frozen=True):
+    """A join token."""
+
+    id: str
+    name: str
+    role: str
+    expires_at: Now
+    by: str
+    used_at: Now | None = None
+
+
+class Passport(Noun, frozen=True):
+    """What says, to every server of the bus, that the bearer of a key is somebody; worth nothing without the key."""
+
+    name: str
+    role: str
+    passport: str
+
+
 # ---- asked of every instance of a singleton: `subjects.roll`, `subjects.ask_instance` -------------------------------
 
 

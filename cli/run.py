@@ -17,11 +17,12 @@ from bus.port import Bus
 from bus.subjects import check_id
 from cli.output import Failure, wrong_usage
 from cli.processes import OWN_COMMAND
-from cli.wiring import Place, place_options, run_component
-from components.component import Component
+from cli.wiring import Place, Wired, place_options, run_component
 from components.runtime import system_clock
 
 if TYPE_CHECKING:
+    from bus.authority import Issuer
+    from bus.keyring import Founder
     from eventstore.signing import Signer
 
 C = TypeVar("C")
@@ -86,17 +87,47 @@ def master(
     """
     from cli.remote import PastTeller
     from components.master import MasterConfig, component
+    from components.master.gate import Gate
     from components.master.hands import MasterHands
     from components.master.standing import StandingWitness
 
     limits, signing = _removals(agent_removal_rate_limit), _signing(place, key)
-    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings, **limits, **signing)
+    keys = _issuer(issuer)
+    issuing = {"issue": keys.passport} if keys is not None else {}
+    config = checked(MasterConfig, weights=dict(map(_weight, weights)), **settings, **limits, **signing, **issuing)
+    first = _founders(founders)
+    if gate is not None and keys is None:
+        raise wrong_usage("--gate takes the keys of --issuer FILE, too")
 
-    def wire(bus: Bus) -> Component[Any]:
+    def wire(bus: Bus) -> Wired[Any]:
         witness = StandingWitness(bus, place.node, system_clock, config.public)
-        return component(config, partial(MasterHands, config, bus, place.store, PastTeller(place.store)), witness)
+        kept = Gate(Path(gate), keys, bus, system_clock) if gate is not None and keys is not None else None
+        hands = partial(MasterHands, config, bus, place.store, PastTeller(place.store), kept, first)
+        mind = component(config, hands, witness, kept.show if kept is not None else None)
+        return Wired(mind, kept.run if kept is not None else None)
 
     run_component(place, wire, "master.main")
+
+
+def _issuer(file: str | None) -> Issuer | None:
+    """The keys that identities are granted with. Raises Failure."""
+    from bus.authority import read_issuer
+    from bus.credentials import CredentialsRefused
+
+    try:
+        return read_issuer(Path(file)) if file is not None else None
+    except CredentialsRefused as refused:
+        raise Failure(str(refused), next_=refused.fix) from None
+
+
+def _founders(file: str | None) -> list[Founder]:
+    """Who was let in when the cluster was founded. Raises Failure."""
+    from bus.keyring import read_founders
+
+    try:
+        return read_founders(Path(file)) if file is not None else []
+    except (OSError, ValueError) as error:
+        raise Failure(f"{file} does not say who founded the cluster: {error}", next_="ops/runbook.md, Access") from None
 
 
 def _removals(rate: str | None) -> dict[str, object]:
@@ -175,7 +206,7 @@ def agent(
         attributes=checked(parse_attributes, text=attributes),
         sandbox_gc_s=sandbox_gc_s,
     )
-    run_component(place, lambda bus: component(config, partial(AgentHands, config, bus)), f"agent.{id_}")
+    run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus))), f"agent.{id_}")
 
 
 def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
@@ -211,7 +242,7 @@ def executor(place: Place, agent_id: str, id_: str, work: str) -> None:
 
     settings = {"agent": AgentId(agent_id), "id": ExecutorId(id_), "work": str(Path(work).absolute())}
     config = checked(ExecutorConfig, **settings)
-    run_component(place, lambda _bus: component(config, partial(ExecutorHands, config)), f"executor.{config.id}")
+    run_component(place, lambda _bus: Wired(component(config, partial(ExecutorHands, config))), f"executor.{config.id}")
 
 
 @run.command()
@@ -229,7 +260,7 @@ def marathon(place: Place, id_: str, **settings: object) -> None:
     from components.marathon import MarathonConfig, component
 
     config = checked(MarathonConfig, id=FrameworkId(checked(check_id, text=id_)), **settings)
-    run_component(place, lambda _bus: component(config), f"framework.{id_}")
+    run_component(place, lambda _bus: Wired(component(config)), f"framework.{id_}")
 
 
 @run.command()
@@ -246,4 +277,4 @@ def metronome(place: Place, id_: str, **settings: object) -> None:
     from components.metronome import MetronomeConfig, component
 
     config = checked(MetronomeConfig, id=FrameworkId(checked(check_id, text=id_)), **settings)
-    run_component(place, lambda _bus: component(config), f"framework.{id_}")
+    run_component(place, lambda _bus: Wired(component(config)), f"framework.{id_}")

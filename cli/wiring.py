@@ -10,11 +10,11 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import click
@@ -116,7 +116,14 @@ def place_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def run_component(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> None:
+class Wired(NamedTuple, Generic[S]):
+    """A component, and what goes on beside it whether it leads or stands by."""
+
+    component: Component[S]
+    beside: Callable[[], Awaitable[None]] | None = None
+
+
+def run_component(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> None:
     """Run a component until SIGTERM or SIGINT. Raises Failure if it cannot go on."""
     _note(place, name)
     try:
@@ -137,17 +144,33 @@ def _note(place: Place, name: str) -> None:
         record(file, process)
 
 
-async def _run(place: Place, wire: Callable[[Bus], Component[S]], name: str) -> None:
+async def _run(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     known = place.credentials()
     bus = await connect(known, name=name, on_lost=_lost)
+    wired = wire(bus)
+    life = live(wired.component, bus, node=place.node, instance=uuid4().hex[:12], store=place.store, stop=stop)
     try:
-        await live(wire(bus), bus, node=place.node, instance=uuid4().hex[:12], store=place.store, stop=stop)
+        await _with(life, wired.beside)
     finally:
         await bus.close()
     log.info("stopped", by=name)
+
+
+async def _with(life: Coroutine[Any, Any, None], beside: Callable[[], Awaitable[None]] | None) -> None:
+    """A life, and something beside it that ends with it; an error of either ends both."""
+    if beside is None:
+        return await life
+    living, other = asyncio.ensure_future(life), asyncio.ensure_future(beside())
+    try:
+        await asyncio.wait({living, other}, return_when=asyncio.FIRST_COMPLETED)
+        return (other if other.done() else living).result()
+    finally:
+        for each in (living, other):
+            each.cancel()
+        await asyncio.gather(living, other, return_exceptions=True)
 
 
 def _lost(what: str) -> None:

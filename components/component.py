@@ -16,7 +16,7 @@ import msgspec
 
 from bus.events import Event, Fact, LeaderResigned, LogKept, RequestRefused, Term
 from bus.nouns import NOBODY, WOKEN, Glimpse, Noun, Now, Position, Refusal, RequestId, TraceId, second
-from bus.subjects import Author
+from bus.subjects import Author, Kind
 
 answers_kept_s = 24 * 3600
 """How long the same request gets the same answer again."""
@@ -140,6 +140,16 @@ def answer(heard: Event, fact: Fact) -> Say:
     return Say(fact, to=heard.by.id, request=heard.request)
 
 
+def actor_of(heard: Event) -> str | None:
+    """The person or program behind an event, proved by who published it: a client is who the bus let speak as it,
+    whatever the event claims; a gateway speaks for people, and both are named. Who owns a log repeats whom it heard."""
+    if heard.by.kind is not Kind.CLIENT:
+        return heard.actor
+    if heard.by.id.startswith("g-") and heard.actor:
+        return f"{heard.by.id}/{heard.actor}"
+    return heard.by.id
+
+
 def refuse(heard: Event, reason: Refusal, message: str) -> Say:
     """The refusal of a request, to the one who asked."""
     return answer(heard, RequestRefused(reason=reason, message=message))
@@ -196,6 +206,9 @@ class Component(Generic[S]):
     hands: Callable[[], Hands[S]] | None = None
     settings: str = ""
     """The config it was made with, from `settings_of`; recorded by each term."""
+    projection: Callable[[S], None] | None = None
+    """Shows something of the state to the world. Told it as it is folded from the log itself: once it is rebuilt, and
+    while another instance leads; a leader's hands are told each event instead."""
     witness: Witness | None = None
     """Compares what an instance that stands by holds with the leader's checkpoints."""
 

@@ -103,7 +103,7 @@ class OwnLog(Generic[S]):
             await self._read_until(end)
             self._read = max(known, self.fence)
             if self.mind.whole:
-                return
+                return self._show()
             await asyncio.sleep(rebuild_pause_s)  # the stream is just applying a batch: its end is on the way
         raise StreamDiverged(f"{self.log}: the stream ends in the middle of a decision, at position {self.fence}")
 
@@ -157,11 +157,17 @@ class OwnLog(Generic[S]):
                     checkpoint = self._checkpoint(record)
                     before = state_hash(self.mind.state) if checkpoint else ""
                     self._remember([record])
+                    self._show()
                     if checkpoint:
                         await self._bear_witness(record, before)
                 self.keep()
                 if self.mind.state.epoch != epoch:
                     return
+
+    def _show(self) -> None:
+        """Everything the log has is folded: whoever shows something of it to the world may do so."""
+        if self.component.projection is not None and self.mind.whole:
+            self.component.projection(self.mind.state)
 
     def keep(self) -> None:
         """Take a snapshot if one is due. Everything that is folded must be in the log."""

@@ -20,14 +20,17 @@ from components.master.books import auditor
 from components.master.config import MasterConfig
 from components.master.decide import decide
 from components.master.fold import fold
-from components.master.queries import QUERIES
+from components.master.queries import QUERIES, passport
 from components.master.state import MasterState, start, wake_at
 
 __all__ = ["MasterConfig", "component"]
 
 
 def component(
-    config: MasterConfig, hands: Callable[[], Hands[MasterState]] | None = None, witness: Witness | None = None
+    config: MasterConfig,
+    hands: Callable[[], Hands[MasterState]] | None = None,
+    witness: Witness | None = None,
+    projection: Callable[[MasterState], None] | None = None,
 ) -> Component[MasterState]:
     """The master under the name of its one log."""
     return Component(
@@ -38,8 +41,9 @@ def component(
         decide=partial(decide, config),
         wake_at=wake_at,
         check=auditor(),
-        queries=QUERIES,
+        queries=QUERIES if config.issue is None else {**QUERIES, "passport": partial(passport, config.issue)},
         hands=hands,
         witness=witness,
-        settings=settings_of("master", replace(config, sign=None), leave_out=("sign",)),
+        projection=projection,
+        settings=settings_of("master", replace(config, sign=None, issue=None), leave_out=("sign", "issue")),
     )

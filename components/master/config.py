@@ -61,6 +61,8 @@ class MasterConfig:
     """The same in time, if anything but checkpoints was said."""
     public: str = ""
     """The cluster's public key (Ed25519, hex)."""
+    issue: Callable[..., str] | None = None
+    """Signs passports (`bus.authority.Issuer.passport`); without it nobody can join."""
     sign: Callable[[CheckpointMade], str] | None = None
     """Signs a checkpoint with the cluster's key: the same one always the same way."""
 

@@ -17,6 +17,7 @@ from components.master.alarms import AlarmSeen, hear_witness, raised, see_alarm
 from components.master.checkpoints import StoreStands, make_checkpoint
 from components.master.config import MasterConfig
 from components.master.frameworks import hear_framework, lose_framework
+from components.master.identities import ASKED, FounderSeen, hear_access, see_founder, shut_out
 from components.master.limits import REMOVALS, put_off
 from components.master.offers import expire, make_offers
 from components.master.removals import kill_orphans, remove_frameworks
@@ -49,6 +50,8 @@ def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> I
             yield from lose_framework(state, FrameworkId(sight.id), sight.since_n, now)
         case Seen(AlarmSeen() as sight):
             yield from see_alarm(state, sight)
+        case Seen(FounderSeen() as sight):
+            yield from see_founder(state, sight)
         case Seen(StoreStands() as sight):
             yield from make_checkpoint(config, state, sight)
         case Wake():
@@ -68,7 +71,13 @@ def _lose_agent(config: MasterConfig, state: MasterState, sight: PingsMissed, no
 
 
 def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Iterator[Say]:
+    if shut_out(state, event.by.id):
+        if event.request is not None:
+            yield refuse(event, Refusal.REVOKED, f"{event.by.id} is let in no more")
+        return
     match event.by.kind:
+        case Kind.CLIENT if isinstance(event.fact, ASKED):
+            yield from hear_access(state, event, now)
         case Kind.AGENT:
             yield from hear_agent(state, event)
         case Kind.FRAMEWORK:

@@ -5,6 +5,7 @@ Rule of this room: the only writer of the state; what must not happen is asserte
 
 from __future__ import annotations
 
+from bus.access import IdentityGranted, IdentityRevoked, TokenIssued
 from bus.events import (
     AlarmCleared,
     AlarmRaised,
@@ -41,6 +42,7 @@ from components.master.books import (
     spend,
     touch,
 )
+from components.master.identities import fold_access
 from components.master.membership import fold_membership, note_unfinished
 from components.master.state import Accept, Agent, Alarm, Checkpoint, Filter, MasterState, More, OutstandingOffer, Task
 
@@ -77,6 +79,8 @@ def _fold_rare(state: MasterState, event: Event) -> None:
             state.alarms[alarm] = Alarm(message, standing.since if standing else event.at)
         case AlarmCleared(alarm=alarm):
             state.alarms.pop(alarm, None)
+        case TokenIssued() | IdentityGranted() | IdentityRevoked():
+            fold_access(state, event)
         case CheckpointMade() as fact:
             assert fact.folded_n == event.n - 1, f"#{event.n} vouches for the state after event {fact.folded_n}"
             state.checkpoint = Checkpoint(fact.upto, fact.chain)

@@ -6,7 +6,7 @@ Rule of this room: it counts what is missed and remembers nothing the log does n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from bus.events import (
     FrameworkDisconnected,
     FrameworkReconnected,
 )
+from bus.keyring import Founder
 from bus.nouns import MASTER, TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
@@ -31,6 +32,8 @@ from components.component import Ask, See
 from components.master.alarms import AlarmSeen
 from components.master.config import MasterConfig
 from components.master.decide import PingsMissed
+from components.master.gate import Gate
+from components.master.identities import FounderSeen
 from components.master.limits import REMOVALS
 from components.master.state import MasterState
 from components.master.watching import StoreWatch, watch_headroom
@@ -63,8 +66,17 @@ class MasterHands:
     `past` answers questions about the past, if anybody here can.
     """
 
-    def __init__(self, config: MasterConfig, bus: Bus, store: str | None, past: Ask | None = None) -> None:
+    def __init__(
+        self,
+        config: MasterConfig,
+        bus: Bus,
+        store: str | None,
+        past: Ask | None = None,
+        gate: Gate | None = None,
+        founders: Sequence[Founder] = (),
+    ) -> None:
         self.config, self.bus, self.store = config, bus, store
+        self.gate, self.founders = gate, founders
         self.asks: Mapping[str, Ask] = {
             "history": self.history,
             "trace": self.trace,
@@ -81,14 +93,23 @@ class MasterHands:
     async def run(self, state: MasterState, see: See) -> None:
         """Ping everybody at each interval, and watch the stream's room and the store, for ever."""
         self._recall(state)
+        await self._found(state, see)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._ping(see))
             group.create_task(watch_headroom(self.bus, self.config.watch_interval_s, self._alarms, see))
             if self._store_watch is not None:
                 group.create_task(self._store_watch.run(self._alarms, see))
 
+    async def _found(self, state: MasterState, see: See) -> None:
+        """Say who was there from the beginning, unless the log says it."""
+        new = [one for one in self.founders if one.public not in state.identities]
+        for one in new:
+            await see(FounderSeen(name=one.name, role=one.role, public=one.public, agent=one.agent))
+
     def _recall(self, state: MasterState) -> None:
         self._alarms.update(state.alarms)
+        if self.gate is not None:
+            self.gate.show(state)
         if self.store is not None:
             self._store_watch = StoreWatch(self.config, self.store, state.checkpoint)
         for agent in state.agents.values():
@@ -110,6 +131,8 @@ class MasterHands:
 
     def act(self, event: Event) -> None:
         """Watch who is admitted or back, leave alone who is known to be away; know what is alarmed and vouched for."""
+        if self.gate is not None:
+            self.gate.told(event)
         match event.fact:
             case AgentAdmitted(agent=agent):
                 self._watched[Author(Kind.AGENT, agent)] = _Watched(event.n, answered=True)

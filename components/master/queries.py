@@ -1,16 +1,28 @@
-"""What the master answers from what it remembers: `agents`, `frameworks`, `offers`, `tasks`, `alarms`.
+"""What the master answers from what it remembers: agents, frameworks, offers, tasks, alarms, identities, tokens.
 
 Rule of this room: rows in the order of their names; it looks, and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from bus.nouns import NOTHING, Now, Resources, total
-from bus.queries import AgentRow, AlarmRow, FrameworkRow, OfferRow, TaskRow, TasksQuestion
+from bus.nouns import NOTHING, Now, Resources, second, total
+from bus.permits import Role
+from bus.queries import (
+    AgentRow,
+    AlarmRow,
+    FrameworkRow,
+    IdentityRow,
+    OfferRow,
+    Passport,
+    QueryRefused,
+    TaskRow,
+    TasksQuestion,
+    TokenRow,
+)
 from components.component import Query
 from components.master.allocator import dominant_share_milli
 from components.master.state import Agent, Framework, MasterState, Task
@@ -108,10 +120,61 @@ def alarms(state: MasterState, _question: bytes, _now: Now) -> list[AlarmRow]:
     return sorted(rows, key=lambda row: (row.since, row.alarm))
 
 
+def identities(state: MasterState, _question: bytes, _now: Now) -> list[IdentityRow]:
+    """Everybody who is let in or was, by name."""
+    rows = [
+        IdentityRow(
+            name=one.name,
+            role=one.role,
+            public=one.public,
+            agent=one.agent,
+            since=one.since,
+            by=one.by,
+            revoked_at=one.revoked_at,
+        )
+        for one in state.identities.values()
+    ]
+    return sorted(rows, key=lambda row: (row.name, row.since, row.public))
+
+
+def tokens(state: MasterState, _question: bytes, _now: Now) -> list[TokenRow]:
+    """Join tokens, the oldest first."""
+    return [
+        TokenRow(id=one.id, name=one.name, role=one.role, expires_at=one.expires_at, by=one.by, used_at=one.used_at)
+        for one in state.tokens.values()
+    ]
+
+
+Issue = Callable[..., str]
+"""Signs a passport: `bus.authority.Issuer.passport`."""
+
+
+def passport(issue: Issue, state: MasterState, question: bytes, _now: Now) -> Passport:
+    """The passport of the bearer of a key: somebody's, or a join token's. Raises QueryRefused, msgspec.DecodeError."""
+    public = msgspec.msgpack.decode(question, type=str)
+    one = state.identities.get(public)
+    if one is not None and one.live:
+        return Passport(
+            name=one.name,
+            role=one.role,
+            passport=issue(one.role, one.name, public, at_s=one.since // second, agent=one.agent),
+        )
+    for token in state.tokens.values():
+        if token.public == public and token.used_at is None:
+            until_s = token.expires_at // second + expiry_slack_s
+            text = issue(Role.JOINER, token.id, public, at_s=0, until_s=until_s)
+            return Passport(name=token.id, role=Role.JOINER, passport=text)
+    raise QueryRefused("this key is nobody's here")
+
+
+expiry_slack_s = 60
+"""So much longer than the token itself its passport opens the bus: clocks differ, and it is the master who says no."""
 QUERIES: Mapping[str, Query] = {
     "agents": agents,
     "frameworks": frameworks,
     "offers": offers,
     "tasks": tasks,
     "alarms": alarms,
+    "identities": identities,
+    "tokens": tokens,
 }

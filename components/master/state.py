@@ -28,6 +28,7 @@ from bus.nouns import (
     TaskState,
     TaskStatus,
 )
+from bus.permits import Role
 from components.component import State
 from components.master.config import MasterConfig
 
@@ -192,6 +193,37 @@ class Alarm(msgspec.Struct, frozen=True):
     since: Now
 
 
+@dataclass(slots=True, kw_only=True)
+class Identity:
+    """Somebody who is let in, or was."""
+
+    name: str
+    role: Role
+    public: str
+    agent: str
+    since: Now
+    by: str
+    """The admin who issued its token; nobody for a founder."""
+    revoked_at: Now | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.revoked_at is None
+
+
+@dataclass(slots=True, kw_only=True)
+class Token:
+    """A join token: who its bearer may become, once."""
+
+    id: str
+    public: str
+    name: str
+    role: Role
+    expires_at: Now
+    by: str
+    used_at: Now | None = None
+
+
 class Checkpoint(msgspec.Struct, frozen=True):
     """What the last checkpoint said of the stream."""
 
@@ -237,6 +269,10 @@ class MasterState(State):
     """Tasks a framework asked about and is not yet answered."""
     alarms: dict[str, Alarm] = field(default_factory=dict)
     """Those that stand, by name."""
+    identities: dict[str, Identity] = field(default_factory=dict)
+    """Everybody who was ever let in, by public key."""
+    tokens: dict[str, Token] = field(default_factory=dict)
+    """Join tokens by id."""
     checkpoint: Checkpoint | None = None
     taken_over: int = 0
     """How many agents were active when the present term began."""
