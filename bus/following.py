@@ -68,6 +68,8 @@ class Reader(ABC):
         self._inbox = stream.link.new_inbox()
         self._name = ""
         self._naming = ExitStack()
+        self._first = Position(1)
+        """Where the stream began."""
         self._taken = 0
         self._due = _Due(0, after)
         self._idle = 0
@@ -82,7 +84,7 @@ class Reader(ABC):
         BusClosed."""
         await self._link.connected()
         self._links = self._link.links
-        await self._check_begin()
+        self._first = self._stream.whole(await self._check_begin()).first
         self._link.watchers[self._changed] = None
         self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
         self._name = self._naming.enter_context(self._stream.reader())
@@ -219,7 +221,7 @@ class Reader(ABC):
 
 
 class Push(Reader):
-    """Pushed by the server, which waits now and then until what it sent is taken: for who is in the stream's account."""
+    """Pushed by the server, which waits now and then until what it sent is taken: in the stream's own account."""
 
     def __init__(self, stream: Stream, log: str, after: Position) -> None:
         super().__init__(stream, log, after)

@@ -13,7 +13,7 @@ import json
 
 from bus.following import Misplaced, Reader, heartbeat_s, sequences
 from bus.nouns import Position
-from bus.port import NoAnswer, Record
+from bus.port import NoAnswer, Record, StreamDiverged
 from bus.replies import Parcel, Send
 from bus.stream import Stream
 
@@ -35,13 +35,18 @@ _GO_ON = ("408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
 class Pull(Reader):
     """Asked for, batch by batch."""
 
-    def __init__(self, stream: Stream, log: str, after: Position) -> None:
+    def __init__(self, stream: Stream, log: str, after: Position, taken: Record | None) -> None:
         super().__init__(stream, log, after)
+        self._again = taken
+        """What was taken last, from an earlier consumer: it comes again first, and must be the same still."""
         self._open = 0
         """Messages that may still come for the last request."""
 
     def _config(self) -> dict[str, object]:
-        return super()._config() | {"inactive_threshold": consumer_idle_s * 1_000_000_000, "max_waiting": 8}
+        mine = {"inactive_threshold": consumer_idle_s * 1_000_000_000, "max_waiting": 8}
+        if self._again is not None:
+            mine["opt_start_seq"] = self._again.position
+        return super()._config() | mine
 
     async def _ask_for_more(self) -> None:
         if self._wants_more():
@@ -52,8 +57,15 @@ class Pull(Reader):
         return self._open == 0 and not self._buffer and not self._broken
 
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
-        super()._count(records, parcel, stream_seq, consumer_seq)
         self._open -= 1
+        again, self._again = self._again, None
+        if again is not None and stream_seq == again.position and consumer_seq == 1:
+            self._taken = consumer_seq
+            check_same(again, Record(again.position, parcel.subject, parcel.body))
+            return
+        if again is not None and again.position >= self._first:
+            check_same(again, None)
+        super()._count(records, parcel, stream_seq, consumer_seq)
 
     def _control(self, parcel: Parcel) -> None:
         if self._is_heartbeat(parcel):
@@ -62,6 +74,13 @@ class Pull(Reader):
             self._open = 0
         else:
             self._broken = True
+
+
+def check_same(taken: Record, found: Record | None) -> None:
+    """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it
+    would skip what was said in between. Raises StreamDiverged."""
+    if found != taken:
+        raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
 
 
 _NEXT: dict[str, object] = {

@@ -292,7 +292,7 @@ class Stream:
             await asyncio.sleep(retry_pause_s)
 
     async def newest(self, log: str, look: Callable[[str], Awaitable[Record | None]]) -> Record | None:
-        """The last message under `log`, as `look` finds it; never older than one told before, unless the stream has lost that."""
+        """The last message under `log`, as `look` finds it; never older than one told before, unless that was lost."""
         known = self._known.get(log, Position(0))
         deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
         while True:

@@ -121,17 +121,24 @@ def _is_address(url: str) -> bool:
 
 
 @asynccontextmanager
-async def connected(where: Where, *, make_stream: bool = False) -> AsyncIterator[Bus]:
+async def connected(where: Where, *, patience_s: float = 0.0) -> AsyncIterator[Bus]:
     """A connection to the cluster, with a bound on the time it takes. Who only asks does not make a cluster."""
-    found = find(where)
+    async with connected_as(find(where), _way_on(where), patience_s=patience_s) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def connected_as(found: Credentials, way_on: str = "", *, patience_s: float = 0.0) -> AsyncIterator[Bus]:
+    """A connection with these credentials. Raises NoCluster, Failure."""
     await check_quorum(found)
     from bus.jetstream import connect  # only who talks over the network pays for the import
 
     try:
-        bus = await connect(found, connect_s=connect_s if len(found.urls) == 1 else elected_s, make_stream=make_stream)
+        usual_s = connect_s if len(found.urls) == 1 else elected_s
+        bus = await connect(found, connect_s=max(patience_s, usual_s), make_stream=False)
     except BusUnreachable as error:
         await check_quorum(found)
-        raise NoCluster(str(error), next_=_way_on(where)) from None
+        raise NoCluster(str(error), next_=way_on or "is the cluster up?") from None
     except StreamUnfit as error:
         raise Failure(str(error), next_="ops/runbook.md") from None
     except NotPermitted as error:

@@ -1,6 +1,7 @@
 """Which processes make a whole datacenter on one machine, and in which order they go.
 
-    DATA/  lock  credentials.json  keys/  bus/  run/<name>.json  logs/<name>.log  master/  agents/a1/  marathon/  metronome/
+    DATA/  lock  credentials.json  keys/  bus/  run/<name>.json  logs/<name>.log  master/  agents/a1/  marathon/
+           metronome/
            of node n2: bus-n2/  master-n2/  marathon-n2/  metronome-n2/
 
 Rule of this room: everything a datacenter leaves on a machine is under its data directory; tasks end before those who

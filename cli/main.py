@@ -25,6 +25,7 @@ ROOMS = {
     "node": "cli.node:node",
     "framework": "cli.framework:framework",
     "offer": "cli.offer:offer",
+    "access": "cli.access:access",
     "events": "cli.events:events",
     "store": "cli.store:store",
     "state": "cli.state:state",

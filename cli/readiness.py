@@ -44,7 +44,7 @@ settle_s = 3.0
 @asynccontextmanager
 async def session_at(data: Path) -> AsyncIterator[Session]:
     """A session with the datacenter of a data directory, as the person who runs it."""
-    async with connected(Where(data=str(data))) as bus:
+    async with connected(Where(data=str(data)), patience_s=ready_s) as bus:
         me = person(bus)
         yield Session(bus, me, me.id, Output(as_json=True))
 

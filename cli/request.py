@@ -24,7 +24,7 @@ from bus import codec
 from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, RequestRefused
 from bus.nouns import FrameworkId, Position, Refusal, RequestId, TraceId
-from bus.port import Message, NoQuorum, OutcomeUnknown, Record
+from bus.port import Message, NoQuorum, NotPermitted, OutcomeUnknown, Record
 from bus.queries import FrameworkRow, Summary
 from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
@@ -244,13 +244,26 @@ def _accepted(event: Event, hints: Mapping[Refusal, str]) -> Event:
 @asynccontextmanager
 async def conversation(session: Session, scheduler: Author) -> AsyncIterator[Conversation]:
     """A talk with a scheduler that has been located; what it says to me from now on is heard."""
+    async with talking(session, scheduler) as talk:
+        try:
+            await talk.locate()
+        except NotPermitted:
+            raise Failure(
+                f"{session.me.id} may ask {scheduler.id} for nothing: that takes an operator",
+                next_="an admin can say otherwise: busbar access token create --client NAME --role operator",
+            ) from None
+        yield talk
+
+
+@asynccontextmanager
+async def talking(session: Session, scheduler: Author) -> AsyncIterator[Conversation]:
+    """A talk with one who owns a log; what it says to me from now on is heard."""
     mine = inbox(session.cluster, session.me.id)
     newest = await session.bus.last(mine)
     since = newest.position if newest else Position(0)
     patience_s = lost_node_s if len(await servers(session.bus)) > 1 else answer_s
     talk = Conversation(session, scheduler, Inbox(session.bus.follow(mine, after=since)), since, patience_s)
     try:
-        await talk.locate()
         yield talk
     finally:
         await talk._inbox.close()

@@ -11,8 +11,8 @@ import getpass
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -97,6 +97,9 @@ def person(bus: Bus) -> Author:
     return Author(Kind.CLIENT, name)
 
 
+HERE = Where()
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """An open connection of one person to one cluster."""
@@ -107,6 +110,8 @@ class Session:
     out: Output
     request: RequestId | None = None
     """The id under which a change was asked for before, if it is asked for again."""
+    where: Where = HERE
+    """Where the person said the cluster is."""
 
     @property
     def cluster(self) -> str:
@@ -181,6 +186,8 @@ class Reach:
     open: Callable[[Where], AbstractAsyncContextManager[Bus]] = connected
     administer: Callable[[Where, Path], AbstractAsyncContextManager[Bus]] = administering
     """The same as who may change the stream itself, with the cluster's own keys."""
+    find: Callable[[Where], Credentials] = find
+    """The credentials that open it."""
     run: Callable[[Coroutine[Any, Any, None]], None] = _run
 
 
@@ -265,10 +272,16 @@ def is_full(data: Path) -> bool:
 
 
 async def _exactly(reach: Reach, where: Where, out: Output, command: Command, **given: Any) -> None:
+    async with exactly(), reach.open(where) as bus:
+        me, request = person(bus), given.pop("request", None)
+        await command(Session(bus, me, me.id, out, request, where), **given)
+
+
+@asynccontextmanager
+async def exactly() -> AsyncIterator[None]:
+    """What goes wrong with the bus becomes an exact message."""
     try:
-        async with reach.open(where) as bus:
-            me, request = person(bus), given.pop("request", None)
-            await command(Session(bus, me, me.id, out, request), **given)
+        yield
     except SubjectError as error:
         raise Failure(str(error)) from None
     except NotPermitted as error:

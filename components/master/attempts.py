@@ -33,7 +33,7 @@ class Attempt(NamedTuple):
     subject: str
     public: str
     source: str
-    count: int
+    times: int
 
 
 class _Key(NamedTuple):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +64,9 @@ class _Offence:
 
     looks: int = 0
     times: int = 0
-    until: Now = Now(0)
-    """While it is suspended; 0: it is not."""
-    last: Now = Now(0)
+    until: Now | None = None
+    """While it is suspended."""
+    last: Now | None = None
 
 
 class Gate:
@@ -78,7 +78,6 @@ class Gate:
         self.revoked: dict[str, int] = {}
         """Since when (Unix seconds) keys let nobody in."""
         self.names: dict[str, tuple[str, Role]] = {}
-        self._tokens: dict[str, str] = {}
         self._permits = permits(issuer.cluster)
         self._offences: dict[str, _Offence] = {}
         self._attempts = Attempts(directory / "nats-server.log")
@@ -92,7 +91,6 @@ class Gate:
         """As it is folded from the log."""
         self.names = {one.public: (one.name, one.role) for one in state.identities.values()}
         self.names |= {token.public: (token.id, Role.JOINER) for token in state.tokens.values()}
-        self._tokens = {token.id: token.public for token in state.tokens.values()}
         keys = {public: _seconds(at) for public, at in revoked(state).items()}
         if keys != self.revoked:
             self.revoked = keys
@@ -103,17 +101,11 @@ class Gate:
         match event.fact:
             case TokenIssued() as fact:
                 self.names[fact.token] = fact.id, Role.JOINER
-                self._tokens[fact.id] = fact.token
             case IdentityGranted() as fact:
                 self.names[fact.public] = fact.name, fact.role
-                if fact.token:
-                    self._keep_out((self._tokens[fact.token],), event.at)
             case IdentityRevoked() as fact:
-                self._keep_out(fact.publics, event.at)
-
-    def _keep_out(self, keys: Iterable[str], at: Now) -> None:
-        self.revoked |= {public: _seconds(at) for public in keys}
-        self._changed.set()
+                self.revoked |= {public: _seconds(event.at) for public in fact.publics}
+                self._changed.set()
 
     # ---- what it does ---------------------------------------------------------------------------------------------
 
@@ -142,7 +134,7 @@ class Gate:
             log.error("who is revoked is not kept out of the server", why=f"{error.filename}: {error.strerror}")
 
     def _suspended(self) -> dict[str, int]:
-        return {public: _seconds(one.last) for public, one in self._offences.items() if one.until}
+        return {public: _seconds(one.last) for public, one in self._offences.items() if one.until and one.last}
 
     async def _look(self) -> None:
         for attempt in self._attempts.news(self.clock()):
@@ -159,7 +151,7 @@ class Gate:
             subject=attempt.subject[:200],
             name=name,
             public=attempt.public,
-            count=attempt.count,
+            count=attempt.times,
             source=attempt.source,
         )
 
@@ -193,7 +185,7 @@ class Gate:
 
     def _suspend(self, name: str, public: str, why: str, offence: _Offence) -> IdentitySuspended:
         now = self.clock()
-        if now - offence.last > forgiven_s * second:
+        if offence.last is not None and now - offence.last > forgiven_s * second:
             offence.times = 0
         wait_s = min(suspended_first_s * 2**offence.times, suspended_max_s)
         offence.times, offence.looks, offence.last = offence.times + 1, 0, now
@@ -205,7 +197,7 @@ class Gate:
         found: list[Fact] = []
         for public, offence in self._offences.items():
             if offence.until and self.clock() >= offence.until:
-                offence.until = Now(0)
+                offence.until = None
                 found.append(IdentityResumed(name=self.names.get(public, ("",))[0], public=public))
         return found
 

@@ -148,6 +148,8 @@ def _wrong_exchange(
 ) -> tuple[Refusal, str] | None:
     if token is None:
         return Refusal.NOT_FOUND, f"{event.by.id} is no join token that was issued here"
+    if token.revoked_at is not None:
+        return Refusal.REVOKED, f"the token for {token.name} was revoked: ask for another one"
     if token.used_at is not None:
         return Refusal.TOKEN_USED, f"the token for {token.name} was exchanged before: ask for another one"
     if now > token.expires_at:
@@ -169,6 +171,10 @@ def _wrong_exchange(
 
 
 def _revoke(state: MasterState, event: Event, fact: IdentityWithdrawn) -> Iterator[Say]:
+    token = state.tokens.get(fact.name)
+    if token is not None and token.live:
+        yield answer(event, IdentityRevoked(name=token.id, role=Role.JOINER, publics=(token.public,)))
+        return
     meant = list(_meant(state, fact))
     if not meant:
         who = fact.name or fact.public
@@ -204,6 +210,8 @@ def fold_access(state: MasterState, event: Event) -> None:
             _forget_tokens(state, event.at)
         case IdentityGranted() as fact:
             _grant(state, event, fact)
+        case IdentityRevoked(role=Role.JOINER, name=name):
+            state.tokens[name].revoked_at = event.at
         case IdentityRevoked() as fact:
             for public in fact.publics:
                 state.identities[public].revoked_at = event.at
@@ -223,12 +231,12 @@ def _grant(state: MasterState, event: Event, fact: IdentityGranted) -> None:
 def _forget_tokens(state: MasterState, at: Now) -> None:
     over = len(state.tokens) - tokens_kept_max
     if over > 0:
-        done = [name for name, token in state.tokens.items() if token.used_at is not None or token.expires_at < at]
+        done = [name for name, token in state.tokens.items() if not token.live or token.expires_at < at]
         for name in done[:over]:
             del state.tokens[name]
 
 
 def revoked(state: MasterState) -> dict[str, Now]:
-    """The keys that let nobody in, and since when: revoked ones, and of tokens that were exchanged."""
-    keys = {one.public: one.revoked_at for one in state.identities.values() if one.revoked_at is not None}
-    return keys | {token.public: token.used_at for token in state.tokens.values() if token.used_at is not None}
+    """The keys that let nobody in any more, and since when."""
+    keys: list[Identity | Token] = [*state.identities.values(), *state.tokens.values()]
+    return {one.public: one.revoked_at for one in keys if one.revoked_at is not None}

@@ -160,7 +160,7 @@ def passport(issue: Issue, state: MasterState, question: bytes, _now: Now) -> Pa
             passport=issue(one.role, one.name, public, at_s=one.since // second, agent=one.agent),
         )
     for token in state.tokens.values():
-        if token.public == public and token.used_at is None:
+        if token.public == public and token.live:
             until_s = token.expires_at // second + expiry_slack_s
             text = issue(Role.JOINER, token.id, public, at_s=0, until_s=until_s)
             return Passport(name=token.id, role=Role.JOINER, passport=text)

@@ -222,6 +222,12 @@ class Token:
     expires_at: Now
     by: str
     used_at: Now | None = None
+    revoked_at: Now | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it may still be exchanged, as long as it has not expired."""
+        return self.used_at is None and self.revoked_at is None
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
