@@ -1,14 +1,17 @@
-"""Every test here that takes a `place` runs on both bindings."""
+"""Every test here that takes a `place` runs on both bindings, and on the real one from both sides of the border."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from tests.contract.places import JetStreamPlace, MemoryPlace, Place
+from tests.contract.places import CrossPlace, JetStreamPlace, MemoryPlace, Place, UserPlace
+
+SIDES = {"jetstream": JetStreamPlace, "userspace": UserPlace, "across": CrossPlace}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,28 +21,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(60))
 
 
-@pytest_asyncio.fixture(params=["memory", "jetstream"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    """Somewhere to run a bus: in memory, or on a nats-server."""
-    if request.param == "memory":
-        memory = MemoryPlace()
-        yield memory
-        await memory.close()
-        return
-    nats = JetStreamPlace(tmp_path)
-    await nats.open()
+@asynccontextmanager
+async def opened(name: str, data: Path) -> AsyncIterator[Place]:
+    """One of the places by name."""
+    place: MemoryPlace | JetStreamPlace = MemoryPlace() if name == "memory" else SIDES[name](data)
+    if isinstance(place, JetStreamPlace):
+        await place.open()
     try:
-        yield nats
+        yield place
     finally:
-        await nats.close()
+        await place.close()
+
+
+@pytest_asyncio.fixture(params=["memory", "jetstream", "userspace"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """Somewhere to run a bus: in memory, on a nats-server, or on one outside the stream's account."""
+    async with opened(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest_asyncio.fixture(params=["memory", "jetstream", "userspace", "across"])
+async def asked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """The same, and where who asks and who answers are not in one account."""
+    async with opened(request.param, tmp_path) as place:
+        yield place
 
 
 @pytest_asyncio.fixture
-async def nats(tmp_path: Path) -> AsyncIterator[JetStreamPlace]:
+async def nats(tmp_path: Path) -> AsyncIterator[Place]:
     """A nats-server, for what only JetStream can meet."""
-    nats = JetStreamPlace(tmp_path)
-    await nats.open()
-    try:
-        yield nats
-    finally:
-        await nats.close()
+    async with opened("jetstream", tmp_path) as place:
+        yield place
+
+
+@pytest_asyncio.fixture(params=["jetstream", "userspace"])
+async def real(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    """A nats-server, seen from both sides of the border."""
+    async with opened(request.param, tmp_path) as place:
+        yield place

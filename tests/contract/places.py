@@ -1,4 +1,5 @@
-"""The two places a bus can live: in memory, and on a real nats-server behind a proxy that makes trouble."""
+"""The places a bus can live: in memory, and on a real nats-server behind a proxy that makes trouble, seen from the
+account of the stream and from outside it."""
 
 from __future__ import annotations
 
@@ -12,23 +13,57 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import nats
 
+from bus.connection import identity
+from bus.credentials import Credentials
 from bus.jetstream import JetStreamBus, connect
+from bus.keyring import Wanted, issued
 from bus.memory import LOST, UNTOLD, Fate, Faults, MemoryBus, MemoryServer, late
-from bus.nouns import Now, Position
+from bus.nouns import MASTER, Now, Position
+from bus.permits import Role
 from bus.port import Bus, Message, Record
-from bus.server import Credentials, EmbeddedServer
+from bus.server import EmbeddedServer
+from bus.subjects import Author, Kind, everything, own_log
 from tests.contract.proxy import Proxy, Trouble
 
 CLUSTER = "dc"
+LEADER = Author(Kind.MASTER, MASTER)
+"""Who speaks where everybody may say everything."""
+SCHEDULER = Author(Kind.FRAMEWORK, "marathon")
+"""Who speaks outside the stream's account."""
+ROLES = {
+    Kind.MASTER: Role.MASTER,
+    Kind.AGENT: Role.AGENT,
+    Kind.FRAMEWORK: Role.FRAMEWORK,
+    Kind.CLIENT: Role.ADMIN,
+}
+"""What the authors of the tests are."""
 
 
 class Place(Protocol):
     """Somewhere to run a bus, and the ways to disturb it that every binding must survive."""
 
-    async def connect(self) -> Bus:
-        """A connection without trouble."""
+    author: Author
+    """Whose log the tests write here."""
+
+    @property
+    def log(self) -> str:
+        """What the author said."""
+
+    @property
+    def all(self) -> str:
+        """The largest log that the author may read: everything, or what it said."""
+
+    async def connect(self, author: Author | None = None) -> Bus:
+        """A connection without trouble, of the place's author or another one."""
+
+    async def look(self) -> Bus:
+        """A connection of somebody who may read and ask everything."""
+
+    async def administrator(self) -> Bus:
+        """A connection of who may change the stream itself."""
 
     async def troubled(self, trouble: Trouble) -> Bus:
         """A connection whose first append meets this trouble."""
@@ -64,15 +99,25 @@ class _MemoryTrouble(Faults):
 
 
 class MemoryPlace:
-    """The bus in memory."""
+    """The bus in memory, which lets everybody do everything."""
+
+    author = LEADER
+    log = own_log(CLUSTER, LEADER)
+    all = everything(CLUSTER)
 
     def __init__(self) -> None:
         self.server = MemoryServer(CLUSTER, lambda: Now(time.time_ns() // 1000))
         self.buses: list[MemoryBus] = []
 
-    async def connect(self) -> Bus:
+    async def connect(self, author: Author | None = None) -> Bus:
         self.buses.append(MemoryBus(self.server))
         return self.buses[-1]
+
+    async def look(self) -> Bus:
+        return await self.connect()
+
+    async def administrator(self) -> Bus:
+        return await self.connect()
 
     async def troubled(self, trouble: Trouble) -> Bus:
         self.buses.append(MemoryBus(self.server, _MemoryTrouble(trouble)))
@@ -94,7 +139,9 @@ class MemoryPlace:
 
 
 class JetStreamPlace:
-    """A nats-server of our own, and a proxy in front of it."""
+    """A nats-server of our own, and a proxy in front of it; everybody is its administrator."""
+
+    author = LEADER
 
     def __init__(self, data: Path) -> None:
         self.server = EmbeddedServer(data, cluster=CLUSTER)
@@ -102,20 +149,49 @@ class JetStreamPlace:
         self.buses: list[JetStreamBus] = []
 
     @property
+    def all(self) -> str:
+        return everything(CLUSTER)
+
+    @property
+    def log(self) -> str:
+        """What the author said."""
+        return own_log(CLUSTER, self.author)
+
+    @property
     def credentials(self) -> Credentials:
-        assert self.server.credentials is not None, "not started"
-        return self.server.credentials
+        """Of the administrator."""
+        return self.server.administrator
 
     async def open(self) -> None:
         await self.server.start()
 
-    async def connect(self, url: str | None = None, *, on_lost: Callable[[str], None] | None = None) -> JetStreamBus:
-        mine = self.credentials
-        bus = await connect(
-            url or mine.url, cluster=CLUSTER, user=mine.user, password=mine.password, name="test", on_lost=on_lost
-        )
+    def identity(self, author: Author) -> Credentials:
+        """As whom an author is known here."""
+        return self.credentials
+
+    def issued(self, role: Role, name: str, agent: str = "") -> Credentials:
+        """New credentials for this server."""
+        return issued(self.server.keyring.authority, Wanted("", role, name, agent), self.credentials)
+
+    async def connect(
+        self, author: Author | None = None, *, url: str | None = None, on_lost: Callable[[str], None] | None = None
+    ) -> JetStreamBus:
+        return await self.join(self.identity(author or self.author), url=url, on_lost=on_lost)
+
+    async def join(
+        self, known: Credentials, *, url: str | None = None, on_lost: Callable[[str], None] | None = None
+    ) -> JetStreamBus:
+        """A connection of whose credentials these are, past the proxies or through one."""
+        known = msgspec.structs.replace(known, url=url or known.url)
+        bus = await connect(known, name="test", on_lost=on_lost)
         self.buses.append(bus)
         return bus
+
+    async def look(self) -> JetStreamBus:
+        return await self.connect()
+
+    async def administrator(self) -> JetStreamBus:
+        return await self.join(self.credentials)
 
     async def kill(self) -> None:
         """The server dies in the middle of whatever it does."""
@@ -130,7 +206,7 @@ class JetStreamPlace:
         return proxy
 
     async def troubled(self, trouble: Trouble) -> Bus:
-        return await self.connect((await self.proxy(trouble)).url)
+        return await self.connect(url=(await self.proxy(trouble)).url)
 
     async def api(self, what: str, body: bytes = b"") -> bytes:
         """What an administrator asks the server, past the binding."""
@@ -140,7 +216,7 @@ class JetStreamPlace:
         await self._ask(subject, body)
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """What somebody with the credentials sends by hand, and waits for no answer."""
+        """What an administrator sends by hand, and waits for no answer."""
         async with self._client() as client:
             await client.publish(subject, body, headers=headers)
             await client.flush()
@@ -152,8 +228,7 @@ class JetStreamPlace:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[nats.NATS]:
-        mine = self.credentials
-        client = await nats.connect(mine.url, user=mine.user, password=mine.password)
+        client = await nats.connect(self.credentials.url, **identity(self.credentials))
         try:
             yield client
         finally:
@@ -181,6 +256,43 @@ class JetStreamPlace:
         for proxy in self.proxies:
             await proxy.close()
         await self.server.stop()
+
+
+class UserPlace(JetStreamPlace):
+    """The same server, where everybody is who the passport says, and most are outside the stream's account."""
+
+    author = SCHEDULER
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data)
+        self._known: dict[Author, Credentials] = {}
+
+    @property
+    def all(self) -> str:
+        return self.log
+
+    async def open(self) -> None:
+        await super().open()
+        await self.administrator()  # the stream is there
+
+    def identity(self, author: Author) -> Credentials:
+        if author not in self._known:
+            name = "m-n1" if author.kind is Kind.MASTER else author.id
+            self._known[author] = self.issued(ROLES[author.kind], name)
+        return self._known[author]
+
+    async def look(self) -> JetStreamBus:
+        return await self.join(self.issued(Role.VIEWER, "u-viewer"))
+
+
+class CrossPlace(UserPlace):
+    """A master in the stream's account, and who asks it from outside."""
+
+    author = LEADER
+
+    @property
+    def all(self) -> str:
+        return everything(CLUSTER)
 
 
 async def read(bus: Bus, log: str, count: int, *, after: int = 0) -> list[Record]:

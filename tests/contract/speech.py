@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from bus import codec
 from bus.events import Event
-from bus.nouns import MASTER, FrameworkId, Now, RequestId
+from bus.nouns import FrameworkId, Now, RequestId
 from bus.port import Fence, Message
 from bus.services import SchedulerLocated
 from bus.subjects import Author, Kind, everything, own_log
-from tests.contract.places import CLUSTER
+from tests.contract.places import CLUSTER, LEADER
 
-LEADER = Author(Kind.MASTER, MASTER)
 AGENT = Author(Kind.AGENT, "a1")
 CLIENT = Author(Kind.CLIENT, "u-alice")
 LEADERS = own_log(CLUSTER, LEADER)
@@ -28,6 +27,11 @@ def says(author: Author, words: str, *, to: str = "_", n: int = 0, prev: bytes =
 def asks(words: str, request: str) -> Message:
     """A client's event."""
     return says(CLIENT, words, to="marathon")._replace(request=RequestId(request))
+
+
+def bare(author: Author, body: bytes) -> Message:
+    """What an author says that is no event."""
+    return Message(f"{CLUSTER}.{author}.word.said._", body)
 
 
 def chain(author: Author, *words: str, n: int = 1, prev: bytes = b"") -> list[Message]:

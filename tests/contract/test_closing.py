@@ -9,11 +9,12 @@ import pytest
 from bus.append import append_surely
 from bus.nouns import Now, Position
 from bus.port import Bus, BusClosed
-from bus.subjects import ask
-from tests.contract.places import CLUSTER, Place
-from tests.contract.speech import AGENTS, ALL, LEADER, asks, chain, fence
+from bus.subjects import ask, own_log
+from tests.contract.places import CLUSTER, SCHEDULER, Place
+from tests.contract.speech import asks, chain, fence
 
-SLOW = ask(CLUSTER, LEADER, "slow")
+SLOW = ask(CLUSTER, SCHEDULER, "slow")
+NEWS = own_log(CLUSTER, SCHEDULER)
 
 
 async def think(question: bytes) -> bytes:
@@ -26,15 +27,15 @@ async def answers(bus: Bus) -> None:
 
 
 async def reads(bus: Bus) -> None:
-    await anext(bus.follow(AGENTS, after=Position(0)))
+    await anext(bus.follow(NEWS, after=Position(0)))
 
 
 async def appends(bus: Bus) -> None:
-    await bus.append(chain(LEADER, "late"), fence(LEADER, 0))
+    await bus.append(chain(SCHEDULER, "late"), fence(SCHEDULER, 0))
 
 
 async def appends_surely(bus: Bus) -> None:
-    await append_surely(bus, chain(LEADER, "late"), fence(LEADER, 0))
+    await append_surely(bus, chain(SCHEDULER, "late"), fence(SCHEDULER, 0))
 
 
 async def requests(bus: Bus) -> None:
@@ -42,7 +43,7 @@ async def requests(bus: Bus) -> None:
 
 
 async def looks(bus: Bus) -> None:
-    await bus.last(ALL)
+    await bus.last(NEWS)
 
 
 async def looks_back(bus: Bus) -> None:
@@ -56,12 +57,12 @@ async def serves(bus: Bus) -> None:
 @pytest.mark.parametrize("wait", [answers, reads], ids=lambda wait: wait.__name__)
 async def test_what_waits_ends_when_the_connection_does(place: Place, wait: object) -> None:
     """A reader without news, a question without an answer: both end with BusClosed at once."""
-    bus, other = await place.connect(), await place.connect()
+    bus, other = await place.look(), await place.connect()
     await other.serve(SLOW, think)
     assert callable(wait)
     waiting = asyncio.create_task(wait(bus))
     for _ in range(20):  # until it really waits
-        await other.last(ALL)
+        await other.last(place.all)
     assert not waiting.done()
     await bus.close()
     with pytest.raises(BusClosed):
@@ -81,16 +82,16 @@ async def test_every_later_call_says_that_the_bus_is_closed(place: Place, call: 
     assert callable(call)
     with pytest.raises(BusClosed):
         await call(bus)
-    assert await other.last(ALL) is None
+    assert await other.last(place.all) is None
 
 
 async def test_a_reader_with_news_ends_too(place: Place) -> None:
     """What it had not taken when the connection closed, it does not get."""
     bus, other = await place.connect(), await place.connect()
-    await other.append(chain(LEADER, *"abc"), fence(LEADER, 0))
-    groups = bus.follow(ALL, after=Position(0))
+    await other.append(chain(place.author, *"abc"), fence(place.author, 0))
+    groups = bus.follow(place.all, after=Position(0))
     await anext(groups)
-    await other.append(chain(LEADER, *"def", n=4), fence(LEADER, 3))
+    await other.append(chain(place.author, *"def", n=4), fence(place.author, 3))
     await bus.close()
     with pytest.raises(BusClosed):
         await anext(groups)
@@ -100,8 +101,8 @@ async def test_a_reader_with_news_ends_too(place: Place) -> None:
 async def test_a_reader_may_be_closed_after_its_connection(place: Place) -> None:
     """Leaving in any order is quiet."""
     bus, other = await place.connect(), await place.connect()
-    await other.append(chain(LEADER, *"abc"), fence(LEADER, 0))
-    groups = bus.follow(ALL, after=Position(0))
+    await other.append(chain(place.author, *"abc"), fence(place.author, 0))
+    groups = bus.follow(place.all, after=Position(0))
     await anext(groups)
     await bus.close()
     await groups.aclose()

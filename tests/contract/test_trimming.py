@@ -11,7 +11,7 @@ from bus.nouns import Position
 from bus.port import Bus, Fence, Message, OutcomeUnknown, Record, StreamTrimmed
 from bus.subjects import Author, Kind, own_log
 from tests.contract.places import CLUSTER, Place, read
-from tests.contract.speech import AGENT, AGENTS, ALL, LEADER, LEADERS, chain, fence
+from tests.contract.speech import AGENT, AGENTS, ALL, chain, fence
 from tests.contract.test_follow import fill
 
 SLACK = 1000
@@ -23,7 +23,7 @@ async def test_the_extent_of_a_stream(place: Place) -> None:
     bus = await place.connect()
     nothing = await bus.extent()
     assert (nothing.first, nothing.last, nothing.size) == (1, 0, 0)
-    last = await fill(bus, 10, size=100)
+    last = await fill(bus, place.author, 10, size=100)
     found = await bus.extent()
     assert (found.first, found.last) == (1, last)
     assert 1000 <= found.size <= 3000
@@ -32,50 +32,50 @@ async def test_the_extent_of_a_stream(place: Place) -> None:
 async def test_trimming_drops_the_front_and_nothing_else(place: Place) -> None:
     """All from the position asked for is there as it was, and the log goes on at the next position."""
     bus = await place.connect()
-    last = await fill(bus, 5000)
-    before = await read(bus, ALL, 1000, after=4000)
-    await bus.trim(Position(4001))
+    last = await fill(bus, place.author, 5000)
+    before = await read(bus, place.all, 1000, after=4000)
+    await (await place.administrator()).trim(Position(4001))
     found = await bus.extent()
     assert 4001 - SLACK <= found.first <= 4001
     assert found.last == last
-    assert await read(bus, ALL, 1000, after=4000) == before
-    assert await bus.append([*chain(LEADER, "on")], fence(LEADER, last)) == last + 1
-    assert (await read(bus, LEADERS, 1, after=last))[0].position == last + 1
+    assert await read(bus, place.all, 1000, after=4000) == before
+    assert await bus.append([*chain(place.author, "on")], fence(place.author, last)) == last + 1
+    assert (await read(bus, place.log, 1, after=last))[0].position == last + 1
 
 
 async def test_a_position_behind_the_end_is_refused(place: Place) -> None:
     """A stream cannot begin behind its last message; nothing is dropped."""
     bus = await place.connect()
-    await fill(bus, 10)
+    await fill(bus, place.author, 10)
     with pytest.raises(ValueError, match="ends at position 10, it cannot begin at 11"):
-        await bus.trim(Position(11))
+        await (await place.administrator()).trim(Position(11))
     assert (await bus.extent()).first == 1
 
 
 async def test_what_was_trimmed_is_not_skipped(place: Place) -> None:
     """A reader that asks for it is told where the stream begins, of the stream and of each log; the rest is read."""
-    bus = await place.connect()
-    await bus.append(chain(AGENT, "a"), fence(AGENT, 0))
-    await fill(bus, 4999)
-    await bus.trim(Position(4001))
+    bus, agent = await place.connect(), await place.connect(AGENT)
+    await agent.append(chain(AGENT, "a"), fence(AGENT, 0))
+    await fill(bus, place.author, 4999)
+    await (await place.administrator()).trim(Position(4001))
     first = (await bus.extent()).first
-    for log in (ALL, LEADERS, AGENTS):
+    for reader, log in ((bus, place.all), (bus, place.log), (agent, AGENTS)):
         for after in (0, 1, first - 2):
             with pytest.raises(StreamTrimmed, match=f"begins at position {first}, position {after + 1} was") as trimmed:
-                await anext(bus.follow(log, after=Position(after)))
+                await anext(reader.follow(log, after=Position(after)))
             assert trimmed.value.first == first
-    for log in (ALL, LEADERS):
+    for log in (place.all, place.log):
         assert len(await read(bus, log, 5001 - first, after=first - 1)) == 5001 - first
-    assert await bus.last(AGENTS) is None
+    assert await agent.last(AGENTS) is None
 
 
 async def test_a_reader_that_is_overtaken_by_a_trim_does_not_skip(place: Place) -> None:
     """It stops in the middle, the stream is trimmed past it: what comes is contiguous, or it is told."""
     bus, writer = await place.connect(), await place.connect()
-    last = await fill(writer, 20_000, size=2000)
-    groups = bus.follow(LEADERS, after=Position(0))
+    last = await fill(writer, place.author, 20_000, size=2000)
+    groups = bus.follow(place.log, after=Position(0))
     found = list(await anext(groups))
-    await writer.trim(Position(last))
+    await (await place.administrator()).trim(Position(last))
     with suppress(StreamTrimmed):
         while len(found) < last:
             found += await anext(groups)
@@ -86,13 +86,13 @@ async def test_a_reader_that_is_overtaken_by_a_trim_does_not_skip(place: Place) 
 async def test_a_reader_that_has_everything_outlives_a_trim(place: Place) -> None:
     """Nothing it has not seen was dropped: it goes on with what comes."""
     bus, writer = await place.connect(), await place.connect()
-    last = await fill(writer, 5000)
-    async with aclosing(bus.follow(LEADERS, after=Position(0))) as groups:
+    last = await fill(writer, place.author, 5000)
+    async with aclosing(bus.follow(place.log, after=Position(0))) as groups:
         found: list[Record] = []
         while len(found) < last:
             found += await anext(groups)
-        await writer.trim(Position(last - 10))
-        await fill(writer, 5, last=last)
+        await (await place.administrator()).trim(Position(last - 10))
+        await fill(writer, place.author, 5, last=last)
         while len(found) < last + 5:
             found += await anext(groups)
     assert [record.position for record in found] == list(range(1, last + 6))
@@ -101,22 +101,22 @@ async def test_a_reader_that_has_everything_outlives_a_trim(place: Place) -> Non
 async def test_nothing_that_is_to_stay_goes_while_others_append(place: Place) -> None:
     """Three writers never stop; the stream is trimmed ten times: all behind each position asked for is there."""
     bus = await place.connect()
-    last = await fill(bus, 3000)
+    last = await fill(bus, place.author, 3000)
     authors = [Author(Kind.AGENT, name) for name in ("a1", "a2", "a3")]
     enough = asyncio.Event()
-    writers = [asyncio.create_task(write(await place.connect(), author, enough)) for author in authors]
+    writers = [asyncio.create_task(write(await place.connect(author), author, enough)) for author in authors]
     for _ in range(10):
         goal = (await bus.extent()).last + 2000
         while (await bus.extent()).last < goal:
             await asyncio.sleep(0)
         asked = Position((await bus.extent()).last - 100)
-        await bus.trim(asked)
+        await (await place.administrator()).trim(asked)
         assert (await bus.extent()).first <= asked
     enough.set()
     await asyncio.gather(*writers)
     found = await bus.extent()
     assert found.first > last
-    kept = await read(bus, ALL, found.last - found.first + 1, after=found.first - 1)
+    kept = await read(await place.look(), ALL, found.last - found.first + 1, after=found.first - 1)
     for author in authors:
         numbers = [int(record.body) for record in kept if record.subject.startswith(own_log(CLUSTER, author)[:-1])]
         assert numbers == list(range(numbers[0], numbers[-1] + 1))

@@ -11,9 +11,9 @@ from bus.append import append_surely, unknown_s
 from bus.memory import LOST, Fate, Faults, MemoryBus, MemoryServer
 from bus.nouns import Now, Position
 from bus.port import Fence, Fenced, Message, OutcomeUnknown
-from tests.contract.places import CLUSTER, Place, read
+from tests.contract.places import CLUSTER, LEADER, Place, read
 from tests.contract.proxy import Trouble
-from tests.contract.speech import ALL, LEADER, LEADERS, chain, fence
+from tests.contract.speech import chain, fence
 from tests.simulation.clock import run_virtually
 
 
@@ -22,13 +22,15 @@ from tests.simulation.clock import run_virtually
 async def test_an_append_without_an_answer_is_in_the_log_once(place: Place, trouble: Trouble, size: int) -> None:
     """Lost before it landed, lost after, landed late: the writer learns the one position, and its log goes on."""
     bus = await place.troubled(trouble)
-    first = chain(LEADER, "first")
-    assert await append_surely(await place.connect(), first, fence(LEADER, 0)) == 1
-    messages = chain(LEADER, *(f"word {i}" for i in range(size)), n=2)
-    position = await append_surely(bus, messages, fence(LEADER, 1))
+    first = chain(place.author, "first")
+    assert await append_surely(await place.connect(), first, fence(place.author, 0)) == 1
+    messages = chain(place.author, *(f"word {i}" for i in range(size)), n=2)
+    position = await append_surely(bus, messages, fence(place.author, 1))
     assert position == 1 + size
-    assert await append_surely(bus, chain(LEADER, "next", n=2 + size), fence(LEADER, position)) == position + 1
-    found = await read(bus, ALL, size + 2)
+    assert (
+        await append_surely(bus, chain(place.author, "next", n=2 + size), fence(place.author, position)) == position + 1
+    )
+    found = await read(bus, place.all, size + 2)
     assert [record.body for record in found[1:-1]] == [message.body for message in messages]
 
 
@@ -37,55 +39,55 @@ async def test_an_append_that_met_trouble_says_that_its_outcome_is_unknown(place
     """One try never guesses."""
     bus = await place.troubled(trouble)
     with pytest.raises(OutcomeUnknown):
-        await bus.append(chain(LEADER, "word"), fence(LEADER, 0))
+        await bus.append(chain(place.author, "word"), fence(place.author, 0))
 
 
 @pytest.mark.parametrize("trouble", [None, *Trouble], ids=lambda trouble: trouble.name.lower() if trouble else "none")
 async def test_another_instance_that_wrote_in_my_place_owns_the_log(place: Place, trouble: Trouble | None) -> None:
     """The same number after the same event, with other content: this writer is fenced and nothing of it is stored."""
     bus, usurper = await (place.troubled(trouble) if trouble else place.connect()), await place.connect()
-    begun = chain(LEADER, "begun", "by another", "who goes on")
-    await usurper.append(begun[:1], fence(LEADER, 0))
-    await usurper.append(begun[1:], fence(LEADER, 1))
-    late = chain(LEADER, "begun", "mine")[1:]
+    begun = chain(place.author, "begun", "by another", "who goes on")
+    await usurper.append(begun[:1], fence(place.author, 0))
+    await usurper.append(begun[1:], fence(place.author, 1))
+    late = chain(place.author, "begun", "mine")[1:]
     with pytest.raises(Fenced, match="another instance"):
-        await append_surely(bus, late, fence(LEADER, 1))
-    assert [record.body for record in await read(bus, ALL, 3)] == [message.body for message in begun]
+        await append_surely(bus, late, fence(place.author, 1))
+    assert [record.body for record in await read(bus, place.all, 3)] == [message.body for message in begun]
 
 
 @pytest.mark.parametrize("size", [1, 3], ids=["single", "batch"])
 async def test_the_fence_moves_over_foreign_messages(place: Place, size: int) -> None:
     """Garbage and replays in my log do not stop me: what I append lands behind them."""
     bus = await place.connect()
-    begun = chain(LEADER, "begun")
-    await bus.append(begun, fence(LEADER, 0))
+    begun = chain(place.author, "begun")
+    await bus.append(begun, fence(place.author, 0))
     subject = begun[0].subject
     await place.inject(subject, b"garbage")
     await place.inject(subject, begun[0].body)
-    await place.inject(f"{CLUSTER}.master.main.task", b"not even a subject of ours")
-    mine = chain(LEADER, "begun", *"abc"[:size])[1:]
-    assert await append_surely(bus, mine, fence(LEADER, 1)) == 4 + size
-    assert [record.body for record in await read(bus, ALL, 4 + size)][4:] == [message.body for message in mine]
+    await place.inject(f"{CLUSTER}.{place.author}.task", b"not even a subject of ours")
+    mine = chain(place.author, "begun", *"abc"[:size])[1:]
+    assert await append_surely(bus, mine, fence(place.author, 1)) == 4 + size
+    assert [record.body for record in await read(bus, place.all, 4 + size)][4:] == [message.body for message in mine]
 
 
 async def test_an_append_that_landed_before_something_foreign_is_found(place: Place) -> None:
     """The answer was lost, garbage came behind what landed: nothing is written twice."""
     bus, other = await place.troubled(Trouble.ANSWER_LOST), await place.connect()
-    mine = chain(LEADER, "a", "b", "c")
+    mine = chain(place.author, "a", "b", "c")
     with pytest.raises(OutcomeUnknown):
-        await bus.append(mine, fence(LEADER, 0))
-    await read(other, LEADERS, 3)
+        await bus.append(mine, fence(place.author, 0))
+    await read(other, place.log, 3)
     await place.inject(mine[0].subject, b"garbage")
-    assert await append_surely(bus, mine, fence(LEADER, 0)) == 3
-    assert len(await read(bus, ALL, 4)) == 4
+    assert await append_surely(bus, mine, fence(place.author, 0)) == 3
+    assert len(await read(bus, place.all, 4)) == 4
 
 
 async def test_a_fence_ahead_of_its_log_is_refused(place: Place) -> None:
     """A writer that knows more than the stream must not write."""
     bus = await place.connect()
-    await bus.append(chain(LEADER, "a"), fence(LEADER, 0))
+    await bus.append(chain(place.author, "a"), fence(place.author, 0))
     with pytest.raises(Fenced, match="before 7"):
-        await append_surely(bus, chain(LEADER, "b", n=8), fence(LEADER, 7))
+        await append_surely(bus, chain(place.author, "b", n=8), fence(place.author, 7))
 
 
 class _Deaf(Faults):
