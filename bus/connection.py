@@ -106,7 +106,7 @@ class Connection:
                 dont_randomize=True,
                 name=name,
                 tls=self.known.tls(),
-                **self._identity(),
+                **identity(self.known),
                 allow_reconnect=False,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=reconnect_pause_s,
@@ -130,16 +130,6 @@ class Connection:
             self._servers.append(self._servers.pop(0))  # one that takes the call and says nothing must not come first
             return False
         return True
-
-    def _identity(self) -> dict[str, Any]:
-        """How the client shows who it is: the passport, and the server's nonce signed."""
-        if not self.known.seed:
-            return {}
-        key, passport = Key(self.known.seed), self.known.passport.encode()
-        return {
-            "user_jwt_cb": lambda: passport,
-            "signature_cb": lambda nonce: base64.b64encode(key.sign(nonce.encode())),
-        }
 
     def _who(self) -> str:
         return f"{self.known.name} ({self.known.role}): revoked, or of another cluster" if self.known.name else "nobody"
@@ -391,6 +381,17 @@ class Connection:
         writer = link._io_writer if link is not None else None
         if writer is not None:
             writer.transport.abort()
+
+
+def identity(known: Credentials) -> dict[str, Any]:
+    """How a client of nats-py shows who it is: the passport, and the server's nonce signed."""
+    if not known.seed:
+        return {}
+    key, passport = Key(known.seed), known.passport.encode()
+    return {
+        "user_jwt_cb": lambda: passport,
+        "signature_cb": lambda nonce: base64.b64encode(key.sign(nonce.encode())),
+    }
 
 
 def _parcel(message: Any) -> Parcel:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from bus.connection import identity
+from bus.credentials import Credentials
 from bus.jetstream import JetStreamBus, connect
 from bus.nouns import Position
 from bus.port import Fence, Message
-from bus.server import Credentials, EmbeddedServer
+from bus.server import EmbeddedServer
 from ops.bench.figures import Figure, ratio
 
 BODY = bytes(400)
@@ -29,17 +31,17 @@ Append = Callable[[int], Awaitable[None]]
 async def appending(data: Path, rounds: int, appends: int) -> list[Figure]:
     """Messages a second by size of the append, ours and plain."""
     server = EmbeddedServer(data)
-    known = await server.start()
+    await server.start()
     try:
-        return await _measured(known, rounds, appends)
+        return await _measured(server.administrator, rounds, appends)
     finally:
         await server.stop()
 
 
 async def _measured(known: Credentials, rounds: int, appends: int) -> list[Figure]:
-    bus = await connect(known.url, cluster=known.cluster, user=known.user, password=known.password)
+    bus = await connect(known)
     plain = Client()
-    await plain.connect(known.url, user=known.user, password=known.password)
+    await plain.connect(known.url, **identity(known))
     try:
         ours, bare = _Ours(bus), _Plain(plain)
         figures = []

@@ -20,7 +20,6 @@ from bus.services import SchedulerLocated
 from bus.subjects import Author, Kind, ask, inbox
 from cli.session import MARATHON, METRONOME, THE_MASTER, wall_clock
 
-ME = Author(Kind.CLIENT, "u-bench")
 patience_s = 60.0
 query_s = 10.0
 
@@ -29,13 +28,13 @@ class Client:
     """One client of one cluster."""
 
     def __init__(self, bus: Bus, following: AsyncGenerator[Sequence[Record], None]) -> None:
-        self.bus, self._following = bus, following
+        self.bus, self.me, self._following = bus, Author(Kind.CLIENT, bus.me), following
         self._heard: list[Event] = []
 
     async def say(self, to: Author, fact: Fact) -> TraceId:
         """Publish a request; its trace."""
         trace = TraceId(uuid4().hex)
-        event = Event(by=ME, to=to.id, fact=fact, at=wall_clock(), trace=trace, request=RequestId(uuid4().hex))
+        event = Event(by=self.me, to=to.id, fact=fact, at=wall_clock(), trace=trace, request=RequestId(uuid4().hex))
         message = Message(codec.subject(self.bus.cluster, event), codec.encode(event), event.request)
         await self.bus.append([message], None)
         return trace
@@ -68,7 +67,7 @@ class Client:
 @asynccontextmanager
 async def client(bus: Bus) -> AsyncIterator[Client]:
     """A client on a connection; the schedulers are located, and what they say to it from now on is heard."""
-    mine = inbox(bus.cluster, ME.id)
+    mine = inbox(bus.cluster, bus.me)
     newest = await bus.last(mine)
     following = bus.follow(mine, after=newest.position if newest else Position(0))
     found = Client(bus, following)

@@ -20,13 +20,15 @@ from bus import codec, queries
 from bus.documents import JobRunSpec, JobSpec
 from bus.events import Event, LeaderElected, OfferMade, TaskLaunched
 from bus.jetstream import JetStreamBus, connect
+from bus.keyring import PERSON, Wanted
 from bus.nouns import JobId, Position
+from bus.permits import Role
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, STANDBY
 from bus.server import EmbeddedServer
 from bus.services import JobRequested, JobSpecified, RunRequested
 from bus.subjects import CLUSTER, ask, own_log
-from cli.session import METRONOME, THE_MASTER
+from cli.session import METRONOME, THE_MASTER, credentials_file, read_credentials
 from components.instance import roll_call
 from eventstore.store import open_writer
 from ops.bench.client import Client, client
@@ -52,7 +54,7 @@ class Process:
             "run",
             *argv,
             "--credentials",
-            str(data / "credentials.json"),
+            str(data / "keys" / f"{name}.json"),
         ]
         self.log = data / f"{name}.log"
         self.started: subprocess.Popen[bytes] | None = None
@@ -112,11 +114,12 @@ async def _measure(data: Path, times: int) -> list[Figure]:
 @asynccontextmanager
 async def _datacenter(data: Path) -> AsyncIterator[tuple[JetStreamBus, dict[str, Process]]]:
     server = EmbeddedServer(data)
-    known = await server.start()
+    await server.start()
+    server.keyring.keep(_identities(), server.urls)
     masters = {node: _master(data, node) for node in NODES}
     metronome = Process(data, "metronome", "metronome", "--store", str(data / "metronome.db"))
     try:
-        bus = await connect(known.url, cluster=known.cluster, user=known.user, password=known.password, name="bench")
+        bus = await connect(read_credentials(credentials_file(str(data))), name="bench")
         try:
             for process in (*masters.values(), metronome):
                 process.start()
@@ -127,6 +130,14 @@ async def _datacenter(data: Path) -> AsyncIterator[tuple[JetStreamBus, dict[str,
         for process in (*masters.values(), metronome):
             process.kill()
         await server.stop()
+
+
+def _identities() -> Iterator[Wanted]:
+    """Everybody who takes part, and who asks."""
+    for node in NODES:
+        yield Wanted(f"master-{node}.json", Role.MASTER, f"m-{node}")
+    yield Wanted("metronome.json", Role.FRAMEWORK, METRONOME.id)
+    yield Wanted(PERSON, Role.ADMIN, "u-bench")
 
 
 def _master(data: Path, node: str) -> Process:

@@ -57,7 +57,7 @@ class Site:
     async def bus(self) -> AsyncIterator[JetStreamBus]:
         """A client's connection."""
         known = read_credentials(credentials_file(str(self.data)))
-        bus = await connect(known.url, cluster=known.cluster, user=known.user, password=known.password, name="bench")
+        bus = await connect(known, name="bench")
         try:
             yield bus
         finally:

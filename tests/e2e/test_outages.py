@@ -21,11 +21,13 @@ from bus.documents import AppSpec
 from bus.events import Event
 from bus.jetstream import connect
 from bus.nouns import AppId, RequestId, TraceId
+from bus.permits import Role
 from bus.port import Message, OutcomeUnknown
 from bus.services import AppRequested
 from bus.subjects import Author, Kind
 from cli.session import wall_clock
 from tests.e2e.cluster import Cluster, CommandFailed, alive, datacenter, processes_under, wait_for
+from tests.identities import identity_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 HOLD = "while :; do sleep 1; done"
@@ -34,6 +36,8 @@ COMPONENTS = ("master", "marathon", "metronome", "a1", "a2", "a1.executor", "a2.
 PINGS = ("--ping-interval-s", "0.2", "--pings-missed-max", "3")
 REQUESTS = 400
 AT_ONCE = 20
+BURST = "u-burst"
+"""Who asks for them."""
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +170,7 @@ def test_a_burst_of_requests_through_a_dying_bus_is_done_once_each(cluster: Clus
     wait_for("all answer", lambda: all_up(cluster))
 
     def answered() -> Counter[str]:
-        lines = cluster.run("events", "tail", "-n", "100000", "--kind", "framework", "--to", "u-burst", "--json")
+        lines = cluster.run("events", "tail", "-n", "100000", "--kind", "framework", "--to", BURST, "--json")
         return Counter(json.loads(line).get("request") for line in lines.splitlines())
 
     wait_for("all are answered", lambda: set(answered()) >= set(acknowledged))
@@ -176,8 +180,7 @@ def test_a_burst_of_requests_through_a_dying_bus_is_done_once_each(cluster: Clus
 
 async def burst(cluster: Cluster) -> list[str]:
     """Ask for many apps, again until each is acknowledged; kill the server in between."""
-    known = json.loads((cluster.data / "credentials.json").read_text())
-    bus = await connect(known["url"], cluster=known["cluster"], user=known["user"], password=known["password"])
+    bus = await connect(identity_of(cluster.data, Role.OPERATOR, BURST))
     turns, acknowledged = asyncio.Semaphore(AT_ONCE), list[str]()
 
     async def ask(number: int) -> None:
@@ -204,7 +207,7 @@ def app_requested(name: str) -> Message:
     """A request for an app without instances, by hand."""
     request = RequestId(uuid4().hex)
     event = Event(
-        by=Author(Kind.CLIENT, "u-burst"),
+        by=Author(Kind.CLIENT, BURST),
         to="marathon",
         fact=AppRequested(app=AppSpec(id=AppId(name), cmd="true", instances=0)),
         at=wall_clock(),

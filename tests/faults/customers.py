@@ -24,12 +24,13 @@ from bus.documents import AppSpec, JobRunSpec, JobSpec
 from bus.events import Event, Fact, RequestRefused
 from bus.jetstream import JetStreamBus, connect
 from bus.nouns import AppId, JobId, Now, Position, RequestId, TraceId
+from bus.permits import Role
 from bus.port import Message, NoAnswer, NobodyThere, OutcomeUnknown, StreamFull
 from bus.queries import AppRow, JobRow, QueryRefused, Summary, unpack
-from bus.server import Credentials
 from bus.services import AppRequested, JobRequested
 from bus.subjects import Author, Kind, ask, inbox
 from tests.faults.history import History, Read, Write
+from tests.identities import identity_of
 
 T = TypeVar("T")
 
@@ -49,19 +50,9 @@ def microseconds() -> int:
     return time.monotonic_ns() // 1000
 
 
-async def connect_with(credentials: Path, name: str) -> JetStreamBus:
-    """A connection with the credentials in a file."""
-    known = msgspec.json.decode(credentials.read_bytes(), type=Credentials)
-    return await connect(
-        known.url,
-        cluster=known.cluster,
-        user=known.user,
-        password=known.password,
-        name=name,
-        make_stream=False,
-        replicas=known.replicas,
-        connect_s=30.0,
-    )
+async def connect_as(role: Role, name: str, data: Path) -> JetStreamBus:
+    """A connection as somebody new, with the keys of a data directory."""
+    return await connect(identity_of(data, role, name), name=name, make_stream=False, connect_s=30.0)
 
 
 @dataclass
@@ -237,12 +228,12 @@ def _register(of: Author, row: AppRow | JobRow) -> tuple[str, int] | None:
 
 
 @asynccontextmanager
-async def customers(credentials: Path, names: Sequence[str], history: History) -> AsyncIterator[list[Customer]]:
+async def customers(data: Path, names: Sequence[str], history: History) -> AsyncIterator[list[Customer]]:
     """Clients that are connected and listen."""
     found, listening = [], []
     try:
         for name in names:
-            bus = await connect_with(credentials, name)
+            bus = await connect_as(Role.OPERATOR, name, data)
             customer = Customer(bus, name, history)
             newest = await bus.last(inbox(bus.cluster, name))
             found.append(customer)

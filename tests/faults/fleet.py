@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
+from bus.authority import Authority, write_keys
 from bus.binary import find_binary
-from bus.configuration import Login, Routes, Settings, text
+from bus.configuration import ACCOUNTS, Login, Routes, Settings, text
+from bus.credentials import Credentials, write_credentials
 from bus.ensemble import nodes
-from bus.server import Credentials
+from bus.keyring import AUTHORITY, PERSON, Wanted, issued
+from bus.permits import Role
 from cli.processes import OWN_COMMAND
 from eventstore.signing import new_key
 from tests.faults.network import Network
@@ -36,37 +37,52 @@ class Fleet:
 
     def __init__(self, data: Path, network: Network, pings: Sequence[str]) -> None:
         self.data, self.network, self.pings = data, network, pings
-        self._login = Login("busbar", secrets.token_hex(16))
+        self._authority = Authority.found("dc")
         self._routes = Login("route", secrets.token_hex(16))
         self._keeping: list[asyncio.Task[None]] = []
         assert list(MASTERS) == nodes(3), "as nodes are called"
-
-    @property
-    def credentials(self) -> Path:
-        """For clients outside."""
-        return self.data / "credentials.json"
 
     def stores(self) -> list[Path]:
         """The masters' stores."""
         return [self.data / node / "master.db" for node in MASTERS]
 
     def write(self) -> None:
-        """Directories, configurations, credentials, the cluster's key."""
+        """Directories, configurations, credentials, the cluster's keys."""
         self.data.mkdir(parents=True)
         (self.data / "logs").mkdir()
+        (self.data / "keys").mkdir(mode=0o700)
         new_key(self.data / "cluster.key")
-        for name in (*MASTERS, *AGENTS):
-            (self.data / name).mkdir()
-            self._write_credentials(self.data / name / "credentials.json", name)
-        self._write_credentials(self.credentials, MASTERS[0])
+        write_keys(self.data / "keys" / AUTHORITY, self._authority)
+        self._write_credentials(self.data, Wanted(PERSON, Role.ADMIN, "u-gate"), MASTERS[0])
+        for host in (*MASTERS, *AGENTS):
+            (self.data / host).mkdir()
+            for wanted in self._wanted(host):
+                self._write_credentials(self.data / host, wanted, host)
         for node in MASTERS:
-            (self.data / node / "nats.conf").write_text(text(self._settings(node)))
+            self._write_server(node)
 
-    def _write_credentials(self, file: Path, first: str) -> None:
+    def _wanted(self, host: str) -> Iterator[Wanted]:
+        """The identities of the components of one host."""
+        if host in AGENTS:
+            yield Wanted("agent.json", Role.AGENT, host)
+            yield Wanted("agent-cmd.json", Role.EXECUTOR, f"{host}-cmd", host)
+            return
+        yield Wanted("master.json", Role.MASTER, f"m-{host}")
+        for name, where in SCHEDULERS.items():
+            if host in where:
+                yield Wanted(f"{name}.json", Role.FRAMEWORK, name)
+
+    def _write_credentials(self, directory: Path, wanted: Wanted, first: str) -> None:
         order = sorted(MASTERS, key=lambda node: node != first)
         url = ",".join(f"nats://{self.network.hosts[node].address}:{CLIENTS}" for node in order)
-        found = Credentials(url=url, user=self._login.user, password=self._login.password, cluster="dc", replicas=3)
-        file.write_bytes(msgspec.json.encode(found))
+        write_credentials(directory / wanted.file, issued(self._authority, wanted, Credentials(url=url, replicas=3)))
+
+    def _write_server(self, node: str) -> None:
+        settings = self._settings(node)
+        directory = Path(settings.directory)
+        directory.mkdir()
+        (directory / "nats-server.conf").write_text(text(settings))
+        (directory / ACCOUNTS).write_text(self._authority.issuer().accounts_text({}))
 
     def _settings(self, node: str) -> Settings:
         others = [f"{self.network.hosts[each].address}:{ROUTES}" for each in MASTERS]
@@ -74,9 +90,8 @@ class Fleet:
         return Settings(
             name=f"dc-{node}",
             listen=f"{address}:{CLIENTS}",
-            login=self._login,
-            store=str(self.data / node / "bus"),
-            log_file=str(self.data / "logs" / f"bus-{node}.log"),
+            operator=self._authority.operator_text(),
+            directory=str(self.data / node / "bus"),
             routes=Routes("dc", f"{address}:{ROUTES}", self._routes, others),
         )
 
@@ -84,7 +99,7 @@ class Fleet:
         """Start everything; it is kept running until `stop`."""
         binary = str(find_binary())
         for node in MASTERS:
-            self._keep(f"bus-{node}", node, binary, "--config", str(self.data / node / "nats.conf"))
+            self._keep(f"bus-{node}", node, binary, "--config", str(self.data / node / "bus" / "nats-server.conf"))
             self._component(f"master-{node}", node, "master", "--key", str(self.data / "cluster.key"), *self.pings)
         for name, where in SCHEDULERS.items():
             for node in where:
@@ -94,7 +109,7 @@ class Fleet:
             self._component(agent, agent, "agent", *given, "--work", str(self.data / agent / "work"))
 
     def _component(self, name: str, host: str, role: str, *given: str) -> None:
-        place = ("--credentials", str(self.data / host / "credentials.json"), "--node", host, "--log-json")
+        place = ("--credentials", str(self.data / host / f"{role}.json"), "--node", host, "--log-json")
         store = ("--store", str(self.data / host / f"{role}.db"))
         self._keep(name, host, *OWN_COMMAND, "run", role, *given, *place, *store)
 

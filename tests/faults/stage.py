@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+from bus.permits import Role
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, Instance
 from bus.subjects import Author
 from components.instance import roll_call
 from tests.e2e.cluster import Cluster, processes_under
-from tests.faults.customers import MARATHON, MASTER, METRONOME, Customer, connect_with, customers, microseconds
+from tests.faults.customers import MARATHON, MASTER, METRONOME, Customer, connect_as, customers, microseconds
 from tests.faults.history import Fault, History
 from tests.faults.observer import Observer, Waited
 from tests.faults.report import evidence
@@ -99,16 +100,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage_at(
-    data: Path, history: History, credentials: Path | None = None, *, names: Sequence[str] = NAMES
-) -> AsyncIterator[Stage]:
+async def stage_at(data: Path, history: History, *, names: Sequence[str] = NAMES) -> AsyncIterator[Stage]:
     """Hands on a datacenter that runs. Clients of one name must be of one stage: they know their registers."""
-    file = credentials or data / "credentials.json"
-    bus = await connect_with(file, "gate-observer")
+    bus = await connect_as(Role.ADMINISTRATOR, "gate-observer", data)
     observer = Observer(bus)
     following = asyncio.create_task(observer.run())
     try:
-        async with customers(file, names, history) as clients:
+        async with customers(data, names, history) as clients:
             await observer.to_head()
             yield Stage(data, observer, clients, history)
     finally:

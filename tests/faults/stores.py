@@ -20,7 +20,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus.credentials import write_credentials
 from bus.nouns import FrameworkId, Position, TraceId
+from bus.permits import Role
 from bus.queries import DIVERGED, Instance
 from bus.services import SchedulerLocated
 from cli.processes import OWN_COMMAND
@@ -36,6 +38,7 @@ from tests.faults.damage import flip, note, set_aside
 from tests.faults.history import History
 from tests.faults.report import options, say
 from tests.faults.stage import Stage, ground, stage_at
+from tests.identities import identity_of
 
 NODE = "extra"
 talkers = 8
@@ -62,14 +65,16 @@ class Extra:
         """Start it."""
         self.store.parent.mkdir(exist_ok=True)
         argv = (*OWN_COMMAND, "run", "master", "--node", NODE, "--store", str(self.store), "--log-json")
-        given = (
-            "--credentials",
-            str(self.stage.data / "credentials.json"),
-            "--key",
-            str(self.stage.data / "cluster.key"),
-        )
+        given = ("--credentials", str(self._credentials()), "--key", str(self.stage.data / "cluster.key"))
         with (self.stage.data / "logs" / f"master-{NODE}.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(*argv, *given, stdout=log, stderr=log)
+
+    def _credentials(self) -> Path:
+        """Its own, beside those of the others."""
+        file = self.stage.data / "keys" / f"master-{NODE}.json"
+        if not file.exists():
+            write_credentials(file, identity_of(self.stage.data, Role.MASTER, f"m-{NODE}"))
+        return file
 
     async def end(self, number: signal.Signals) -> None:
         """End it, and wait until it has."""
