@@ -15,7 +15,7 @@ from bus.following import Misplaced, Reader, heartbeat_s, sequences
 from bus.nouns import Position
 from bus.port import NoAnswer, Record
 from bus.replies import Parcel, Send
-from bus.stream import Stream
+from bus.stream import ReaderTaken, Stream
 
 batch_messages = 1000
 batch_bytes = 16 * 1024 * 1024
@@ -27,7 +27,7 @@ consumer_idle_s = 10
 last_s = 2.0
 """How long one message that is there may take to come."""
 placed_tries_max = 40
-"""Consumers that may be made until one is where the stream is led. (of three servers every third)"""
+"""Consumers that may be made until one is where the stream is led (of three servers every third), with a free name."""
 _GO_ON = ("408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
 """How the server says that a request is over. (nats-server: consumer.go)"""
 
@@ -79,18 +79,27 @@ async def ask_next(stream: Stream, name: str, to: str, what: dict[str, object]) 
 
 
 async def pull_last(stream: Stream, log: str) -> Record | None:
-    """The newest message under a log, through a consumer that begins with it. Raises NoAnswer."""
+    """The newest message under a log. Raises NoAnswer."""
+    return await _pull(stream, log, {"deliver_policy": "last"})
+
+
+async def pull_from(stream: Stream, log: str, position: Position) -> Record | None:
+    """The first message under a log at a position or behind it. Raises NoAnswer."""
+    return await _pull(stream, log, {"deliver_policy": "by_start_sequence", "opt_start_seq": position})
+
+
+async def _pull(stream: Stream, log: str, begin: dict[str, object]) -> Record | None:
+    """The first message of a consumer that begins so."""
     for _ in range(placed_tries_max):
         try:
-            return await _pull_last(stream, log)
-        except Misplaced:
+            return await _first(stream, log, begin)
+        except (Misplaced, ReaderTaken):
             continue
     raise NoAnswer(f"{log}: no reader was placed where the stream is led")
 
 
-async def _pull_last(stream: Stream, log: str) -> Record | None:
-    config = {
-        "deliver_policy": "last",
+async def _first(stream: Stream, log: str, begin: dict[str, object]) -> Record | None:
+    config = begin | {
         "ack_policy": "none",
         "mem_storage": True,
         "num_replicas": 1,
