@@ -201,4 +201,9 @@ def _read(file: Path, form: type[Any]) -> Any:
 
 def write_keys(file: Path, keys: Authority | Issuer) -> None:
     """For who holds them alone."""
-    write_secret(file, json.dumps(msgspec.to_builtins(keys), indent=1).encode() + b"\n")
+    write_secret(file, keys_text(keys))
+
+
+def keys_text(keys: Authority | Issuer) -> bytes:
+    """What a file of keys holds."""
+    return json.dumps(msgspec.to_builtins(keys), indent=1).encode() + b"\n"

@@ -8,16 +8,21 @@ Rule of this room: what cannot be read is passed on as far as it can; to judge a
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 from nats.aio.client import Client
 from nats.protocol import parser
 
+from bus.trust import check_offers_tls
+
 # Arguments end at spaces and tabs; nats-py also ends them at form feeds, which the server takes for part of a subject.
 parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\S+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
 parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\S+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
 
+logging.getLogger("asyncio").addFilter(lambda line: "eof_received" not in line.getMessage())
+"""asyncio's reader answers an end of TLS as it would one of TCP, and its own TLS complains of it each time."""
 
 _PUBLISHED, _OURS = b"NATS/1.0\r\n", b"\r\nBusbar-"
 """How headers begin that somebody published: what the server itself says has a status there. Those of a stored message
@@ -28,6 +33,8 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is untyped
     """A client whose reading is ended by no message, and that goes to no server it was not told of by its owner."""
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection:
+            check_offers_tls(info, "tls" in self.options or self._current_server.uri.scheme == "tls")
         info.pop("connect_urls", None)  # where servers reach one another is not where clients reach them
         await super()._process_info(info, initial_connection)
 

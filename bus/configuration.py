@@ -96,11 +96,12 @@ def _watched(settings: Settings) -> list[str]:
     return [f'http: "127.0.0.1:-1"\nhttp_base_path: {_quoted(settings.watched)}\n'] if settings.watched else []
 
 
-def _tls(tls: Certificate | None) -> list[str]:
+def _tls(tls: Certificate | None, *, verify: bool = False) -> list[str]:
+    """Clients are known by their passports; servers show one another their certificates."""
     if tls is None:
         return []
     files = f"cert_file: {_quoted(tls.certificate)}, key_file: {_quoted(tls.key)}, ca_file: {_quoted(tls.ca)}"
-    return [f"tls {{ {files}, timeout: 5 }}\n"]
+    return [f"tls {{ {files}, verify: {str(verify).lower()}, timeout: 5 }}\n"]
 
 
 def _cluster(routes: Routes | None, tls: Certificate | None) -> list[str]:
@@ -108,7 +109,7 @@ def _cluster(routes: Routes | None, tls: Certificate | None) -> list[str]:
         return []
     login = routes.login
     urls = ", ".join(_quoted(f"nats://{login.user}:{login.password}@{each}") for each in routes.all)
-    secure = [f"  {line}" for line in _tls(tls)]
+    secure = [f"  {line}" for line in _tls(tls, verify=True)]
     return [
         f"""\
 cluster {{

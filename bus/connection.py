@@ -24,6 +24,7 @@ from bus.nkey import Key
 from bus.permits import Role
 from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere, NotPermitted
 from bus.replies import Parcel, Replies, Send, cut
+from bus.trust import distrust
 
 reconnect_pause_s = 0.25
 ping_interval_s = 5
@@ -74,6 +75,8 @@ class Connection:
         """What is awaited, by the subject asked, in lower case: so the server names it when it is not permitted."""
         self._up = False
         self._why = ""
+        self._distrusted: set[str] = set()
+        """Servers that could not be trusted since the last link."""
         self._closed: BusClosed | None = None
         self._watching: list[asyncio.Task[None]] = []
 
@@ -126,7 +129,9 @@ class Connection:
             self._abort()
             if _is_refusal(error):
                 raise BusUnreachable(f"{self.server} refused the credentials of {self._who()}") from None
-            self._why = str(error) or type(error).__name__
+            if self._trusts_none():
+                raise BusUnreachable(self._why) from None
+            self._why = self._why or str(error) or type(error).__name__
             self._servers.append(self._servers.pop(0))  # one that takes the call and says nothing must not come first
             return False
         return True
@@ -173,12 +178,27 @@ class Connection:
 
     async def _on_error(self, error: Exception) -> None:
         self._why = str(error) or type(error).__name__
+        self._judge(error)
         if self.links and self._closed is None and _is_refusal(error):
             self.end(f"{self.server} refuses the credentials of {self._who()}", error)
             self._tell_owner(str(self._closed))
         violation = _VIOLATION.search(self._why)
         if violation is not None:
             self._not_permitted(violation["what"], violation["subject"])
+
+    def _judge(self, error: Exception) -> None:
+        """Whoever meets none but servers it cannot trust ends: started again, it has the newest credentials."""
+        why = distrust(error, has_ca=bool(self.known.ca))
+        if not why:
+            return
+        self._why = f"{self.server} {why}"
+        self._distrusted.add(self.server)
+        if self.links and self._closed is None and self._trusts_none():
+            self.end(self._why, error)
+            self._tell_owner(self._why)
+
+    def _trusts_none(self) -> bool:
+        return len(self._distrusted) >= len(self._servers)
 
     def _not_permitted(self, what: str, subject: str) -> None:
         """Who waits for an answer under a subject waits in vain; who may not hear what it serves is not what it is."""
@@ -203,6 +223,7 @@ class Connection:
     async def _on_reconnected(self) -> None:
         self._up = True
         self._why = ""
+        self._distrusted.clear()
         self.links += 1
         self._tell_watchers()
 

@@ -73,6 +73,9 @@ def read_credentials(file: Path) -> Credentials:
         check_id(found.cluster)
         if found.seed:
             Key(found.seed)
+        found.tls()
+    except ssl.SSLError:
+        raise CredentialsRefused(f"{file}: `ca` holds no certificates", "restore it from a copy") from None
     except OSError as error:
         raise CredentialsRefused(
             f"{file}: {error.strerror}", "name the credentials file with --credentials FILE"
@@ -95,4 +98,9 @@ def check_private(file: Path) -> None:
 
 def write_credentials(file: Path, credentials: Credentials) -> None:
     """For the bearer alone: whoever needs it reads the file, nobody passes a key on."""
-    write_secret(file, msgspec.json.format(msgspec.json.encode(credentials)) + b"\n")
+    write_secret(file, credentials_text(credentials))
+
+
+def credentials_text(credentials: Credentials) -> bytes:
+    """What a credentials file holds."""
+    return msgspec.json.format(msgspec.json.encode(credentials)) + b"\n"

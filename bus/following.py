@@ -68,8 +68,6 @@ class Reader(ABC):
         self._inbox = stream.link.new_inbox()
         self._name = ""
         self._naming = ExitStack()
-        self._first = Position(1)
-        """Where the stream began."""
         self._taken = 0
         self._due = _Due(0, after)
         self._idle = 0
@@ -84,7 +82,7 @@ class Reader(ABC):
         BusClosed."""
         await self._link.connected()
         self._links = self._link.links
-        self._first = self._stream.whole(await self._check_begin()).first
+        await self._check_begin()
         self._link.watchers[self._changed] = None
         self._unsubscribe = await self._link.subscribe(self._inbox, self._hear)
         self._name = self._naming.enter_context(self._stream.reader())

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from bus import trimming
 from bus.connection import Connection
 from bus.credentials import Credentials
-from bus.following import Misplaced, Push, Reader
+from bus.following import Misplaced, Push
 from bus.nouns import Now, Position
 from bus.port import (
     Answerer,
@@ -31,12 +31,13 @@ from bus.port import (
     OutcomeUnknown,
     Record,
     Remains,
+    StreamDiverged,
     StreamFull,
     answers_all_alike,
     check_append,
     message_bytes_max,
 )
-from bus.pulling import Pull, check_same, pull_last
+from bus.pulling import Pull, pull_from, pull_last
 from bus.replies import Parcel, Send
 from bus.stream import LEADERLESS, Stream, no_quorum, retry_pause_s
 
@@ -133,11 +134,10 @@ class JetStreamBus:
     async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         taken: Record | None = None
         while True:
-            reader = self._reader(log, after, taken)
+            reader = (Push if self._link.in_kernel else Pull)(self._stream, log, after)
             try:
                 await reader.start()
-                if self._link.in_kernel:
-                    await self._check_still(taken)
+                await self._check_still(log, taken)
                 self._consumers += 1
                 while (records := await reader.next()) is not None:
                     yield records
@@ -149,15 +149,15 @@ class JetStreamBus:
             finally:
                 await reader.stop()
 
-    def _reader(self, log: str, after: Position, taken: Record | None) -> Reader:
-        return Push(self._stream, log, after) if self._link.in_kernel else Pull(self._stream, log, after, taken)
-
-    async def _check_still(self, taken: Record | None) -> None:
+    async def _check_still(self, log: str, taken: Record | None) -> None:
+        """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it
+        would skip what was said in between. Raises StreamDiverged."""
         if taken is None:
             return
-        found = await self._stream.at(taken.position)
-        if found is not None or taken.position >= (await self._stream.extent()).first:
-            check_same(taken, found)
+        stream = self._stream
+        found = await (stream.at(taken.position) if stream.may_get else pull_from(stream, log, taken.position))
+        if found != taken and taken.position >= (await self._stream.extent()).first:
+            raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
 
     async def last(self, log: str) -> Record | None:
         return await self._stream.newest(log, self._newest)

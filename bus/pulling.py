@@ -13,9 +13,9 @@ import json
 
 from bus.following import Misplaced, Reader, heartbeat_s, sequences
 from bus.nouns import Position
-from bus.port import NoAnswer, Record, StreamDiverged
+from bus.port import NoAnswer, Record
 from bus.replies import Parcel, Send
-from bus.stream import Stream
+from bus.stream import ReaderTaken, Stream
 
 batch_messages = 1000
 batch_bytes = 16 * 1024 * 1024
@@ -27,7 +27,7 @@ consumer_idle_s = 10
 last_s = 2.0
 """How long one message that is there may take to come."""
 placed_tries_max = 40
-"""Consumers that may be made until one is where the stream is led. (of three servers every third)"""
+"""Consumers that may be made until one is where the stream is led (of three servers every third), with a free name."""
 _GO_ON = ("408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
 """How the server says that a request is over. (nats-server: consumer.go)"""
 
@@ -35,18 +35,13 @@ _GO_ON = ("408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
 class Pull(Reader):
     """Asked for, batch by batch."""
 
-    def __init__(self, stream: Stream, log: str, after: Position, taken: Record | None) -> None:
+    def __init__(self, stream: Stream, log: str, after: Position) -> None:
         super().__init__(stream, log, after)
-        self._again = taken
-        """What was taken last, from an earlier consumer: it comes again first, and must be the same still."""
         self._open = 0
         """Messages that may still come for the last request."""
 
     def _config(self) -> dict[str, object]:
-        mine = {"inactive_threshold": consumer_idle_s * 1_000_000_000, "max_waiting": 8}
-        if self._again is not None:
-            mine["opt_start_seq"] = self._again.position
-        return super()._config() | mine
+        return super()._config() | {"inactive_threshold": consumer_idle_s * 1_000_000_000, "max_waiting": 8}
 
     async def _ask_for_more(self) -> None:
         if self._wants_more():
@@ -57,15 +52,8 @@ class Pull(Reader):
         return self._open == 0 and not self._buffer and not self._broken
 
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
-        self._open -= 1
-        again, self._again = self._again, None
-        if again is not None and stream_seq == again.position and consumer_seq == 1:
-            self._taken = consumer_seq
-            check_same(again, Record(again.position, parcel.subject, parcel.body))
-            return
-        if again is not None and again.position >= self._first:
-            check_same(again, None)
         super()._count(records, parcel, stream_seq, consumer_seq)
+        self._open -= 1
 
     def _control(self, parcel: Parcel) -> None:
         if self._is_heartbeat(parcel):
@@ -74,13 +62,6 @@ class Pull(Reader):
             self._open = 0
         else:
             self._broken = True
-
-
-def check_same(taken: Record, found: Record | None) -> None:
-    """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it
-    would skip what was said in between. Raises StreamDiverged."""
-    if found != taken:
-        raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
 
 
 _NEXT: dict[str, object] = {
@@ -98,18 +79,27 @@ async def ask_next(stream: Stream, name: str, to: str, what: dict[str, object]) 
 
 
 async def pull_last(stream: Stream, log: str) -> Record | None:
-    """The newest message under a log, through a consumer that begins with it. Raises NoAnswer."""
+    """The newest message under a log. Raises NoAnswer."""
+    return await _pull(stream, log, {"deliver_policy": "last"})
+
+
+async def pull_from(stream: Stream, log: str, position: Position) -> Record | None:
+    """The first message under a log at a position or behind it. Raises NoAnswer."""
+    return await _pull(stream, log, {"deliver_policy": "by_start_sequence", "opt_start_seq": position})
+
+
+async def _pull(stream: Stream, log: str, begin: dict[str, object]) -> Record | None:
+    """The first message of a consumer that begins so."""
     for _ in range(placed_tries_max):
         try:
-            return await _pull_last(stream, log)
-        except Misplaced:
+            return await _first(stream, log, begin)
+        except (Misplaced, ReaderTaken):
             continue
     raise NoAnswer(f"{log}: no reader was placed where the stream is led")
 
 
-async def _pull_last(stream: Stream, log: str) -> Record | None:
-    config = {
-        "deliver_policy": "last",
+async def _first(stream: Stream, log: str, begin: dict[str, object]) -> Record | None:
+    config = begin | {
         "ack_policy": "none",
         "mem_storage": True,
         "num_replicas": 1,

@@ -79,6 +79,10 @@ class ApiError(Exception):
         return (self.code >= 500 or self.code in (408, 429)) and self.err_code != _NOT_CLUSTERED
 
 
+class ReaderTaken(NoAnswer):
+    """A process of the same identity has a reader of this name."""
+
+
 class Stream:
     """One cluster's stream, seen over one connection."""
 
@@ -218,14 +222,14 @@ class Stream:
             self._slots.discard(slot)
 
     async def make_reader(self, name: str, log: str, config: dict[str, object]) -> dict[str, Any]:
-        """Make a consumer. Raises NoAnswer if another one has its name."""
+        """Make a consumer. Raises NoAnswer; ReaderTaken if another one has its name."""
         mine: dict[str, object] = {"name": name, "filter_subject": log, "description": secrets.token_hex(8)}
         request = {"stream_name": self.name, "config": mine | config, "action": "create"}
         try:
             return await self.ask(f"CONSUMER.CREATE.{self.name}.{name}.{log}", request)
         except StreamUnfit as error:
             if f"({_CONSUMER_EXISTS})" in str(error):
-                raise NoAnswer(f"{name} reads for another process") from None
+                raise ReaderTaken(f"{name} reads for another process") from None
             raise
 
     async def end_reader(self, name: str) -> None:

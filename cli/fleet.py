@@ -1,4 +1,4 @@
-"""Several hosts as one datacenter: which host is which node, and the secrets they share.
+"""Several hosts as one datacenter: which host is which node, who speaks from it, and what its server is told.
 
 Rule of this room: what is made once is kept in one file (0600), so that a host can be replaced without a word to the
 others; a node's name outlives its machine. (nats-server: servers know each other, and who stores what, by name)
@@ -9,24 +9,51 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from bus.configuration import Login, Routes, Settings
+from bus.configuration import Certificate, Login, Routes, Settings
 from bus.ensemble import nodes
+from bus.keyring import Wanted
+from bus.permits import Role
 from bus.subjects import CLUSTER
+from cli.datacenter import SCHEDULERS
 from cli.output import Failure, wrong_usage
-from cli.session import Credentials
 
 masters_allowed = (1, 3, 5)
 agent_id_max = 59
 """Its executor's is four characters longer."""
+CERTIFICATE, KEY, AUTHORITIES = "server.pem", "server.key", "ca.pem"
+"""Files of a server: what it shows, and what others' certificates are held against."""
 _TAKEN = {"main": "the master", "marathon": "the scheduler marathon", "metronome": "the scheduler metronome"}
 """Ids are unique across kinds."""
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
+
+
+class Paths(NamedTuple):
+    """Where things are on every host."""
+
+    venv: str = "/opt/busbar"
+    """The Python environment that has busbar-os, and with it nats-server."""
+    config: str = "/etc/busbar"
+    data: str = "/var/lib/busbar"
+
+    @property
+    def bus(self) -> str:
+        """What the server of the bus reads and writes, and the master beside it."""
+        return f"{self.data}/bus"
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True):
+    """An identity that nobody of the fleet has any more; whoever has its key is let in until it is revoked."""
+
+    name: str
+    role: Role
+    host: str
+    public: str
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,9 +65,10 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     agents: tuple[str, ...] = ()
     port: int = 4222
     route_port: int = 6222
-    user: str
-    password: str
     route_password: str
+    watched: str
+    """The secret path under which each server tells its own host who is connected."""
+    gone: tuple[Gone, ...] = ()
 
     @property
     def hosts(self) -> list[str]:
@@ -60,16 +88,24 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """What the agent of a host is called."""
         return re.sub(r"[^a-z0-9]+", "-", host)[:agent_id_max].strip("-")
 
-    def credentials(self, host: str) -> Credentials:
-        """What opens the bus from a host: its own server first, else each host begins with another one."""
-        first = self.hosts.index(host) % len(self.masters)
-        hosts = (*self.masters[first:], *self.masters[:first])
-        url = ",".join(f"nats://{each}:{self.port}" for each in hosts)
-        return Credentials(
-            url=url, user=self.user, password=self.password, cluster=self.cluster, replicas=len(self.masters)
-        )
+    def url(self, host: str | None = None) -> str:
+        """Where the bus is from a host: its own server first, else each host begins with another one."""
+        first = self.hosts.index(host) % len(self.masters) if host is not None else 0
+        return ",".join(f"tls://{each}:{self.port}" for each in (*self.masters[first:], *self.masters[:first]))
 
-    def server(self, host: str, store: str) -> Settings:
+    def wanted(self, host: str) -> Iterator[Wanted]:
+        """Who speaks on the bus from a host: one a process."""
+        if host in self.nodes:
+            yield Wanted("master.json", Role.MASTER, f"m-{self.nodes[host]}")
+        if self.schedulers_on(host):
+            for name in SCHEDULERS:
+                yield Wanted(f"{name}.json", Role.FRAMEWORK, name)
+        if host in self.agents:
+            agent = self.agent_id(host)
+            yield Wanted("agent.json", Role.AGENT, agent)
+            yield Wanted("agent-cmd.json", Role.EXECUTOR, f"{agent}-cmd", agent)
+
+    def server(self, host: str, paths: Paths, operator: str) -> Settings:
         """The nats-server of a master's host."""
         routes = Routes(
             self.cluster,
@@ -80,9 +116,11 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return Settings(
             name=f"{self.cluster}-{self.nodes[host]}",
             listen=f"{host}:{self.port}",
-            login=Login(self.user, self.password),
-            store=store,
+            operator=operator,
+            directory=paths.bus,
             routes=routes if len(self.masters) > 1 else None,
+            watched=f"/{self.watched}",
+            tls=Certificate(*(f"{paths.config}/{name}" for name in (CERTIFICATE, KEY, AUTHORITIES))),
         )
 
 
@@ -113,9 +151,8 @@ def new_fleet(masters: Sequence[str], agents: Sequence[str], **chosen: Any) -> F
         Fleet(
             masters=tuple(masters),
             agents=tuple(agents),
-            user=f"busbar-{secrets.token_hex(4)}",
-            password=secrets.token_hex(32),
             route_password=secrets.token_hex(32),
+            watched=secrets.token_hex(16),
             **{name: value for name, value in chosen.items() if value is not None},
         )
     )

@@ -1,4 +1,4 @@
-"""`busbar hosts generate`: configuration, credentials and units for a datacenter of several hosts.
+"""`busbar hosts generate`: configuration, credentials, certificates and units for a datacenter of several hosts.
 
 Rule of this room: it writes files and starts nothing; written again it keeps every secret, so that nothing changes on
 hosts that stay.
@@ -7,6 +7,9 @@ hosts that stay.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,34 @@ import click
 import msgspec
 
 from bus import configuration
+from bus.authority import Authority, keys_text
+from bus.certificates import Pair
+from bus.configuration import ACCOUNTS
+from bus.credentials import credentials_text, write_credentials
 from bus.daemon import write_secret
+from bus.keyring import FOUNDERS, ISSUER
 from bus.subjects import CLUSTER, SubjectError, check_id
-from cli.fleet import Fleet, changed, new_fleet, parse_hosts, read_fleet
+from cli.fleet import (
+    AUTHORITIES,
+    CERTIFICATE,
+    KEY,
+    Fleet,
+    Gone,
+    Paths,
+    changed,
+    new_fleet,
+    parse_hosts,
+    read_fleet,
+)
+from cli.fleet_keys import ADMIN, Bearer, authority_of, bearers, everybody, founders_text, gone, keep_authority
+from cli.fleet_tls import Trust, read_server, read_trust, write_trust
 from cli.hold import disk
-from cli.output import Output, Table, wrong_usage
+from cli.output import Failure, Output, Table, wrong_usage
 from cli.session import json_option
-from cli.units import Paths, readme, units
+from cli.units import readme, units
 from eventstore.signing import new_key, public_file
+
+CLUSTER_KEY = "cluster.key"
 
 
 @click.group()
@@ -43,21 +66,33 @@ def hosts() -> None:
 @click.option("--cluster", metavar="NAME", help="Name of the cluster; as before, or dc.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the bus, for clients; as before, or 4222.")
 @click.option("--route-port", type=click.IntRange(1, 65535), help="Between masters; as before, or 6222.")
+@click.option("--rotate-tls", is_flag=True, help="New certificates for all servers, by the newest authority.")
+@click.option("--rotate-ca", is_flag=True, help="A new authority, trusted from now on; it signs from --rotate-tls on.")
 @click.option("--venv", default=Paths().venv, show_default=True, metavar="DIR", help="Busbar's environment on hosts.")
 @click.option("--config", default=Paths().config, show_default=True, metavar="DIR", help="Configuration on hosts.")
 @click.option("--data", default=Paths().data, show_default=True, metavar="DIR", help="Data on hosts.")
 @json_option
 def generate(
-    masters: str, agents: str, output: str, venv: str, config: str, data: str, as_json: bool, **chosen: Any
+    masters: str,
+    agents: str,
+    output: str,
+    venv: str,
+    config: str,
+    data: str,
+    rotate_tls: bool,
+    rotate_ca: bool,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
-    """Write what each host needs: nats-server.conf, credentials, the cluster's key, systemd units, and the steps.
+    """Write what each host needs: nats-server.conf, credentials, certificates, keys, systemd units, and the steps.
 
     Run again in the same directory with another host in the place of a lost one, it keeps every secret and every node's
-    name.
+    name, and says which keys to revoke.
 
     \b
     Example:
         busbar hosts generate --masters h1,h2,h3 --agents h4,h5 -o fleet
+        busbar hosts generate --masters h1,h2,h3 --agents h4,h5 -o fleet --rotate-tls
     """
     directory, paths = Path(output).absolute(), _paths(venv, config, data)
     _check_cluster(chosen["cluster"])
@@ -65,20 +100,79 @@ def generate(
     with disk(directory):
         before = read_fleet(directory / "fleet.json")
         fleet = changed(before, *named, **chosen) if before else new_fleet(*named, **chosen)
-        write(fleet, directory, paths)
+        whole = _whole(directory, fleet, new=before is None, rotate_tls=rotate_tls, rotate_ca=rotate_ca)
+        write(whole, directory, paths)
         for host in set(before.hosts if before else ()) - set(fleet.hosts):
             shutil.rmtree(directory / host, ignore_errors=True)  # it must never be started again as what it was
+    _show(whole, directory, paths, Output(as_json))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """Everything that is to be written."""
+
+    fleet: Fleet
+    authority: Authority
+    bearers: dict[str, Bearer]
+    """By file."""
+    left: tuple[Gone, ...]
+    """Who is no longer of the fleet since this time."""
+    trust: Trust
+    servers: dict[str, Pair]
+    """What the server of each master's host shows."""
+
+
+def _whole(directory: Path, fleet: Fleet, *, new: bool, rotate_tls: bool, rotate_ca: bool) -> Whole:
+    """What there was, and what is to be made. Raises Failure, click.UsageError."""
+    at = datetime.now(UTC)
+    trust = _trust(directory, fleet, at, new=new, rotate_tls=rotate_tls, rotate_ca=rotate_ca)
+    authority = authority_of(directory, fleet.cluster, new=new)
+    known = bearers(directory)
+    now = everybody(fleet, authority, known, trust.bundle)
+    left = gone(known, now)
+    shown = {host: None if rotate_tls else read_server(directory / host / "config") for host in fleet.nodes}
+    return Whole(
+        fleet=msgspec.structs.replace(fleet, gone=(*fleet.gone, *left)),
+        authority=authority,
+        bearers=now,
+        left=left,
+        trust=trust,
+        servers={host: trust.server(host, before, at) for host, before in shown.items()},
+    )
+
+
+def _trust(directory: Path, fleet: Fleet, at: datetime, *, new: bool, rotate_tls: bool, rotate_ca: bool) -> Trust:
+    if rotate_tls and rotate_ca:
+        raise wrong_usage("--rotate-ca and --rotate-tls: a new authority must be trusted everywhere before it signs")
+    trust = read_trust(directory)
+    if trust is None and not new:
+        raise Failure(f"{directory} has no certificate authority any more", next_="restore ca.json from a copy")
+    trust = trust or Trust.new(fleet.cluster, at)
+    if rotate_ca:
+        return trust.rotated(fleet.cluster, at)
+    return trust.advanced() if rotate_tls else trust
+
+
+def _show(whole: Whole, directory: Path, paths: Paths, out: Output) -> None:
+    fleet = whole.fleet
     rows = [[host, fleet.nodes.get(host, ""), ", ".join(sorted(units(fleet, host, paths)))] for host in fleet.hosts]
     content = {
         "directory": str(directory),
         "nodes": fleet.nodes,
         "agents": {each: fleet.agent_id(each) for each in fleet.agents},
+        "gone": whole.left,
     }
-    Output(as_json).show(
+    revoked = [
+        "",
+        "revoke what has left with its host:",
+        *(f"  busbar access revoke --key {each.public}    # {each.name} on {each.host}" for each in whole.left),
+    ]
+    out.show(
         content,
         f"written to {directory}",
         "",
         Table(("host", "node", "units"), rows),
+        *(revoked if whole.left else ()),
         "",
         f"go on with {directory}/README.md",
     )
@@ -101,29 +195,62 @@ def _check_cluster(name: str | None) -> None:
         raise wrong_usage(f"--cluster: {error}") from None
 
 
-def write(fleet: Fleet, directory: Path, paths: Paths) -> None:
+def write(whole: Whole, directory: Path, paths: Paths) -> None:
     """Everything of a fleet, as files under a directory: one directory a host."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_secret(directory / "fleet.json", msgspec.json.format(msgspec.json.encode(fleet)) + b"\n")
-    key = directory / "cluster.key"
+    fleet = msgspec.json.format(msgspec.json.encode(whole.fleet))
+    write_secret(directory / "fleet.json", fleet + b"\n")  # first: nothing that must be revoked is forgotten
+    keep_authority(directory, whole.authority)
+    write_trust(directory, whole.trust)
+    key = directory / CLUSTER_KEY
     if not key.exists():
         new_key(key)
-    for host in fleet.hosts:
-        _write_host(fleet, host, directory / host, key, paths)
-    (directory / "README.md").write_text(readme(fleet, paths))
+    write_credentials(directory / ADMIN, whole.bearers[ADMIN].known)
+    for host in whole.fleet.hosts:
+        _write_host(whole, host, directory, paths)
+    (directory / "README.md").write_text(readme(whole.fleet, paths, whole.servers))
 
 
-def _write_host(fleet: Fleet, host: str, directory: Path, key: Path, paths: Paths) -> None:
-    config, unit_files = directory / "config", directory / "units"
-    for each in (config, unit_files):
-        each.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in each.iterdir():  # of what this host was before
+def _write_host(whole: Whole, host: str, directory: Path, paths: Paths) -> None:
+    """What a host was before goes, what it is now comes: at no moment is a key that stays not there."""
+    secret = {"config": dict(_config(whole, host, directory)), "bus": dict(_bus(whole, host, paths))}
+    for name, files in secret.items():
+        folder = _only(directory / host / name, files)
+        for file, content in files.items():
+            write_secret(folder / file, content)
+    texts = units(whole.fleet, host, paths)
+    folder = _only(directory / host / "units", texts)
+    for file, text in texts.items():
+        (folder / file).write_text(text)
+
+
+def _only(folder: Path, names: Iterable[str]) -> Path:
+    """A folder in which nothing else is."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in folder.iterdir():
+        if left.name not in names:
             left.unlink()
-    credentials = msgspec.json.format(msgspec.json.encode(fleet.credentials(host)))
-    write_secret(config / "credentials.json", credentials + b"\n")
-    if host in fleet.nodes:
-        write_secret(config / "nats-server.conf", configuration.text(fleet.server(host, f"{paths.data}/bus")).encode())
-        write_secret(config / "cluster.key", key.read_bytes())
-    (config / "cluster.pub").write_bytes(public_file(key).read_bytes())
-    for name, text in units(fleet, host, paths).items():
-        (unit_files / name).write_text(text)
+    return folder
+
+
+def _config(whole: Whole, host: str, directory: Path) -> Iterator[tuple[str, bytes]]:
+    """What the processes of a host read."""
+    for wanted in whole.fleet.wanted(host):
+        yield wanted.file, credentials_text(whole.bearers[f"{host}/config/{wanted.file}"].known)
+    key = directory / CLUSTER_KEY
+    yield public_file(key).name, public_file(key).read_bytes()
+    if host in whole.fleet.nodes:
+        yield key.name, key.read_bytes()
+        yield ISSUER, keys_text(whole.authority.issuer())
+        yield FOUNDERS, founders_text(whole.bearers.values())
+        yield CERTIFICATE, whole.servers[host].certificate.encode()
+        yield KEY, whole.servers[host].key.encode()
+        yield AUTHORITIES, whole.trust.bundle.encode()
+
+
+def _bus(whole: Whole, host: str, paths: Paths) -> Iterator[tuple[str, bytes]]:
+    """What the server of a master's host reads, and the master there changes."""
+    if host in whole.fleet.nodes:
+        settings = whole.fleet.server(host, paths, whole.authority.operator_text())
+        yield "nats-server.conf", configuration.text(settings).encode()
+        yield ACCOUNTS, whole.authority.issuer().accounts_text({}).encode()

@@ -6,19 +6,13 @@ Rule of this room: text only; whoever ends is started again, and is asked to end
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
-from cli.fleet import Fleet
-
-
-class Paths(NamedTuple):
-    """Where things are on every host."""
-
-    venv: str = "/opt/busbar"
-    """The Python environment that has busbar-os, and with it nats-server."""
-    config: str = "/etc/busbar"
-    data: str = "/var/lib/busbar"
+from bus.certificates import Pair, valid_until
+from bus.configuration import ACCOUNTS
+from bus.keyring import AUTHORITY, FOUNDERS, ISSUER
+from cli.datacenter import SCHEDULERS
+from cli.fleet import Fleet, Gone, Paths
 
 
 def units(fleet: Fleet, host: str, paths: Paths) -> dict[str, str]:
@@ -29,16 +23,17 @@ def units(fleet: Fleet, host: str, paths: Paths) -> dict[str, str]:
 def _units(fleet: Fleet, host: str, paths: Paths) -> Iterator[tuple[str, str]]:
     if host in fleet.nodes:
         node = fleet.nodes[host]
-        bus = f"{paths.venv}/bin/nats-server --config {paths.config}/nats-server.conf"
+        bus = f"{paths.venv}/bin/nats-server --config {paths.bus}/nats-server.conf"
         yield (
             "busbar-bus.service",
-            _unit(f"the bus, node {node}", bus, f"{paths.data}/bus", after="network-online.target"),
+            _unit(f"the bus, node {node}", bus, paths.bus, after="network-online.target", more=_READS_AGAIN),
         )
-        key = f"--key {paths.config}/cluster.key"
-        yield "busbar-master.service", _component("master", node, paths, key)
+        keys = (f"--key {paths.config}/cluster.key", f"--issuer {paths.config}/{ISSUER}")
+        gate = (f"--founders {paths.config}/{FOUNDERS}", f"--gate {paths.bus}")
+        yield "busbar-master.service", _component("master", node, paths, *keys, *gate)
         if fleet.schedulers_on(host):
-            yield "busbar-marathon.service", _component("marathon", node, paths)
-            yield "busbar-metronome.service", _component("metronome", node, paths)
+            for name in SCHEDULERS:
+                yield f"busbar-{name}.service", _component(name, node, paths)
     if host in fleet.agents:
         work = f"{paths.data}/agents/%i"
         given = f"--id %i --hostname {host} --work {work} --store {work}/agent.db"
@@ -49,6 +44,8 @@ def _units(fleet: Fleet, host: str, paths: Paths) -> Iterator[tuple[str, str]]:
         )
 
 
+_READS_AGAIN = "ExecReload=/bin/kill -HUP $MAINPID\n"
+"""Certificates, and who is let in. (nats-server: SIGHUP)"""
 _TASKS_RUN_ON = "KillMode=process\n"
 """Its executor and its tasks run on while an agent is away."""
 
@@ -60,7 +57,7 @@ def _component(name: str, node: str, paths: Paths, *given: str) -> str:
 
 
 def _run(paths: Paths, component: str) -> str:
-    return f"{paths.venv}/bin/busbar run {component} --credentials {paths.config}/credentials.json --log-json"
+    return f"{paths.venv}/bin/busbar run {component} --credentials {paths.config}/{component}.json --log-json"
 
 
 def _unit(what: str, command: str, directory: str, *, after: str, more: str = "") -> str:
@@ -86,23 +83,24 @@ WantedBy=multi-user.target
 """
 
 
-def readme(fleet: Fleet, paths: Paths) -> str:
+def readme(fleet: Fleet, paths: Paths, servers: Mapping[str, Pair]) -> str:
     """The steps, with the hosts of this fleet."""
-    rows = "\n".join(_row(fleet, host) for host in fleet.hosts)
+    rows = "\n".join(_row(fleet, host, servers) for host in fleet.hosts)
     first = fleet.masters[0]
     return f"""\
 # {fleet.cluster}: {len(fleet.hosts)} hosts
 
-| host | node | runs |
-|---|---|---|
+| host | node | runs | certificate valid until |
+|---|---|---|---|
 {rows}
 
-`fleet.json` holds the secrets: keep this directory, and keep it private. A host is replaced by running
-`busbar hosts generate` on it again (`ops/runbook.md`, "Several hosts").
+This directory holds every secret of the cluster: `{AUTHORITY}` and `ca.json` are nowhere else, `admin.json` is you.
+Keep it, keep it private, and keep a copy. A host gets its own directory and nothing more. Hosts are replaced, and
+certificates made anew, by running `busbar hosts generate` on it again (`ops/runbook.md`, "Several hosts").
 
 Each name must mean, on every host and on itself, the address at which the others reach it: `getent hosts {first}` on
-{first} must not say 127.0.1.1. The hosts talk on ports {fleet.port} (clients) and {fleet.route_port} (masters among
-each other) in the clear: let nobody else reach these ports.
+{first} must not say 127.0.1.1. The hosts talk by TLS, on ports {fleet.port} (clients) and {fleet.route_port} (masters
+among each other).
 
 ## On every host, as root
 
@@ -111,24 +109,63 @@ useradd --system --home-dir {paths.data} busbar
 install -d -o busbar -g busbar -m 700 {paths.data} {paths.config}
 python3.11 -m venv {paths.venv} && {paths.venv}/bin/pip install busbar_os-*.whl
 # copy this directory's HOST/ there, then:
-install -o busbar -g busbar -m 600 HOST/config/* {paths.config}/
+{_install(paths)}
 install -m 644 HOST/units/* /etc/systemd/system/
 systemctl daemon-reload
+```
+
+On a master's host also, where {ACCOUNTS} is left as it is if it is there already (it says who was revoked):
+
+```
+install -d -o busbar -g busbar -m 700 {paths.bus}
+install -o busbar -g busbar -m 600 HOST/bus/nats-server.conf {paths.bus}/
+test -e {paths.bus}/{ACCOUNTS} || install -o busbar -g busbar -m 600 HOST/bus/{ACCOUNTS} {paths.bus}/
 ```
 
 ## Start
 
 1. On every master host, without waiting for the one before: `systemctl enable --now busbar-bus busbar-master`
-{_schedulers(fleet)}{_agents(fleet)}4. On any of them, this ends with exit code 0:
-   `busbar status --credentials {paths.config}/credentials.json`
+{_schedulers(fleet)}{_agents(fleet)}4. Here, or wherever you bring `admin.json` (0600), this ends with exit code 0:
+   `busbar status --credentials admin.json`
+
+## New certificates
+
+The newest `HOST/config` on every host, then on one master's host after the other; nobody loses a connection:
+
+```
+{_install(paths)}
+systemctl reload busbar-bus
+```
+{_revoked(fleet.gone)}"""
+
+
+def _install(paths: Paths) -> str:
+    return f"install -o busbar -g busbar -m 600 HOST/config/* {paths.config}/"
+
+
+def _revoked(gone: Sequence[Gone]) -> str:
+    """What to revoke; again does no harm."""
+    if not gone:
+        return ""
+    lines = "\n".join(f"busbar access revoke --key {each.public}    # {each.name} on {each.host}" for each in gone)
+    return f"""
+## Revoke
+
+What left with its host opens the bus until it is revoked:
+
+```
+export BUSBAR_CREDENTIALS=$PWD/admin.json
+{lines}
+```
 """
 
 
-def _row(fleet: Fleet, host: str) -> str:
+def _row(fleet: Fleet, host: str, servers: Mapping[str, Pair]) -> str:
     runs = ["bus, master"] if host in fleet.nodes else []
     runs += ["marathon, metronome"] if fleet.schedulers_on(host) else []
     runs += [f"agent {fleet.agent_id(host)}"] if host in fleet.agents else []
-    return f"| {host} | {fleet.nodes.get(host, '')} | {', '.join(runs)} |"
+    until = f"{valid_until(servers[host].certificate):%Y-%m-%d}" if host in servers else ""
+    return f"| {host} | {fleet.nodes.get(host, '')} | {', '.join(runs)} | {until} |"
 
 
 def _schedulers(fleet: Fleet) -> str:

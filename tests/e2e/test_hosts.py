@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from bus.configuration import ACCOUNTS
+from bus.daemon import write_secret
 from tests.e2e.cluster import Cluster, alive, processes_under, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -43,9 +45,16 @@ class Hosts:
     def __init__(self, place: Path) -> None:
         self.place = place
         for host in MASTERS:
-            config = place / "fleet" / host / "config" / "nats-server.conf"
-            config.write_text(self._here(config.read_text(), host))
+            self.install(host)
         self.processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+
+    def install(self, host: str) -> None:
+        """What the bus reads is where the bus writes; who is let in stays as it is there."""
+        bus = self.place / host / "bus"
+        bus.mkdir(exist_ok=True)
+        for file in (self.place / "fleet" / host / "bus").iterdir():
+            if file.name != ACCOUNTS or not (bus / ACCOUNTS).exists():
+                write_secret(bus / file.name, self._here(file.read_text(), host).encode())
 
     def start(self, host: str, unit: str, instance: str = "") -> None:
         """Start the command of a unit: paths are the host's own."""
@@ -66,6 +75,10 @@ class Hosts:
         ):
             line = line.replace(there, here)
         return line
+
+    def reload(self, host: str, unit: str) -> None:
+        """What ExecReload of the unit does."""
+        self.processes[host, unit].send_signal(signal.SIGHUP)
 
     def end(self, unit: str) -> None:
         """SIGTERM to all of a unit, then wait."""
@@ -116,7 +129,7 @@ def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
     for host in (*MASTERS, AGENT):
         (tmp_path / host).mkdir()
     with started(tmp_path) as hosts:
-        opened = {"BUSBAR_CREDENTIALS": str(tmp_path / "fleet" / AGENT / "config" / "credentials.json")}
+        opened = {"BUSBAR_CREDENTIALS": str(tmp_path / "fleet" / "admin.json")}
         cluster = Cluster(tmp_path, env=os.environ | opened)
         wait_for("all is well", lambda: cluster.all_well() and cluster.ask("node", "list"))
         assert {each["name"] for each in cluster.look()["servers"]} == {"dc-n1", "dc-n2", "dc-n3"}
