@@ -60,6 +60,8 @@ class Plan:
     cluster: str = CLUSTER
     master: tuple[str, ...] = ()
     """More options for `run master`."""
+    unconfined: bool = False
+    """Tasks can read what is in `data`."""
 
     @property
     def key(self) -> Path:
@@ -162,7 +164,8 @@ def _instances(plan: Plan, name: str) -> Iterator[Member]:
 def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
     work = plan.data / "agents" / agent_id
     given = ("--id", agent_id, "--work", str(work), "--hostname", "127.0.0.1", "--resources", as_flag(share))
-    return _member(plan, agent_id, "agent", *given, store=work / "agent.db")
+    seen = ("--unconfined",) if plan.unconfined else ("--hide", str(plan.data))
+    return _member(plan, agent_id, "agent", *given, *seen, store=work / "agent.db")
 
 
 def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None) -> Member:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cli.output import complain
+from cli.private import be_undumpable
 
 ROOMS = {
     "up": "cli.up:up",
@@ -82,6 +83,7 @@ def busbar() -> None:
 
 def main() -> None:
     """What the command `busbar` calls."""
+    be_undumpable()
     busbar.main(prog_name="busbar")
 
 

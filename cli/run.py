@@ -5,12 +5,14 @@ Rule of this room: options in, one frozen config out; the config refuses what is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import structlog
 
 from bus.nouns import AgentId, ExecutorId, FrameworkId, parse_resources
 from bus.port import Bus
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from eventstore.signing import Signer
 
 C = TypeVar("C")
+log = structlog.get_logger()
 
 
 @click.group()
@@ -44,6 +47,26 @@ def checked(make: Callable[..., C], **settings: object) -> C:
         return make(**settings)
     except ValueError as error:
         raise wrong_usage(str(error)) from None
+
+
+def _named(_context: click.Context, _option: click.Parameter, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Absolute paths. Raises click.UsageError for one without which no task could be executed."""
+    found = tuple(os.path.abspath(path) for path in paths)
+    if "/" in found:
+        raise wrong_usage("--hide /: expected a directory that tasks can do without")
+    return found
+
+
+def confinement_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What tasks may see: the options of whoever starts them."""
+    for option in (
+        click.option("--unconfined", is_flag=True, help="Let tasks read whatever their user can, credentials too."),
+        click.option(
+            "--hide", multiple=True, metavar="PATH", callback=_named, help="What no task may see; any number of paths."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @run.command()
@@ -177,6 +200,7 @@ def _weight(text: str) -> tuple[str, float]:
 @click.option(
     "--sandbox-gc-s", type=float, default=604_800.0, show_default=True, help="Until an ended task's files go."
 )
+@confinement_options
 @place_options
 def agent(
     place: Place,
@@ -186,12 +210,18 @@ def agent(
     resources: str | None,
     attributes: str,
     sandbox_gc_s: float,
+    hide: tuple[str, ...],
+    unconfined: bool,
 ) -> None:
     """Run an agent: it has resources and runs tasks through an executor, which it starts.
+
+    No task sees what is under --work beside its own sandbox, nor the files of --credentials and --store. These are
+    covered as they are when a task starts: keep them in directories that are hidden if they will ever be replaced.
 
     \b
     Example:
         busbar run agent --id a1 --credentials busbar.json --work /var/lib/busbar --resources 'cpus:4;mem:8192'
+        busbar run agent --id a1 --credentials /etc/busbar/a1.json --work /var/lib/busbar --hide /etc/busbar
     """
     from components.agent import AgentConfig, component, parse_attributes
     from components.agent.hands import AgentHands
@@ -201,17 +231,24 @@ def agent(
         id=AgentId(id_),
         hostname=hostname or place.node,
         work=str(Path(work).absolute()),
-        executor_argv=executor_argv(place, id_, Path(work).absolute()),
+        executor_argv=executor_argv(place, id_, Path(work).absolute(), hide, unconfined=unconfined),
         resources=checked(parse_resources, text=resources) if resources is not None else None,
         attributes=checked(parse_attributes, text=attributes),
         sandbox_gc_s=sandbox_gc_s,
     )
+    if unconfined:
+        log.warning("tasks run unconfined: they can read the credentials of this agent", by=str(config.author))
     run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus))), f"agent.{id_}")
 
 
-def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
+def executor_argv(
+    place: Place, agent_id: str, work: Path, hide: tuple[str, ...] = (), *, unconfined: bool = False
+) -> tuple[str, ...]:
     """How an agent starts its executor, whose credentials lie beside its own: NAME.json and NAME-cmd.json."""
     argv = [*OWN_COMMAND, "run", "executor", "--agent", agent_id, "--work", str(work / "executor")]
+    argv += (
+        ["--unconfined"] if unconfined else [part for path in _hidden(place, work, hide) for part in ("--hide", path)]
+    )
     if place.bus is not None:
         argv += ["--bus", place.bus]
     if place.credentials_file is not None:
@@ -225,12 +262,25 @@ def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:
     return (*argv, "--node", place.node)
 
 
+def _hidden(place: Place, work: Path, more: tuple[str, ...]) -> list[str]:
+    """What no task of an agent may see: its directory, what opens the bus, its and its executor's copies of logs."""
+    paths = [work, *map(Path, more)]
+    if place.credentials_file is not None:
+        mine = Path(place.credentials_file).absolute()
+        paths += [mine, mine.with_name(f"{mine.stem}-cmd{mine.suffix}")]
+    if place.store is not None:
+        stores = (Path(place.store), Path(place.store).with_suffix(".executor.db"))
+        paths += [Path(f"{store}{suffix}") for store in stores for suffix in ("", "-wal", "-shm")]
+    return [str(path.absolute()) for path in paths]
+
+
 @run.command()
 @click.option("--agent", "agent_id", required=True, metavar="ID", help="The agent whose tasks it runs.")
 @click.option("--id", "id_", default="", metavar="ID", help="Name of the executor; <agent>-cmd unless given.")
 @click.option("--work", required=True, metavar="DIR", help="Where its launcher's socket, lock and log are kept.")
+@confinement_options
 @place_options
-def executor(place: Place, agent_id: str, id_: str, work: str) -> None:
+def executor(place: Place, agent_id: str, id_: str, work: str, hide: tuple[str, ...], unconfined: bool) -> None:
     """Run an executor: it hosts the tasks of one agent. Agents start theirs themselves.
 
     \b
@@ -240,8 +290,14 @@ def executor(place: Place, agent_id: str, id_: str, work: str) -> None:
     from components.executor import ExecutorConfig, component
     from components.executor.hands import ExecutorHands
 
-    settings = {"agent": AgentId(agent_id), "id": ExecutorId(id_), "work": str(Path(work).absolute())}
-    config = checked(ExecutorConfig, **settings)
+    config = checked(
+        ExecutorConfig,
+        agent=AgentId(agent_id),
+        id=ExecutorId(id_),
+        work=str(Path(work).absolute()),
+        hide=hide,
+        unconfined=unconfined,
+    )
     run_component(place, lambda _bus: Wired(component(config, partial(ExecutorHands, config))), f"executor.{config.id}")
 
 

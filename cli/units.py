@@ -37,6 +37,7 @@ def _units(fleet: Fleet, host: str, paths: Paths) -> Iterator[tuple[str, str]]:
     if host in fleet.agents:
         work = f"{paths.data}/agents/%i"
         given = f"--id %i --hostname {host} --work {work} --store {work}/agent.db"
+        given += f" --hide {paths.data} --hide {paths.config}"
         command = f"{_run(paths, 'agent')} {given}"
         yield (
             "busbar-agent@.service",

@@ -44,6 +44,7 @@ data_option = click.option(
 @click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; as before, or any free port.")
 @click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
 @click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
+@click.option("--unconfined", is_flag=True, help="Let tasks read whatever their user can, credentials too.")
 @click.option("--detach", is_flag=True, help="Return once everything is ready; `busbar down` stops it.")
 @click.option("--tell", "pipe", type=int, hidden=True, help="File descriptor that is told how the start went.")
 @json_option
@@ -111,11 +112,18 @@ def _log(text: str) -> None:
 
 
 def _detach(data: Path, given: dict[str, Any]) -> Content:
-    settings = [part for name, value in given.items() if value is not None for part in (_flag(name), str(value))]
+    settings = [part for name, value in given.items() for part in _told(name, value)]
     with disk(data):
         data.mkdir(parents=True, exist_ok=True)
         (data / "logs").mkdir(exist_ok=True)
         return detached(["up", "--data", str(data), *settings], data / "logs" / "up.log")
+
+
+def _told(name: str, value: object) -> tuple[str, ...]:
+    """A setting as it is told to another `busbar up`."""
+    if isinstance(value, bool):
+        return (_flag(name),) if value else ()
+    return () if value is None else (_flag(name), str(value))
 
 
 def _flag(name: str) -> str:
@@ -135,6 +143,7 @@ def _plan(data: Path, given: dict[str, Any]) -> Plan:
         masters=_masters(given["masters"], before, data),
         port=given["port"],
         master=tuple(flags),
+        unconfined=given["unconfined"],
     )
 
 

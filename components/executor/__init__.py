@@ -30,5 +30,5 @@ def component(
         wake_at=wake_at,
         check=spread(check, lambda state: len(state.tasks)),
         hands=hands,
-        settings=settings_of("executor", config),
+        settings=settings_of("executor", config, leave_out=("hide",)),
     )

@@ -9,14 +9,19 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+
+import structlog
 
 from bus.nouns import TaskId
 from components.executor.config import ExecutorConfig
 from components.executor.launcher.main import HELD, LINKS, LOCK, SOCKET, shutdown_grace_s
 from components.executor.launcher.wire import line_bytes_max
+
+log = structlog.get_logger()
 
 attach_timeout_s = 10.0
 retry_s = 0.02
@@ -77,12 +82,26 @@ async def attached(config: ExecutorConfig, epoch: int) -> AsyncIterator[tuple[Li
         raise LauncherLost(f"no launcher in {config.work} within {attach_timeout_s:g} s") from None
     try:
         match answer:
-            case {"say": "attached", "tasks": dict(tasks)}:
+            case {"say": "attached", "tasks": dict(tasks), "obstacle": str() | None as obstacle}:
+                _log(config, obstacle)
                 yield link, {TaskId(str(task)): str(sandbox) for task, sandbox in tasks.items()}
+            case {"say": "attached", "pid": int(pid)}:
+                os.kill(pid, signal.SIGKILL)  # its tasks are adopted by the next one
+                raise LinkBroken("it is of a release that confines nothing, and is replaced")
             case _:
                 raise LauncherLost(f"the launcher in {config.work} says {answer}")
     finally:
         link.close()
+
+
+def _log(config: ExecutorConfig, obstacle: str | None) -> None:
+    """Say once an attachment what tasks can see."""
+    if config.unconfined:
+        log.warning("tasks run unconfined: they can read whatever their user can", by=str(config.author))
+    elif obstacle is None:
+        log.info("tasks are confined", by=str(config.author), hidden=[config.work, *config.hide])
+    else:
+        log.error("no task will be executed here", by=str(config.author), why=obstacle)
 
 
 async def _reach(config: ExecutorConfig) -> Link:

@@ -17,6 +17,10 @@ class ExecutorConfig:
     """`<agent>-cmd` unless given."""
     work: str
     """The directory of the launcher's socket, lock and log; absolute."""
+    hide: tuple[str, ...] = ()
+    """Directories and files that no task may see, beside the launcher's own; absolute."""
+    unconfined: bool = False
+    """Tasks may see whatever their user may."""
     launcher_idle_s: float = 60.0
     """How long a launcher stays that has no task and no executor."""
     launcher_silent_s: float = 10.0
@@ -27,6 +31,9 @@ class ExecutorConfig:
         object.__setattr__(self, "id", check_id(self.id or f"{self.agent}-cmd"))
         if not self.work.startswith("/"):
             raise ValueError(f"work is {self.work!r}: expected an absolute path")
+        for path in self.hide:
+            if not path.startswith("/") or not path.strip("/"):
+                raise ValueError(f"hide is {path!r}: expected an absolute path, other than /")
 
     @property
     def author(self) -> Author:

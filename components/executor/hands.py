@@ -110,7 +110,8 @@ class ExecutorHands:
         elif wanted.started:
             self._link.say({"do": "watch", **where})
         else:
-            self._link.say({"do": "launch", **where, **order(wanted.delivered)})
+            hide = None if self._config.unconfined else self._config.hide
+            self._link.say({"do": "launch", **where, **order(wanted.delivered), "hide": hide})
 
     async def _listen(self, link: Link, see: See) -> None:
         while True:

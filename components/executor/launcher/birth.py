@@ -1,4 +1,4 @@
-"""How a task's main process comes to be: fork, wait for the word, execute.
+"""How a task's main process comes to be: fork, wait for the word, be confined, execute.
 
 Rule of this room: between fork and exec the child touches only itself, and leaves through `os._exit` or a signal.
 """
@@ -14,6 +14,8 @@ from contextlib import suppress
 from functools import cache
 from typing import NoReturn
 
+from components.executor.launcher.confine import Confinement
+
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
 """The signals for which the launcher has handlers."""
@@ -23,12 +25,21 @@ _DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 class Order:
-    """What is to be executed, where and as whom."""
+    """What is to be executed, where, as whom, and what is hidden from it; None: it is not confined at all."""
 
-    __slots__ = ("argv", "env", "sandbox", "task", "user")
+    __slots__ = ("argv", "env", "hide", "sandbox", "task", "user")
 
-    def __init__(self, task: str, sandbox: str, argv: Sequence[str], env: dict[str, str], user: str | None) -> None:
+    def __init__(
+        self,
+        task: str,
+        sandbox: str,
+        argv: Sequence[str],
+        env: dict[str, str],
+        user: str | None,
+        hide: Sequence[str] | None,
+    ) -> None:
         self.task, self.sandbox, self.argv, self.env, self.user = task, sandbox, list(argv), env, user
+        self.hide = hide
 
 
 class Newborn:
@@ -103,6 +114,7 @@ def fork(order: Order) -> Newborn:
     person = _Person(order.user)
     env = person.env | order.env
     person.own(order.sandbox)
+    confinement = None if order.hide is None else Confinement(order.sandbox, order.hide)
     opened: list[int] = []
     try:
         _open_files(order.sandbox, person, opened)
@@ -111,7 +123,7 @@ def fork(order: Order) -> Newborn:
         stdin, stdout, stderr, wait, word, error, report = opened
         pid = _fork_quietly()
         if pid == 0:
-            _live(order, env, person, (stdin, stdout, stderr), wait, report)
+            _live(order, env, person, confinement, (stdin, stdout, stderr), wait, report)
         opened = [stdin, stdout, stderr, wait, report]
     finally:
         for fd in opened:
@@ -138,21 +150,40 @@ def _fork_quietly() -> int:
 
 
 def _live(
-    order: Order, env: dict[str, str], person: _Person, files: tuple[int, int, int], wait: int, report: int
+    order: Order,
+    env: dict[str, str],
+    person: _Person,
+    confinement: Confinement | None,
+    files: tuple[int, int, int],
+    wait: int,
+    report: int,
 ) -> NoReturn:
     try:
         os.setsid()
         _forget_descriptors(files, wait, report)
         _forget_signals()
+        problem = _confined(confinement)  # while the launcher writes down that this process is
         if not os.read(wait, 1):
             os.kill(os.getpid(), signal.SIGKILL)  # the launcher is gone or changed its mind: this is no exit status
         os.umask(0o022)
+        if problem is not None:
+            raise problem
         person.become()
         os.chdir(order.sandbox)
         _execute(order.argv, env)
     except BaseException as problem:
         os.write(report, str(problem).encode("utf-8", "backslashreplace")[:4096] or b"the command was not executed")
     os._exit(127)
+
+
+def _confined(confinement: Confinement | None) -> OSError | None:
+    """Be confined, if that is to be; or why that is not possible."""
+    try:
+        if confinement is not None:
+            confinement.enter()
+    except OSError as problem:
+        return problem
+    return None
 
 
 def _execute(argv: list[str], env: dict[str, str]) -> NoReturn:

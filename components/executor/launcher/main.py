@@ -1,14 +1,16 @@
 """The launcher process: one for each work directory, attached to by one executor at a time.
 
-    {"do": "attach", "epoch": 3}                                 {"say": "attached", "pid", "tasks"}
-    {"do": "launch", "task", "sandbox", "argv", "env", "user"}   {"say": "started", "task", "pid"}
-    {"do": "watch", "task", "sandbox"}                           {"say": "failed", "task", "message"}
-    {"do": "kill", "task", "sandbox", "grace_s"}                 {"say": "ended", "task", "status", "stopped"}
-    {"do": "ping"}                                               {"say": "pong"}
-    {"do": "shutdown", "grace_s"}                                {"say": "refused", "message"}
+    {"do": "attach", "epoch": 3}                                       {"say": "attached", "pid", "tasks", "obstacle"}
+    {"do": "launch", "task", "sandbox", "argv", "env", "user", "hide"} {"say": "started", "task", "pid"}
+    {"do": "watch", "task", "sandbox"}                                 {"say": "failed", "task", "message"}
+    {"do": "kill", "task", "sandbox", "grace_s"}                       {"say": "ended", "task", "status", "stopped"}
+    {"do": "ping"}                                                     {"say": "pong"}
+    {"do": "shutdown", "grace_s"}                                      {"say": "refused", "message"}
+
+`obstacle` is why tasks cannot be confined here, null if they can. `hide` is a list of paths; null: do not confine.
 
 Rule of this room: an executor of an older term is refused. It exits when told to, or when nobody is attached and
-nothing runs for a while.
+nothing runs for a while. Its own directory is hidden from whatever it confines.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from components.executor.launcher.birth import HANDLED, IGNORED, Order
+from components.executor.launcher.confine import be_undumpable, obstacle
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import log
@@ -44,8 +47,9 @@ _PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
 class Launcher:
     """The tasks of one work directory, and who asks for them."""
 
-    def __init__(self, work: int, listening: socket.socket, idle_s: float) -> None:
-        self.work, self.listening, self.idle_s = work, listening, idle_s
+    def __init__(self, path: str, work: int, listening: socket.socket, idle_s: float) -> None:
+        self.path, self.work, self.listening, self.idle_s = path, work, listening, idle_s
+        self.obstacle: str | None = None
         self.loop = Loop()
         self.table = Table(self.loop, Links(f"/proc/self/fd/{work}/{LINKS}"), self._tell)
         self.connections: list[Connection] = []
@@ -56,6 +60,8 @@ class Launcher:
 
     def run(self) -> None:
         """Serve until told to end, or idle for long."""
+        self.obstacle = obstacle(self.path)
+        log(self.obstacle or "tasks can be confined")
         came = _signals()
         self.loop.watch(came, lambda _mask: self._signalled(os.read(came, 4096)))
         self.listening.setblocking(False)
@@ -124,17 +130,20 @@ class Launcher:
             self.attached.close()
         self.attached, self.epoch = connection, epoch
         tasks = {task.id: task.sandbox.path for task in self.table.tasks.values()}
-        connection.say({"say": "attached", "pid": os.getpid(), "tasks": tasks})
+        connection.say({"say": "attached", "pid": os.getpid(), "tasks": tasks, "obstacle": self.obstacle})
 
     def _order(self, message: Message) -> None:
         match message:
             case {"do": "launch", "task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
-                user = message.get("user")
-                self.table.launch(Order(task, sandbox, argv, env, None if user is None else str(user)))
+                user, hide = message.get("user"), self._hidden(message.get("hide", []))
+                self.table.launch(Order(task, sandbox, argv, env, None if user is None else str(user), hide))
             case {"do": "watch", "task": str(task), "sandbox": str(sandbox)}:
                 self.table.watch(task, sandbox)
             case {"do": "kill", "task": str(task), "sandbox": str(sandbox), "grace_s": int() | float() as grace_s}:
                 self.table.kill(task, sandbox, grace_s)
+
+    def _hidden(self, told: object) -> list[str] | None:
+        return [self.path, *map(str, told)] if isinstance(told, list) else None
 
     def _shutdown(self, grace_s: float) -> None:
         """Kill everything, then end."""
@@ -212,10 +221,11 @@ def main(path: str, idle_s: float) -> NoReturn:
     os.chdir("/")
     work = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lock = _lock(work)
-    launcher = Launcher(work, _listen(work), idle_s)
+    launcher = Launcher(path, work, _listen(work), idle_s)
     _detach(path)
     os.pwrite(lock, f"{os.getpid():<10}\n".encode(), 0)
     _become_subreaper()
+    be_undumpable()
     _want_descriptors()
     launcher.run()
     _unlink(work)

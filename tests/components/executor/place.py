@@ -59,7 +59,7 @@ class Client:
         sandbox = str(self.place.sandbox(task))
         env = {"PATH": PATH, "MESOS_TASK_ID": task, "MESOS_SANDBOX": sandbox}
         message = {"do": "launch", "task": task, "sandbox": sandbox, "argv": argv or ["/bin/sh", "-c", shell]}
-        self.link.say({**message, "env": env, "user": None, **given})
+        self.link.say({**message, "env": env, "user": None, "hide": self.place.config.hide, **given})
 
     def watch(self, task: str) -> None:
         self.link.say({"do": "watch", "task": task, "sandbox": str(self.place.sandbox(task))})
@@ -112,7 +112,9 @@ class Place:
 
     def __init__(self, root: Path, work: str = "work", idle_s: float = 60.0) -> None:
         self.root, self.work = root, root / work
-        self.config = ExecutorConfig(agent=AgentId("a1"), work=str(self.work), launcher_idle_s=idle_s)
+        self.config = ExecutorConfig(
+            agent=AgentId("a1"), work=str(self.work), hide=(str(root),), launcher_idle_s=idle_s
+        )
         self.stack = AsyncExitStack()
 
     async def attach(self, epoch: int = 1) -> Client:

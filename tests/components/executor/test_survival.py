@@ -20,13 +20,15 @@ from tests.components.executor.place import Place, alive, wait_until
 from tests.components.executor.test_launcher import ESCAPES, FOREVER, escaped
 
 pytestmark = pytest.mark.timeout(90)
-GATED = "echo launched >> ../launches; mkfifo gate; echo ready; read line < gate; exit 6"
+GATED = "echo launched >> launches; mkfifo gate; echo ready; read line < gate; exit 6"
 EXECUTOR = """
 import asyncio, sys
 from pathlib import Path
+from components import logs
 from tests.components.executor.place import Place
 
 async def main():
+    logs.configure(True, "info")
     client = await Place(Path(sys.argv[1])).attach()
     client.launch("t1", sys.argv[2])
     await client.started("t1")
@@ -78,7 +80,7 @@ async def test_two_launches_of_one_id_start_one_process(place):
     await client.ended("t1")
     client.launch("t1", GATED)
     await client.ended("t1")
-    assert place.root.joinpath("sandboxes/launches").read_text() == "launched\n"
+    assert place.read("t1", "launches") == "launched\n"
 
 
 async def test_a_killed_executor_loses_neither_task_nor_exit_status(place):
@@ -176,8 +178,8 @@ async def test_a_task_cannot_point_a_launcher_at_another_process(tmp_path):
     client = await place.attach()
     client.launch("victim", FOREVER)
     victim = await client.started("victim")
-    record = place.sandbox("victim") / ".busbar/launch"
-    forge = f"mv .busbar mine; mkdir .busbar; sed s/victim/t1/ {record} > .busbar/launch; echo ready; {FOREVER}"
+    forged = place.read("victim", ".busbar/launch").strip().replace("victim", "t1")
+    forge = f"mv .busbar mine; mkdir .busbar; echo '{forged}' > .busbar/launch; echo ready; {FOREVER}"
     client.launch("t1", forge, user="nobody")
     main = await client.started("t1")
     await place.wait_line("t1")

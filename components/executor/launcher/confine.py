@@ -1,0 +1,248 @@
+"""What a task cannot reach: its agent's files, other tasks' sandboxes, every process that is not its own.
+
+    a mount namespace of its own    covers lie on what is hidden, its own sandbox is back in its place
+    a user namespace of its own     it can look into no process outside; where the launcher is root, a Landlock domain
+                                    does that, because root in a user namespace has no ports and no limits to raise
+    no powers                       to undo this, or to go around it
+
+Rule of this room: what can be looked up is looked up before the fork. In the child the first call that fails ends it:
+a task is confined, or it is not executed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+
+_NEWNS, _NEWUSER = 0x20000, 0x10000000
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+_COVER = _NOSUID | _NODEV | _NOEXEC
+_SET_DUMPABLE, _CAPBSET_DROP, _SET_NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 4, 24, 38, 47, 4
+_MOUNT_SETATTR, _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 442, 444, 445, 446
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_REFER, _PATH_BENEATH = 1 << 13, 1
+_CAPABILITY_VERSION = 0x20080522
+KEPT = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "FOWNER": 3,
+    "FSETID": 4,
+    "KILL": 5,
+    "SETGID": 6,
+    "SETUID": 7,
+    "SETPCAP": 8,
+    "NET_BIND_SERVICE": 10,
+    "SYS_CHROOT": 18,
+    "AUDIT_WRITE": 29,
+}
+"""What a task of root may still do. Not among it: NET_RAW, which hears the bus's passwords on the wire. SYS_CHROOT
+leads nowhere: covers are mounts, and lie on whatever root directory there is. (capabilities(7))
+"""
+_RAW_DISKS = ("/sys/class/block", "/sys/class/bsg", "/sys/class/scsi_generic", "/sys/class/nvme-generic")
+
+
+def _capabilities() -> range:
+    """Those this kernel knows."""
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        return range(int(file.read()) + 1)
+
+
+_NOT_KEPT = sorted(set(_capabilities()) - set(KEPT.values()))
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.syscall.restype = ctypes.c_long
+_mount, _unshare, _prctl, _syscall = _libc.mount, _libc.unshare, _libc.prctl, _libc.syscall
+_capget, _capset = _libc.capget, _libc.capset
+
+
+class Confinement:
+    """What one task is to be kept from, as it is on this machine now."""
+
+    __slots__ = ("capabilities", "directories", "disks", "files", "pins", "root", "sandbox")
+
+    def __init__(self, sandbox: str, hide: Iterable[str]) -> None:
+        self.root = os.geteuid() == 0
+        self.sandbox = (os.path.realpath(sandbox), sandbox)
+        hidden = _outermost(map(os.path.realpath, hide))
+        self.directories = [path for path in hidden if os.path.isdir(path)]
+        self.files = [path for path in hidden if os.path.isfile(path)]
+        self.pins = _pins((*self.directories, *self.files))
+        self.disks = list(_disks()) if self.root else []
+        self.capabilities = _permitted() & sum(1 << number for number in KEPT.values()) if self.root else 0
+
+    def enter(self) -> None:
+        """Be confined from now on, in the child. Raises PermissionError that says what this kernel forbids."""
+        try:
+            self._leave_the_machine()
+            self._cover()
+            if self.root:
+                self._shut_the_kernel()
+                _enter_domain()
+                _forgo_bounding()
+            else:
+                _call("no_new_privs", _prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+            _forgo(self.capabilities)
+        except OSError as error:
+            raise PermissionError(f"{UNCONFINABLE}: {error}") from None
+
+    def _leave_the_machine(self) -> None:
+        """Into namespaces of its own, with the ids it has."""
+        if self.root:
+            _call("unshare", _unshare(_NEWNS))
+        else:
+            uid, gid = os.geteuid(), os.getegid()
+            _prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # else the files below are root's
+            _call("unshare", _unshare(_NEWUSER | _NEWNS))
+            _write("/proc/self/setgroups", "deny")
+            _write("/proc/self/uid_map", f"{uid} {uid} 1")
+            _write("/proc/self/gid_map", f"{gid} {gid} 1")
+            _prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # until it executes something: this is the launcher's memory
+        _attach(None, "/", _REC | _PRIVATE)
+
+    def _cover(self) -> None:
+        for path in self.pins:
+            _attach(path, path, _BIND | _REC)
+        sandbox = os.open(self.sandbox[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for path in self.directories:
+            _attach("tmpfs", path, _COVER, "tmpfs", "mode=755")
+        for path in (*self.files, *self.disks):
+            _attach("/dev/null", path, _BIND)
+        for path in self.sandbox:
+            _put_back(sandbox, path)
+        os.close(sandbox)
+        for path in self.directories:
+            _attach(None, path, _REMOUNT | _BIND | _RDONLY | _COVER)
+
+    def _shut_the_kernel(self) -> None:
+        """What root writes there has the kernel itself start programs, outside of everything: core_pattern, ..."""
+        _attach("/proc/sys", "/proc/sys", _BIND | _REC)
+        for path in (b"/proc/sys", b"/sys"):
+            attributes = struct.pack("=4Q", _RDONLY, 0, 0, 0)
+            done = _syscall(_MOUNT_SETATTR, _AT_FDCWD, path, _AT_RECURSIVE, attributes, len(attributes))
+            _call(f"mount_setattr {path.decode()}", done)
+
+
+UNCONFINABLE = "the task cannot be confined, and its agent was not started with --unconfined"
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Those that are not inside another one, in order."""
+    found: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(path.startswith(f"{outer}/") for outer in found):
+            found.append(path)
+    return found
+
+
+def _pins(hidden: Sequence[str]) -> list[str]:
+    """The directories on the way to what is hidden that might be renamed, and then it would be elsewhere.
+
+    A directory on which something is mounted cannot be. (rename(2): EBUSY)
+    """
+    ways = {parent for path in hidden for parent in _parents(path)}
+    return sorted(way for way in ways if os.access(os.path.dirname(way), os.W_OK))
+
+
+def _parents(path: str) -> Iterator[str]:
+    while (path := os.path.dirname(path)) != "/":
+        yield path
+
+
+def _disks() -> Iterator[str]:
+    """The devices through which root would read a file system without asking it."""
+    for directory in filter(os.path.isdir, _RAW_DISKS):
+        for name in os.listdir(directory):
+            path = f"/dev/{name.replace('!', '/')}"
+            if os.path.exists(path):
+                yield path
+
+
+def _put_back(sandbox: int, path: str) -> None:
+    """See to it that the sandbox is what is at a path."""
+    try:
+        there = os.path.samestat(os.stat(path), os.fstat(sandbox))
+    except FileNotFoundError:
+        there = False
+        os.makedirs(path)
+    if not there:
+        _attach(f"/proc/self/fd/{sandbox}", path, _BIND | _REC)
+
+
+def _attach(source: str | None, target: str, flags: int, kind: str | None = None, options: str | None = None) -> None:
+    """mount(2)."""
+    parts = [None if part is None else os.fsencode(part) for part in (source, target, kind, options)]
+    _call(f"mount {target}", _mount(parts[0], parts[1], parts[2], flags, parts[3]))
+
+
+def _enter_domain() -> None:
+    """A Landlock domain: whoever is in it can look into nobody outside it, and mount nothing. (landlock(7))
+
+    It must restrict something else, too: that is links and renames between directories, which are then allowed.
+    """
+    handled = struct.pack("=Q", _REFER)
+    rules = _syscall(_CREATE_RULESET, handled, len(handled), 0)
+    _call("landlock", rules)
+    everywhere = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    _call("landlock", _syscall(_ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", _REFER, everywhere), 0))
+    _call("landlock", _syscall(_RESTRICT_SELF, rules, 0))
+    os.close(everywhere)
+    os.close(rules)
+
+
+def _permitted() -> int:
+    """The capabilities this process has."""
+    sets = (ctypes.c_uint32 * 6)()
+    _call("capget", _capget((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), sets))
+    return int(sets[1]) | int(sets[4]) << 32
+
+
+def _forgo(kept: int) -> None:
+    """Have no capability but these, hand down none."""
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    _call("ambient", _prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0))
+    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _call("capset", _capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), sets))
+
+
+def _forgo_bounding() -> None:
+    """Never get another capability by executing something, not even as root."""
+    for number in _NOT_KEPT:
+        _call("bounding set", _prctl(_CAPBSET_DROP, number, 0, 0, 0))
+
+
+def _write(path: str, text: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    os.write(file, text.encode())
+    os.close(file)
+
+
+def _call(what: str, result: int) -> None:
+    """Raise the OSError of a system call that failed."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def be_undumpable() -> None:
+    """Leave no core, and be looked into by nobody of the same user. (prctl(2): PR_SET_DUMPABLE)"""
+    _call("prctl", _prctl(_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def obstacle(directory: str) -> str | None:
+    """Why tasks cannot be confined on this machine; tried with a child that does nothing else."""
+    confinement = Confinement(directory, [directory])
+    told, report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            confinement.enter()
+        except BaseException as problem:
+            os.write(report, str(problem).encode())
+        os._exit(0)
+    os.close(report)
+    with open(told, encoding="utf-8") as said:
+        why = said.read()
+    os.waitpid(pid, 0)
+    return why or None
