@@ -91,6 +91,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A client's own id of what it asks, and the same id on the one event that answers it."""
     seen: Glimpse | None = None
     """On the first event of a decision that was led to by no event."""
+    epochs: dict[str, int] = {}
+    """The terms of others that were first heard of since the author's last event, by author."""
     position: Position = Position(0)
 
     @property

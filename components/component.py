@@ -45,6 +45,8 @@ class State:
     heard: Position = _NOWHERE
     answers: dict[RequestId, Answer] = field(default_factory=dict)
     """Oldest first."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The newest term heard of, of everybody who owns a log and was heard."""
 
 
 S = TypeVar("S", bound=State)
@@ -252,6 +254,8 @@ def apply(component: Component[S], state: S, event: Event) -> None:
     if isinstance(event.fact, Term):
         assert event.fact.epoch == state.epoch + 1, f"{component.author}: term {event.fact.epoch} after {state.epoch}"
         state.epoch = event.fact.epoch
+    if event.epochs:
+        state.epochs.update(event.epochs)
     if event.request is not None:
         if event.request in state.answers:
             return  # the same answer said again: folded once already

@@ -24,7 +24,7 @@ from bus.events import (
     FrameworkReconnected,
 )
 from bus.keyring import Founder
-from bus.nouns import MASTER, TaskId
+from bus.nouns import MASTER, Position, TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
 from bus.subjects import Author, Kind, everything, ping
@@ -36,7 +36,7 @@ from components.master.gate import Gate
 from components.master.identities import FounderSeen
 from components.master.limits import REMOVALS
 from components.master.state import MasterState
-from components.master.watching import StoreWatch, watch_headroom
+from components.master.watching import StoreWatch, watch_foreign, watch_headroom
 from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
 from eventstore.selection import position_max
 from eventstore.store import Reader, open_reader
@@ -97,8 +97,11 @@ class MasterHands:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._ping(see))
             group.create_task(watch_headroom(self.bus, self.config.watch_interval_s, self._alarms, see))
-            if self._store_watch is not None:
+            if self._store_watch is not None and self.store is not None:
                 group.create_task(self._store_watch.run(self._alarms, see))
+                since = self._store_watch.checkpoint.upto if self._store_watch.checkpoint else Position(0)
+                look_s = self.config.watch_interval_s
+                group.create_task(watch_foreign(self.store, look_s, since, self._alarms, see))
 
     async def _found(self, state: MasterState, see: See) -> None:
         """Say who was there from the beginning, unless the log says it."""
