@@ -32,7 +32,7 @@ from bus.nouns import (
     TraceId,
     Unfit,
 )
-from bus.subjects import Author
+from bus.subjects import Author, Kind
 
 
 class Fact(Noun, frozen=True):
@@ -98,6 +98,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def type(self) -> str:
         return self.fact.type
+
+    @property
+    def behind(self) -> str | None:
+        """The person or program behind it, proved by who published it: a client is who the bus let speak, whatever
+        it claims; a gateway speaks for people, and both are named. Who owns a log repeats whom it heard."""
+        if self.by.kind is not Kind.CLIENT:
+            return self.actor
+        return f"{self.by.id}/{self.actor}" if self.by.id.startswith("g-") and self.actor else self.by.id
 
 
 # ---- terms ------------------------------------------------------------------------------------------------------

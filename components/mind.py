@@ -17,7 +17,7 @@ from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, LeaderResigned, RequestRefused, Term
 from bus.nouns import Glimpse, Now, Position, Refusal
 from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
-from components.component import Component, Heard, Input, S, Say, actor_of, apply, consider, glimpse_of
+from components.component import Component, Heard, Input, S, Say, apply, consider, glimpse_of
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ def stamped(component: Component[S], state: S, say: Say, told: Input | None, now
         last=False,
         heard=heard,
         cause=say.cause or (because.position if because else None),
-        actor=say.actor or (actor_of(because) if because else None),
+        actor=say.actor or (because.behind if because else None),
         trace=say.trace or (because.trace if because else None),
         request=say.request,
     )
