@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -121,11 +122,36 @@ def empty(work: Path) -> None:
     wait_for("the executor and its launcher are gone", lambda: not any(map(alive, pids)))
 
 
+def rotate(hosts: Hosts, cluster: Cluster, *given: str) -> None:
+    """New certificates, shown after a reload; the processes that were there are there, and nothing is wrong."""
+    port = int(given[given.index("--port") + 1])
+    before, pids = [shown(host, port) for host in MASTERS], {key: each.pid for key, each in hosts.processes.items()}
+    cluster.run("hosts", "generate", *given, "--rotate-tls")
+    for host in MASTERS:
+        hosts.reload(host, "bus")
+    wait_for("each shows a new one", lambda: not {shown(host, port) for host in MASTERS} & set(before))
+    wait_for("all is well with them", cluster.all_well)
+    cluster.run("app", "scale", "/hold", "1")
+    assert {key: each.pid for key, each in hosts.processes.items() if each.poll() is None} == pids
+
+
+def shown(host: str, port: int) -> bytes:
+    """The certificate of a server, DER: any server's, as it is."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, port), timeout=5) as plain:
+        plain.makefile("rb", buffering=0).readline()
+        with context.wrap_socket(plain) as secure:
+            found = secure.getpeercert(binary_form=True)
+    assert found is not None
+    return found
+
+
 def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
-    """Everything answers, an app runs; the first host goes whole, and work goes on."""
+    """Everything answers, an app runs; the first host goes whole and work goes on, as it does over new certificates."""
     ports = ("--port", str(free_everywhere()), "--route-port", str(free_everywhere()))
-    fleet = str(tmp_path / "fleet")
-    Cluster(tmp_path).run("hosts", "generate", "--masters", ",".join(MASTERS), "--agents", AGENT, *ports, "-o", fleet)
+    given = ("--masters", ",".join(MASTERS), "--agents", AGENT, *ports, "-o", str(tmp_path / "fleet"))
+    Cluster(tmp_path).run("hosts", "generate", *given)
     for host in (*MASTERS, AGENT):
         (tmp_path / host).mkdir()
     with started(tmp_path) as hosts:
@@ -143,5 +169,7 @@ def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
             hosts.processes[MASTERS[0], unit].wait()
             hosts.start(MASTERS[0], unit)
         wait_for("all is well again", cluster.all_well)
+        rotate(hosts, cluster, *given)
+        assert task in cluster.running("/hold")
         cluster.run("app", "remove", "/hold")
     assert processes_under(tmp_path) == []
