@@ -245,7 +245,7 @@ def _config(whole: Whole, host: str, directory: Path) -> Iterator[tuple[str, byt
     if host in whole.fleet.nodes:
         yield key.name, key.read_bytes()
         yield ISSUER, keys_text(whole.authority.issuer())
-        yield FOUNDERS, founders_text(whole.bearers.values())
+        yield FOUNDERS, founders_text(whole.fleet, whole.bearers.values())
         yield CERTIFICATE, whole.servers[host].certificate.encode()
         yield KEY, whole.servers[host].key.encode()
         yield AUTHORITIES, whole.trust.bundle.encode()
