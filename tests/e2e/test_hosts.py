@@ -23,7 +23,7 @@ from bus.daemon import write_secret
 from tests.e2e.cluster import Cluster, alive, processes_under, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-MASTERS, AGENT = ("127.0.0.2", "127.0.0.3", "127.0.0.4"), "127.0.0.5"
+MASTERS, AGENT, NEW = ("127.0.0.2", "127.0.0.3", "127.0.0.4"), "127.0.0.5", "127.0.0.6"
 SCRIPTS = sysconfig.get_path("scripts")
 HOLD = "while :; do sleep 1; done"
 
@@ -38,6 +38,10 @@ def free_everywhere() -> int:
             for host in MASTERS[1:]:
                 stack.enter_context(socket.socket()).bind((host, port))
             return port
+
+
+def agent_id(host: str) -> str:
+    return host.replace(".", "-")
 
 
 class Hosts:
@@ -94,7 +98,6 @@ class Hosts:
 def started(place: Path) -> Iterator[Hosts]:
     """A datacenter of three masters and an agent; nothing of it is left afterwards."""
     hosts = Hosts(place)
-    agent = AGENT.replace(".", "-")
     try:
         for host in MASTERS:
             hosts.start(host, "bus")
@@ -103,12 +106,13 @@ def started(place: Path) -> Iterator[Hosts]:
         for host in MASTERS[:2]:
             hosts.start(host, "marathon")
             hosts.start(host, "metronome")
-        hosts.start(AGENT, "agent@", agent)
+        hosts.start(AGENT, "agent@", agent_id(AGENT))
         yield hosts
     finally:
         for unit in ("marathon", "metronome", "agent@"):
             hosts.end(unit)
-        empty(place / AGENT / "agents" / agent)
+        for host in (AGENT, NEW):
+            empty(place / host / "agents" / agent_id(host))
         for unit in ("master", "bus"):
             hosts.end(unit)
 
@@ -135,6 +139,19 @@ def rotate(hosts: Hosts, cluster: Cluster, *given: str) -> None:
     assert {key: each.pid for key, each in hosts.processes.items() if each.poll() is None} == pids
 
 
+def replace_agent(hosts: Hosts, cluster: Cluster, *given: str) -> None:
+    """Another host in the place of the agent's. What the old one knew is revoked, by the keys that were named: it is out
+    at once, though nobody told it; the new one is let in, though nobody told the servers."""
+    content = cluster.ask("hosts", "generate", *(NEW if each == AGENT else each for each in given))
+    assert {each["name"] for each in content["gone"]} == {agent_id(AGENT), f"{agent_id(AGENT)}-cmd"}
+    for each in content["gone"]:
+        cluster.run("access", "revoke", "--key", each["public"])
+    wait_for("the old agent is out", lambda: hosts.processes[AGENT, "agent@"].poll())
+    assert "refuses the credentials" in (hosts.place / AGENT / "agent@.log").read_text()
+    hosts.start(NEW, "agent@", agent_id(NEW))
+    wait_for("the new one is in", lambda: agent_id(NEW) in [each["agent"] for each in cluster.ask("node", "list")])
+
+
 def shown(host: str, port: int) -> bytes:
     """The certificate of a server, DER: any server's, as it is."""
     context = ssl.create_default_context()
@@ -152,7 +169,7 @@ def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
     ports = ("--port", str(free_everywhere()), "--route-port", str(free_everywhere()))
     given = ("--masters", ",".join(MASTERS), "--agents", AGENT, *ports, "-o", str(tmp_path / "fleet"))
     Cluster(tmp_path).run("hosts", "generate", *given)
-    for host in (*MASTERS, AGENT):
+    for host in (*MASTERS, AGENT, NEW):
         (tmp_path / host).mkdir()
     with started(tmp_path) as hosts:
         opened = {"BUSBAR_CREDENTIALS": str(tmp_path / "fleet" / "admin.json")}
@@ -172,4 +189,5 @@ def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
         rotate(hosts, cluster, *given)
         assert task in cluster.running("/hold")
         cluster.run("app", "remove", "/hold")
+        replace_agent(hosts, cluster, *given)
     assert processes_under(tmp_path) == []
