@@ -140,14 +140,14 @@ def rotate(hosts: Hosts, cluster: Cluster, *given: str) -> None:
 
 
 def replace_agent(hosts: Hosts, cluster: Cluster, *given: str) -> None:
-    """Another host in the place of the agent's. What the old one knew is revoked, by the keys that were named: it is out
-    at once, though nobody told it; the new one is let in, though nobody told the servers."""
+    """Another host in the place of the agent's. The keys that were named are revoked: who has them is out. The new one
+    is let in, though nobody told the servers."""
     content = cluster.ask("hosts", "generate", *(NEW if each == AGENT else each for each in given))
     assert {each["name"] for each in content["gone"]} == {agent_id(AGENT), f"{agent_id(AGENT)}-cmd"}
     for each in content["gone"]:
         cluster.run("access", "revoke", "--key", each["public"])
     wait_for("the old agent is out", lambda: hosts.processes[AGENT, "agent@"].poll())
-    assert "refuses the credentials" in (hosts.place / AGENT / "agent@.log").read_text()
+    assert "authentication revoked" in (hosts.place / AGENT / "agent@.log").read_text()
     hosts.start(NEW, "agent@", agent_id(NEW))
     wait_for("the new one is in", lambda: agent_id(NEW) in [each["agent"] for each in cluster.ask("node", "list")])
 
