@@ -186,7 +186,7 @@ async def test_following_misses_nothing_between_history_and_live():
     session = Session(MemoryBus(mouth.server), CLIENT, "alice", Collecting())
     given = dict.fromkeys(("lines", "since", "name", "kind", "noun", "participle", "to")) | {"from_": 1}
     with pytest.raises(Enough):
-        await tail.callback.__wrapped__(ClusterMemory(session), session.out, follow=True, task_id=None, **given)
+        await tail.callback.__wrapped__(ClusterMemory(session), session.out, follow=True, task_id=None, actor=None, **given)
     await talking
     assert seen == list(range(1, count + 2))
 
