@@ -37,7 +37,7 @@ from bus.port import (
     check_append,
     message_bytes_max,
 )
-from bus.pulling import Pull, pull_last
+from bus.pulling import Pull, pull_from, pull_last
 from bus.replies import Parcel, Send
 from bus.stream import LEADERLESS, Stream, no_quorum, retry_pause_s
 
@@ -137,7 +137,7 @@ class JetStreamBus:
             reader = (Push if self._link.in_kernel else Pull)(self._stream, log, after)
             try:
                 await reader.start()
-                await self._check_still(taken)
+                await self._check_still(log, taken)
                 self._consumers += 1
                 while (records := await reader.next()) is not None:
                     yield records
@@ -149,14 +149,18 @@ class JetStreamBus:
             finally:
                 await reader.stop()
 
-    async def _check_still(self, taken: Record | None) -> None:
+    async def _check_still(self, log: str, taken: Record | None) -> None:
         """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it
         would skip what was said in between. Raises StreamDiverged."""
         if taken is None:
             return
-        found = await self._stream.at(taken.position)
+        found = await self._from(log, taken.position)
         if found != taken and taken.position >= (await self._stream.extent()).first:
             raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
+
+    async def _from(self, log: str, position: Position) -> Record | None:
+        """What is at a position, or under the log behind it."""
+        return await (self._stream.at(position) if self._stream.may_get else pull_from(self._stream, log, position))
 
     async def last(self, log: str) -> Record | None:
         return await self._stream.newest(log, self._newest)
