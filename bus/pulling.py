@@ -16,7 +16,7 @@ from bus.following import Misplaced, Reader, heartbeat_s, sequences
 from bus.nouns import Position
 from bus.port import NoAnswer, Record
 from bus.replies import Parcel, Send
-from bus.stream import SlotTaken, Stream
+from bus.stream import SlotTaken, Stream, retry_pause_s
 
 batch_messages = 1000
 batch_bytes = 16 * 1024 * 1024
@@ -102,8 +102,11 @@ async def _pull_one(stream: Stream, log: str, begin: Mapping[str, object]) -> Re
             return await _pulled(stream, log, begin)
         except Misplaced:
             why = NoAnswer(f"{log}: no reader was placed where the stream is led")
-        except (SlotTaken, _Ended) as error:
+        except SlotTaken as error:
             why = error
+        except _Ended as error:
+            why = error
+            await asyncio.sleep(retry_pause_s)  # who trims waits until there is no reader
     raise why
 
 
