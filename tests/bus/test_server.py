@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -58,12 +58,10 @@ def mode(path: Path) -> int:
 
 async def enters(known: Credentials) -> bool:
     """Whether a server lets somebody in."""
-    try:
+    with suppress(BusUnreachable):
         await (await connect(known, connect_s=5)).close()
-    except BusUnreachable as refused:
-        assert "refused the credentials" in str(refused)
-        return False
-    return True
+        return True
+    return False
 
 
 async def test_a_started_server_lets_in_who_has_its_keys_and_nobody_else(tmp_path: Path) -> None:
