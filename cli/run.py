@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 log = structlog.get_logger()
 
+UNCONFINED = "unconfined"
+"""The attribute of an agent whose tasks are not confined: seen in `busbar node show`, and by constraints."""
+
 
 @click.group()
 def run() -> None:
@@ -233,7 +236,7 @@ def agent(
         work=str(Path(work).absolute()),
         executor_argv=executor_argv(place, id_, Path(work).absolute(), hide, unconfined=unconfined),
         resources=checked(parse_resources, text=resources) if resources is not None else None,
-        attributes=checked(parse_attributes, text=attributes),
+        attributes=checked(parse_attributes, text=attributes) | ({UNCONFINED: "true"} if unconfined else {}),
         sandbox_gc_s=sandbox_gc_s,
     )
     if unconfined:

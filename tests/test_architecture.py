@@ -13,7 +13,7 @@ ROOMS = ("bus", "eventstore", "components", "cli")
 """From the bottom to the top: a room may import those before it."""
 COMPONENTS = ("master", "agent", "executor", "marathon", "metronome")
 SHELL = {"hands.py", "attach.py", "launcher", "processes.py", "sandbox.py", "standing.py", "watching.py", "gate.py"}
-SHELL |= {"attempts.py", "traffic.py"}
+SHELL |= {"attempts.py", "mounts.py", "traffic.py"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",
