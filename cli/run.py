@@ -22,6 +22,8 @@ from components.component import Component
 from components.runtime import system_clock
 
 if TYPE_CHECKING:
+    from components.master.vault import HandOn
+    from components.sealing import AgentKey
     from eventstore.signing import Signer
 
 C = TypeVar("C")
@@ -84,7 +86,8 @@ def master(
 
     def wire(bus: Bus) -> Component[Any]:
         witness = StandingWitness(bus, place.node, system_clock, config.public)
-        return component(config, partial(MasterHands, config, bus, place.store, PastTeller(place.store)), witness)
+        hands = partial(MasterHands, config, bus, place.store, PastTeller(place.store))
+        return component(config, hands, witness, _hand_on(key))
 
     run_component(place, wire, "master.main")
 
@@ -107,6 +110,13 @@ def _signing(place: Place, key: str | None) -> dict[str, object]:
         return {}
     signer, cluster = _signer(key), place.credentials().cluster
     return {"public": signer.public, "sign": lambda fact: signer.sign(checkpoint_text(cluster, fact))}
+
+
+def _hand_on(key: str | None) -> HandOn | None:
+    """What opens secrets with the cluster's key, and seals them again. Raises Failure."""
+    from components.sealing import Vault
+
+    return None if key is None else Vault(_signer(key)).hand_on
 
 
 def _signer(key: str) -> Signer:
@@ -155,6 +165,7 @@ def agent(
     from components.agent import AgentConfig, component, parse_attributes
     from components.agent.hands import AgentHands
 
+    key = _agent_key(Path(work).absolute())
     config = checked(
         AgentConfig,
         id=AgentId(id_),
@@ -164,8 +175,19 @@ def agent(
         resources=checked(parse_resources, text=resources) if resources is not None else None,
         attributes=checked(parse_attributes, text=attributes),
         sandbox_gc_s=sandbox_gc_s,
+        key=key.public,
     )
-    run_component(place, lambda bus: component(config, partial(AgentHands, config, bus)), f"agent.{id_}")
+    run_component(place, lambda bus: component(config, partial(AgentHands, config, bus, key)), f"agent.{id_}")
+
+
+def _agent_key(work: Path) -> AgentKey:
+    """The key to which this agent's secrets are sealed, made at its first start. Raises Failure."""
+    from components.sealing import AgentKey, SealRefused
+
+    try:
+        return AgentKey.of(work / "agent.key")
+    except SealRefused as refused:
+        raise Failure(str(refused), next_="only the agent's user may read its key") from None
 
 
 def executor_argv(place: Place, agent_id: str, work: Path) -> tuple[str, ...]:

@@ -22,14 +22,18 @@ from components.master.decide import decide
 from components.master.fold import fold
 from components.master.queries import QUERIES
 from components.master.state import MasterState, start, wake_at
+from components.master.vault import HandOn, sealing, secrets, vault
 
 __all__ = ["MasterConfig", "component"]
 
 
 def component(
-    config: MasterConfig, hands: Callable[[], Hands[MasterState]] | None = None, witness: Witness | None = None
+    config: MasterConfig,
+    hands: Callable[[], Hands[MasterState]] | None = None,
+    witness: Witness | None = None,
+    hand_on: HandOn | None = None,
 ) -> Component[MasterState]:
-    """The master under the name of its one log."""
+    """The master under the name of its one log. `hand_on` opens secrets, if anybody here can."""
     return Component(
         author=Author(Kind.MASTER, MASTER),
         term=LeaderElected,
@@ -38,7 +42,12 @@ def component(
         decide=partial(decide, config),
         wake_at=wake_at,
         check=auditor(),
-        queries=QUERIES,
+        queries={
+            **QUERIES,
+            "sealing": partial(sealing, config),
+            "vault": partial(vault, config),
+            "secrets": partial(secrets, config, hand_on),
+        },
         hands=hands,
         witness=witness,
         settings=settings_of("master", replace(config, sign=None), leave_out=("sign",)),

@@ -32,6 +32,7 @@ from components.master.alarms import AlarmSeen
 from components.master.config import MasterConfig
 from components.master.decide import PingsMissed
 from components.master.limits import REMOVALS
+from components.master.secrets import LOST, lost_message
 from components.master.state import MasterState
 from components.master.watching import StoreWatch, watch_headroom
 from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
@@ -75,6 +76,7 @@ class MasterHands:
         self._watched: dict[Author, _Watched] = {}
         self._alarms: set[str] = set()
         """The names of those that stand."""
+        self._lost: str | None = None
         self._store_watch: StoreWatch | None = None
         self._turns = asyncio.Semaphore(pings_at_once_max)
 
@@ -82,13 +84,20 @@ class MasterHands:
         """Ping everybody at each interval, and watch the stream's room and the store, for ever."""
         self._recall(state)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_lost(see))
             group.create_task(self._ping(see))
             group.create_task(watch_headroom(self.bus, self.config.watch_interval_s, self._alarms, see))
             if self._store_watch is not None:
                 group.create_task(self._store_watch.run(self._alarms, see))
 
+    async def _tell_lost(self, see: See) -> None:
+        """Say which secrets nobody can open with the key this master was started with."""
+        if self._lost is not None or LOST in self._alarms:
+            await see(AlarmSeen(alarm=LOST, message=self._lost))
+
     def _recall(self, state: MasterState) -> None:
         self._alarms.update(state.alarms)
+        self._lost = lost_message(self.config, state)
         if self.store is not None:
             self._store_watch = StoreWatch(self.config, self.store, state.checkpoint)
         for agent in state.agents.values():

@@ -14,6 +14,8 @@ from contextlib import suppress
 from functools import cache
 from typing import NoReturn
 
+from components.executor.launcher.secrets import Secrets
+
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
 """The signals for which the launcher has handlers."""
@@ -25,10 +27,13 @@ _DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 class Order:
     """What is to be executed, where and as whom."""
 
-    __slots__ = ("argv", "env", "sandbox", "task", "user")
+    __slots__ = ("argv", "env", "sandbox", "secrets", "task", "user")
 
-    def __init__(self, task: str, sandbox: str, argv: Sequence[str], env: dict[str, str], user: str | None) -> None:
+    def __init__(
+        self, task: str, sandbox: str, argv: Sequence[str], env: dict[str, str], user: str | None, secrets: Secrets
+    ) -> None:
         self.task, self.sandbox, self.argv, self.env, self.user = task, sandbox, list(argv), env, user
+        self.secrets = secrets
 
 
 class Newborn:
@@ -147,7 +152,10 @@ def _live(
         if not os.read(wait, 1):
             os.kill(os.getpid(), signal.SIGKILL)  # the launcher is gone or changed its mind: this is no exit status
         os.umask(0o022)
+        env |= order.secrets.environment()
+        order.secrets.hand_over(person.own)
         person.become()
+        order.secrets.place(order.sandbox)
         os.chdir(order.sandbox)
         _execute(order.argv, env)
     except BaseException as problem:

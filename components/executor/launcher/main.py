@@ -1,7 +1,8 @@
 """The launcher process: one for each work directory, attached to by one executor at a time.
 
     {"do": "attach", "epoch": 3}                                 {"say": "attached", "pid", "tasks"}
-    {"do": "launch", "task", "sandbox", "argv", "env", "user"}   {"say": "started", "task", "pid"}
+    {"do": "launch", "task", "sandbox", "argv", "env", "user",   {"say": "started", "task", "pid"}
+     "secrets": {"env", "files", "owned"}}
     {"do": "watch", "task", "sandbox"}                           {"say": "failed", "task", "message"}
     {"do": "kill", "task", "sandbox", "grace_s"}                 {"say": "ended", "task", "status", "stopped"}
     {"do": "ping"}                                               {"say": "pong"}
@@ -29,6 +30,7 @@ from components.executor.launcher.birth import HANDLED, IGNORED, Order
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import log
+from components.executor.launcher.secrets import secrets_in
 from components.executor.launcher.table import Table
 from components.executor.launcher.wire import Connection, Message
 
@@ -130,7 +132,8 @@ class Launcher:
         match message:
             case {"do": "launch", "task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
                 user = message.get("user")
-                self.table.launch(Order(task, sandbox, argv, env, None if user is None else str(user)))
+                secrets = secrets_in(message.get("secrets"))
+                self.table.launch(Order(task, sandbox, argv, env, None if user is None else str(user), secrets))
             case {"do": "watch", "task": str(task), "sandbox": str(sandbox)}:
                 self.table.watch(task, sandbox)
             case {"do": "kill", "task": str(task), "sandbox": str(sandbox), "grace_s": int() | float() as grace_s}:
