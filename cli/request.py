@@ -31,7 +31,7 @@ from bus.subjects import Author, inbox
 from cli.numbers import FiniteRange
 from cli.output import Failure, wrong_usage
 from cli.roll import servers
-from cli.session import THE_MASTER, NotThere, Session, wall_clock
+from cli.session import THE_MASTER, NotThere, Session, title, wall_clock
 
 C = TypeVar("C", bound=Callable[..., object])
 
@@ -143,7 +143,7 @@ class Conversation:
         answer = await self._answer(request, position, deadline)
         if answer is None:
             unanswered = (
-                f"{self.scheduler.id} did not answer within {self.patience_s:g} s; the request stands as event "
+                f"{title(self.scheduler)} did not answer within {self.patience_s:g} s; the request stands as event "
             )
             raise Failure(f"{unanswered}{position}", next_=f"{_ask_again(request)}; busbar events show {position}")
         return _accepted(answer, hints or {})
@@ -250,7 +250,8 @@ async def conversation(session: Session, scheduler: Author) -> AsyncIterator[Con
     patience_s = lost_node_s if len(await servers(session.bus)) > 1 else answer_s
     talk = Conversation(session, scheduler, Inbox(session.bus.follow(mine, after=since)), since, patience_s)
     try:
-        await talk.locate()
+        if scheduler != THE_MASTER:  # everybody knows where the master is
+            await talk.locate()
         yield talk
     finally:
         await talk._inbox.close()

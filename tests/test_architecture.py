@@ -13,6 +13,7 @@ ROOMS = ("bus", "eventstore", "components", "cli")
 """From the bottom to the top: a room may import those before it."""
 COMPONENTS = ("master", "agent", "executor", "marathon", "metronome")
 SHELL = {"hands.py", "attach.py", "launcher", "processes.py", "sandbox.py", "standing.py", "watching.py"}
+SHELL |= {"fetching.py", "shelf.py"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",
@@ -20,6 +21,7 @@ PURE_ELSEWHERE = (
     "bus/subjects.py",
     "bus/events.py",
     "bus/services.py",
+    "bus/secrets.py",
     "bus/codec.py",
     "bus/queries.py",
     "eventstore/chain.py",
@@ -33,7 +35,9 @@ PURE_ELSEWHERE = (
     "components/histories.py",
     "components/mind.py",
     "components/matching.py",
+    "components/places.py",
     "components/recomputing.py",
+    "components/referring.py",
 )
 BANNED = {
     "aiosqlite",

@@ -112,7 +112,7 @@ class Fetching:
             raise Withheld(f"{_named(info)} cannot be put into {self.shelf.path}: {error.strerror}") from None
 
     async def _values(self, info: TaskInfo) -> dict[str, bytes]:
-        until_s = asyncio.get_running_loop().time() + self.config.secrets_s
+        until_s = asyncio.get_running_loop().time() + self.config.fetch_s
         return {name: await self._value(info.task, name, until_s) for name in names_of(info)}
 
     async def _value(self, task: TaskId, name: str, until_s: float) -> bytes:
@@ -129,13 +129,13 @@ class Fetching:
             except (NotOpened, msgspec.DecodeError):  # as when this agent has just registered with another key
                 why = "what the master answers cannot be opened"
             if asyncio.get_running_loop().time() >= until_s:
-                raise Withheld(f"secret {name} was not to be had within {self.config.secrets_s:g} s: {why}")
+                raise Withheld(f"secret {name} was not to be had within {self.config.fetch_s:g} s: {why}")
             await asyncio.sleep(again_s)
 
     async def _ask(self, task: TaskId, name: str) -> str:
         question = SecretQuestion(task=task, agent=self.config.id, name=name)
         answer = await self.bus.query(
-            ask(self.bus.cluster, _MASTER, "secrets"), pack(question), timeout_s=min(answer_s, self.config.secrets_s)
+            ask(self.bus.cluster, _MASTER, "secrets"), pack(question), timeout_s=min(answer_s, self.config.fetch_s)
         )
         told = unpack(answer, SecretAnswer)
         if told.withheld:
