@@ -22,7 +22,7 @@ from components.master.decide import decide
 from components.master.fold import fold
 from components.master.queries import QUERIES
 from components.master.state import MasterState, start, wake_at
-from components.master.vault import HandOn, sealing, secrets, vault
+from components.master.vault import HandOn, handed_on, sealing, vault
 
 __all__ = ["MasterConfig", "component"]
 
@@ -46,7 +46,7 @@ def component(
             **QUERIES,
             "sealing": partial(sealing, config),
             "vault": partial(vault, config),
-            "secrets": partial(secrets, config, hand_on),
+            "secrets": partial(handed_on, config, hand_on),
         },
         hands=hands,
         witness=witness,

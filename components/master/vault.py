@@ -44,7 +44,7 @@ def vault(config: MasterConfig, state: MasterState, _question: bytes, _now: Now)
     ]
 
 
-def secrets(
+def handed_on(
     config: MasterConfig, hand_on: HandOn | None, state: MasterState, question: bytes, _now: Now
 ) -> SecretAnswer:
     """A secret for one task, sealed to its agent. Raises msgspec.DecodeError."""
