@@ -83,13 +83,16 @@ def _check(name: str) -> None:
 
 
 def _value(file: IO[bytes] | None) -> bytes:
-    """The value, as long as one may be, and a byte more if it is longer. Raises Failure, click.Abort."""
+    """The value. Raises Failure, click.Abort."""
     if file is None and is_terminal(sys.stdin):
         return str(click.prompt("value", hide_input=True, confirmation_prompt=True, err=True)).encode()
     try:
-        return (file or sys.stdin.buffer).read(value_bytes_max + 1)
+        value = (file or sys.stdin.buffer).read(value_bytes_max + 1)
     except OSError as error:
         raise Failure(f"the value cannot be read: {error.strerror}") from None
+    if len(value) > value_bytes_max:
+        raise Failure(f"the value has more than {value_bytes_max} bytes", next_="keep less of it, or in parts")
+    return value
 
 
 @secret.command("list")
