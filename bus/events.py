@@ -188,6 +188,7 @@ class AgentRegistered(Fact, frozen=True):
     """Every non-terminal task; answering a mark, also the ended ones whose report the master has not acted on."""
     answers: Position | None = None
     """The position of the `agent.marked` this registration answers."""
+    key: str = ""  # its public key (X25519, hex): secrets are sealed to it
 
 
 @fact("agent.admitted", said="master, to the agent")
@@ -202,6 +203,7 @@ class AgentAdmitted(Fact, frozen=True):
     """The number of the registration in the agent's log."""
     changes: tuple[TaskStatus, ...] = ()
     """What the registration changes about the agent's tasks: each becomes a `task.updated`."""
+    key: str = ""
 
 
 @fact("agent.refused", said="master, to the agent")
@@ -253,6 +255,7 @@ class FrameworkAdmitted(Fact, frozen=True):
     name: str
     role: str
     failover_timeout_s: float
+    secrets: tuple[str, ...] = ()  # the names of all there are
 
 
 @fact("framework.refused", said="master, to the framework")
