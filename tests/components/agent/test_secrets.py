@@ -344,7 +344,7 @@ async def test_a_secret_that_is_gone_is_not_waited_for(work: str):
         term.tell(awaited())
         message = "secret tls/key is withheld by the master: it does not exist any more"
         assert await term.saw() == SecretsWithheld(task=T1, message=message)
-    assert not os.path.exists(secrets_of(work))
+    assert os.listdir(secrets_of(work)) == []
 
 
 async def test_what_is_sealed_to_another_key_is_asked_for_again(work: str):
@@ -396,4 +396,4 @@ async def test_a_task_that_is_killed_meanwhile_is_asked_for_no_more(work: str):
         term.master.refuses = ""
         await wait_until(fetching.done)
         assert term.seen == []
-    assert not os.path.exists(secrets_of(work))
+    assert os.listdir(secrets_of(work)) == []
