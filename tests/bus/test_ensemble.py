@@ -141,7 +141,7 @@ async def test_one_server_and_three_do_not_share_a_directory(tmp_path: Path) -> 
     await alone.stop()
     with pytest.raises(ServerTrouble, match="holds the bus of one server, and cannot be that of 3"):
         await Ensemble(tmp_path / "one", count=3).start()
-    (tmp_path / "two" / "bus").mkdir(parents=True)
+    (tmp_path / "two").mkdir()
     remember(tmp_path / "two", "dc", [1, 2, 3])
     with pytest.raises(ServerTrouble, match="holds the bus of 3 servers, and cannot be that of 1"):
         await EmbeddedServer(tmp_path / "two").start()

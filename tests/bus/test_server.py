@@ -21,7 +21,7 @@ from bus import server
 from bus.credentials import Credentials
 from bus.jetstream import connect
 from bus.port import BusUnreachable
-from bus.server import EmbeddedServer, ServerTrouble, check_digest, find_binary, free_port, known_bus
+from bus.server import EmbeddedServer, ServerTrouble, check_digest, find_binary, free_port, known_bus, known_file
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -216,7 +216,7 @@ async def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
 
 def _content(data: Path) -> dict[str, bytes]:
     """What says who is let in where."""
-    files = [*(data / "keys").iterdir(), data / "bus" / "known.json", *(data / "bus").glob("*.conf")]
+    files = [*(data / "keys").iterdir(), known_file(data), *(data / "bus").glob("*.conf")]
     return {str(file): file.read_bytes() for file in files}
 
 
@@ -268,8 +268,7 @@ async def test_a_directory_of_another_cluster_is_refused(tmp_path: Path) -> None
 )
 async def test_a_broken_file_of_where_the_bus_is_is_named(tmp_path: Path, content: bytes) -> None:
     """It is not overwritten: somebody may need it."""
-    file = tmp_path / "bus" / "known.json"
-    file.parent.mkdir()
+    file = known_file(tmp_path)
     file.write_bytes(content)
     text = await trouble(tmp_path)
     assert text.startswith(f"{file} does not say where a bus is (")

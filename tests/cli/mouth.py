@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -56,7 +57,7 @@ class Mouth:
         def run(work: Coroutine[Any, Any, None]) -> None:
             asyncio.run_coroutine_threadsafe(work, loop).result(command_s)
 
-        reach = Reach(open=self._open, run=run)
+        reach = Reach(open=self._open, administer=self._administer, run=run)
         return await asyncio.to_thread(CliRunner().invoke, busbar, args, input=input, obj=reach)
 
     async def json(self, *args: str, input: str | None = None) -> Any:
@@ -72,6 +73,9 @@ class Mouth:
             yield bus
         finally:
             await bus.close()
+
+    def _administer(self, where: Where, _keys: Path) -> AbstractAsyncContextManager[MemoryBus]:
+        return self._open(where)
 
     def say(self, by: Author, fact: Fact, to: str = "_", **more: Any) -> Position:
         """Put an event into the stream as its author would."""

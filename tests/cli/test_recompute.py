@@ -61,9 +61,10 @@ def hasty(monkeypatch):
 
 
 def a_task(records):
-    """A task of an app that was launched and ended."""
-    ended = [read_event(r) for r in records if b"TASK_FAILED" in r.body and b"task.updated" in r.body]
-    return next(event.fact.status.task for event in ended if event.fact.framework == "marathon")
+    """A task of Marathon that was launched and ended."""
+    told = (r for r in records if r.subject.endswith(".task.updated.marathon") and b"TASK_FAILED" in r.body)
+    ended = [read_event(r) for r in told]
+    return ended[0].fact.status.task
 
 
 def an_app(records):

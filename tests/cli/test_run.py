@@ -15,7 +15,8 @@ from components import logs
 
 def credentials(tmp_path, url="nats://127.0.0.1:1"):
     file = tmp_path / "busbar.json"
-    file.write_text(json.dumps({"url": url, "user": "u", "password": "p"}))
+    file.write_text(json.dumps({"url": url, "name": "marathon", "passport": "p"}))
+    file.chmod(0o600)
     return str(file)
 
 
@@ -52,14 +53,14 @@ def test_without_a_bus_nothing_is_run():
 
 
 def test_an_executor_gets_its_secrets_by_file(tmp_path):
-    """The command line names the file and holds no password."""
+    """The command line names the file beside its agent's, and holds no secret."""
     files = {"store": "/d/a1/agent.db", "pid_file": "/d/run/a1.json"}
     place = Place(bus=None, credentials_file=credentials(tmp_path), node="n1", **files)
     argv = executor_argv(place, "a1", tmp_path)
     assert list(argv[argv.index("--agent") :][:2]) == ["--agent", "a1"]
     assert argv[argv.index("--pid-file") + 1] == "/d/run/a1-cmd.json"
     assert argv[argv.index("--store") + 1] == "/d/a1/agent.executor.db"
-    assert argv[argv.index("--credentials") + 1] == place.credentials_file
+    assert argv[argv.index("--credentials") + 1] == str(tmp_path / "busbar-cmd.json")
     assert "p" not in argv
 
 
