@@ -58,6 +58,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trace: Annotated[TraceId, Meta(max_length=255)] | None = None
     request: Annotated[RequestId, Meta(max_length=255)] | None = None
     seen: Glimpse | None = None
+    epochs: dict[str, int] = {}
 
 
 _MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
@@ -95,6 +96,8 @@ def encode(event: Event) -> bytes:
             fields[name] = value
     if event.seen is not None:
         fields["seen"] = [event.seen.type, event.seen.fields]
+    if event.epochs:
+        fields["epochs"] = event.epochs
     body: bytes = msgpack.packb(fields)
     if len(body) > event_bytes_max:
         raise ValueError(f"{event.type} is {len(body)} bytes, at most {event_bytes_max} are allowed")
@@ -155,6 +158,7 @@ def _typed(author: Author, envelope: _Envelope, position: int, fact: Fact) -> Ev
         trace=envelope.trace,
         request=envelope.request,
         seen=envelope.seen,
+        epochs=envelope.epochs,
         position=Position(position),
     )
 

@@ -32,7 +32,7 @@ from bus.nouns import (
     TraceId,
     Unfit,
 )
-from bus.subjects import Author
+from bus.subjects import Author, Kind
 
 
 class Fact(Noun, frozen=True):
@@ -91,11 +91,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A client's own id of what it asks, and the same id on the one event that answers it."""
     seen: Glimpse | None = None
     """On the first event of a decision that was led to by no event."""
+    epochs: dict[str, int] = {}
+    """The terms of others that were first heard of since the author's last event, by author."""
     position: Position = Position(0)
 
     @property
     def type(self) -> str:
         return self.fact.type
+
+    @property
+    def behind(self) -> str | None:
+        """The person or program behind it, proved by who published it: a client is who the bus let speak, whatever
+        it claims; a gateway speaks for people, and both are named. Who owns a log repeats whom it heard."""
+        if self.by.kind is not Kind.CLIENT:
+            return self.actor
+        return f"{self.by.id}/{self.actor}" if self.by.id.startswith("g-") and self.actor else self.by.id
 
 
 # ---- terms ------------------------------------------------------------------------------------------------------
@@ -178,6 +188,7 @@ class AgentRegistered(Fact, frozen=True):
     """Every non-terminal task; answering a mark, also the ended ones whose report the master has not acted on."""
     answers: Position | None = None
     """The position of the `agent.marked` this registration answers."""
+    key: str = ""  # its public key (X25519, hex): secrets are sealed to it
 
 
 @fact("agent.admitted", said="master, to the agent")
@@ -192,6 +203,7 @@ class AgentAdmitted(Fact, frozen=True):
     """The number of the registration in the agent's log."""
     changes: tuple[TaskStatus, ...] = ()
     """What the registration changes about the agent's tasks: each becomes a `task.updated`."""
+    key: str = ""
 
 
 @fact("agent.refused", said="master, to the agent")
@@ -243,6 +255,7 @@ class FrameworkAdmitted(Fact, frozen=True):
     name: str
     role: str
     failover_timeout_s: float
+    secrets: tuple[str, ...] = ()  # the names of all there are
 
 
 @fact("framework.refused", said="master, to the framework")

@@ -25,6 +25,8 @@ from components.runtime import system_clock
 if TYPE_CHECKING:
     from bus.authority import Issuer
     from bus.keyring import Founder
+    from components.master.vault import HandOn
+    from components.sealing import AgentKey
     from eventstore.signing import Signer
 
 C = TypeVar("C")
@@ -129,7 +131,7 @@ def master(
         witness = StandingWitness(bus, place.node, system_clock, config.public)
         kept = Gate(Path(gate), keys, bus, system_clock) if gate is not None and keys is not None else None
         hands = partial(MasterHands, config, bus, place.store, PastTeller(place.store), kept, first)
-        mind = component(config, hands, witness, kept.show if kept is not None else None)
+        mind = component(config, hands, witness, kept.show if kept is not None else None, _hand_on(key))
         return Wired(mind, kept.run if kept is not None else None)
 
     run_component(place, wire, "master.main")
@@ -174,6 +176,13 @@ def _signing(place: Place, key: str | None) -> dict[str, object]:
         return {}
     signer, cluster = _signer(key), place.credentials().cluster
     return {"public": signer.public, "sign": lambda fact: signer.sign(checkpoint_text(cluster, fact))}
+
+
+def _hand_on(key: str | None) -> HandOn | None:
+    """What opens secrets with the cluster's key, and seals them again. Raises Failure."""
+    from components.sealing import Vault
+
+    return None if key is None else Vault(_signer(key)).hand_on
 
 
 def _signer(key: str) -> Signer:
@@ -229,6 +238,7 @@ def agent(
     from components.agent import AgentConfig, component
     from components.agent.hands import AgentHands
 
+    key = _agent_key(Path(work).absolute())
     config = checked(
         AgentConfig,
         id=AgentId(id_),
@@ -238,10 +248,21 @@ def agent(
         resources=checked(parse_resources, text=resources) if resources is not None else None,
         attributes=attributes_of(attributes, unconfined=unconfined),
         sandbox_gc_s=sandbox_gc_s,
+        key=key.public,
     )
     if unconfined:
         log.warning("tasks run unconfined: they can read the credentials of this agent", by=str(config.author))
-    run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus))), f"agent.{id_}")
+    run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus, key))), f"agent.{id_}")
+
+
+def _agent_key(work: Path) -> AgentKey:
+    """The key to which this agent's secrets are sealed, made at its first start. Raises Failure."""
+    from components.sealing import AgentKey, SealRefused
+
+    try:
+        return AgentKey.of(work / "agent.key")
+    except SealRefused as refused:
+        raise Failure(str(refused), next_="only the agent's user may read its key") from None
 
 
 def attributes_of(text: str, *, unconfined: bool) -> dict[str, str]:
@@ -273,8 +294,10 @@ def executor_argv(
 
 
 def _hidden(place: Place, work: Path, more: tuple[str, ...]) -> list[str]:
-    """What no task of an agent may see: its directory, what opens the bus, its and its executor's copies of logs."""
-    paths = [work, *map(Path, more)]
+    """What no task of an agent may see: its directory, others' secrets, what opens the bus, copies of logs."""
+    from components.places import secrets_of
+
+    paths = [work, Path(secrets_of(str(work))), *map(Path, more)]
     if place.credentials_file is not None:
         mine = Path(place.credentials_file).absolute()
         paths += [mine, mine.with_name(f"{mine.stem}-cmd{mine.suffix}")]

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from nacl.exceptions import BadSignatureError
+from nacl.public import PrivateKey
 from nacl.signing import SigningKey, VerifyKey
 
 from bus.events import CheckpointMade
@@ -39,6 +40,11 @@ class Signer:
     def public(self) -> str:
         """The public key, hex."""
         return self._key.verify_key.encode().hex()
+
+    @property
+    def curve(self) -> PrivateKey:
+        """The same key as one that opens what was sealed to it. (X25519)"""
+        return self._key.to_curve25519_private_key()
 
     def sign(self, message: bytes) -> str:
         """The signature of a message, hex."""

@@ -61,9 +61,9 @@ def hasty(monkeypatch):
 
 
 def a_task(records):
-    """A task that was launched and ended."""
+    """A task of an app that was launched and ended."""
     ended = [read_event(r) for r in records if b"TASK_FAILED" in r.body and b"task.updated" in r.body]
-    return ended[0].fact.status.task
+    return next(event.fact.status.task for event in ended if event.fact.framework == "marathon")
 
 
 def an_app(records):

@@ -12,6 +12,7 @@ from cli.main import busbar
 from cli.run import attributes_of, executor_argv
 from cli.wiring import Place
 from components import logs
+from components.places import secrets_of
 
 
 def credentials(tmp_path, url="nats://127.0.0.1:1"):
@@ -66,12 +67,13 @@ def test_an_executor_gets_its_secrets_by_file(tmp_path):
 
 
 def test_an_agent_has_its_executor_hide_what_it_keeps(tmp_path):
-    """Its directory, its credentials and its executor's, both stores with their companions, and what is asked for."""
+    """Its directory, secrets, its credentials and its executor's, both stores, and what is asked for."""
     place = Place(bus=None, credentials_file="/etc/busbar/a1.json", node="n1", store="/d/a1.db", pid_file=None)
     argv = executor_argv(place, "a1", tmp_path, ("/etc/busbar",))
     hidden = {path for option, path in pairwise(argv) if option == "--hide"}
     stores = {f"/d/a1{name}.db{suffix}" for name in ("", ".executor") for suffix in ("", "-wal", "-shm")}
-    assert hidden == {str(tmp_path), "/etc/busbar", "/etc/busbar/a1.json", "/etc/busbar/a1-cmd.json", *stores}
+    mine = {str(tmp_path), secrets_of(str(tmp_path)), "/etc/busbar/a1.json", "/etc/busbar/a1-cmd.json"}
+    assert hidden == {*mine, *stores, "/etc/busbar"}
     assert "--unconfined" not in argv
 
 

@@ -66,7 +66,7 @@ async def _still_leads(stage: Stage, stopped: Instance) -> str:
     """What is wrong while the woken process still believes that it leads."""
     if not alive(stopped.pid):
         return ""
-    rows = await roll_call(stage.bus, _author(stopped))
+    rows = await roll_call(stage.clients[0].bus, _author(stopped))
     leads = [row for row in rows if row.instance == stopped.instance and row.standing == "LEADER"]
     return f"{stopped.by} on {stopped.node} says that it leads" if leads else ""
 
