@@ -80,13 +80,6 @@ def _as(uid: int | None) -> dict[str, object]:
     return {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
 
 
-def make_way(path: Path) -> None:
-    """Let other users pass through the directories above: pytest's are private."""
-    for parent in path.parents:
-        if os.stat(parent).st_uid == os.geteuid() and not os.stat(parent).st_mode & 0o001:
-            parent.chmod(os.stat(parent).st_mode & 0o777 | 0o011)
-
-
 def hidden(top: Path) -> tuple[str, ...]:
     """What `busbar run agent` has its executor hide."""
     files = {"credentials_file": f"{top}/etc/a1.json", "store": f"{top}/stores/a1.db"}
@@ -112,7 +105,6 @@ class House(Place):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{CANARY}\n")
         if self.uid is not None:
-            make_way(self.top)
             for where, _, files in os.walk(self.top):
                 for path in (where, *(f"{where}/{file}" for file in files)):
                     os.chown(path, self.uid, self.uid)

@@ -17,7 +17,7 @@ import pytest
 from bus.nouns import TaskState
 from components.executor.attach import shutdown_launcher
 from components.executor.launcher.confine import KEPT
-from tests.components.executor.house import CANARY, NOBODY, SECRETS, House, Neighbour, make_way, python_of, refusing
+from tests.components.executor.house import CANARY, NOBODY, SECRETS, House, Neighbour, python_of, refusing
 from tests.components.executor.place import Client, belonging, wait_until
 from tests.components.executor.world import World
 
@@ -57,15 +57,15 @@ here=$(readlink /proc/self/ns/mnt) && test -n "$here" && test "$here" != "{MACHI
 
 
 @pytest.fixture(params=["root", "ordinary"])
-async def house(request, tmp_path) -> AsyncIterator[House]:
+async def house(request, open_path) -> AsyncIterator[House]:
     """An agent's, once of root and once of somebody else."""
     if request.param == "root" and os.geteuid() != 0:
         pytest.skip("the tests do not run as root")
-    given = House(tmp_path, NOBODY if request.param == "ordinary" and os.geteuid() == 0 else None)
+    given = House(open_path, NOBODY if request.param == "ordinary" and os.geteuid() == 0 else None)
     yield given
     await given.stack.aclose()
     await shutdown_launcher(str(given.work))
-    await wait_until(lambda: not belonging(tmp_path), f"nobody left in {tmp_path}")
+    await wait_until(lambda: not belonging(open_path), f"nobody left in {open_path}")
 
 
 @pytest.fixture
@@ -307,10 +307,10 @@ async def test_each_task_sees_only_its_own_sandbox(house, client):
 
 
 @as_root
-async def test_a_task_of_another_user_is_confined_and_has_its_sandbox(place):
+async def test_a_task_of_another_user_is_confined_and_has_its_sandbox(open_place):
     """By every path, as that user; what others may read is hidden from it all the same."""
-    make_way(place.root)
-    place.root.chmod(0o755)
+    place = open_place
+    place.root.mkdir(mode=0o755, exist_ok=True)
     (place.root / "secret").write_text(CANARY)
     client = await place.attach()
     shell = f'id -u; pwd; echo mine > "$MESOS_SANDBOX/file"; cat file; cat {place.root}/secret; echo done'
