@@ -33,7 +33,7 @@ C = TypeVar("C")
 log = structlog.get_logger()
 
 UNCONFINED = "unconfined"
-"""The attribute of an agent whose tasks are not confined: seen in `busbar node show`, and by constraints."""
+"""The attribute of an agent whose tasks are not confined: `busbar node show` tells it, and so does each offer."""
 
 
 @click.group()
@@ -235,7 +235,7 @@ def agent(
         busbar run agent --id a1 --credentials busbar.json --work /var/lib/busbar --resources 'cpus:4;mem:8192'
         busbar run agent --id a1 --credentials /etc/busbar/a1.json --work /var/lib/busbar --hide /etc/busbar
     """
-    from components.agent import AgentConfig, component, parse_attributes
+    from components.agent import AgentConfig, component
     from components.agent.hands import AgentHands
 
     key = _agent_key(Path(work).absolute())
@@ -246,7 +246,7 @@ def agent(
         work=str(Path(work).absolute()),
         executor_argv=executor_argv(place, id_, Path(work).absolute(), hide, unconfined=unconfined),
         resources=checked(parse_resources, text=resources) if resources is not None else None,
-        attributes=checked(parse_attributes, text=attributes) | ({UNCONFINED: "true"} if unconfined else {}),
+        attributes=attributes_of(attributes, unconfined=unconfined),
         sandbox_gc_s=sandbox_gc_s,
         key=key.public,
     )
@@ -263,6 +263,13 @@ def _agent_key(work: Path) -> AgentKey:
         return AgentKey.of(work / "agent.key")
     except SealRefused as refused:
         raise Failure(str(refused), next_="only the agent's user may read its key") from None
+
+
+def attributes_of(text: str, *, unconfined: bool) -> dict[str, str]:
+    """What an agent tells of itself: as given, and if its tasks are unconfined. Raises click.UsageError."""
+    from components.agent import parse_attributes
+
+    return checked(parse_attributes, text=text) | ({UNCONFINED: "true"} if unconfined else {})
 
 
 def executor_argv(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.agent.mounts import check_unmounted
+from bus.nouns import TaskId
+from components.agent.sandbox import Sandboxes
 from components.executor.attach import shutdown_launcher
 from tests.components.executor.place import Place, belonging, wait_until
 from tests.components.executor.world import World
@@ -17,11 +18,20 @@ from tests.components.executor.world import World
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
-    """A directory that every user may pass through, as pytest's are not."""
-    with tempfile.TemporaryDirectory(prefix="busbar-") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
-        check_unmounted(name)  # before anything below it is deleted
+    """A directory that every user may pass through, as pytest's are not.
+
+    It is deleted as a sandbox is: not if anything is mounted in it, and then the test fails.
+    """
+    work = tempfile.mkdtemp(prefix="busbar-")
+    os.chmod(work, 0o755)
+    sandboxes = Sandboxes(work)
+    sandboxes.prepare()
+    path = Path(sandboxes.all) / "open"
+    path.mkdir()
+    yield path
+    sandboxes.delete([TaskId(path.name)])
+    for directory in (sandboxes.all, sandboxes.trash, work):
+        os.rmdir(directory)
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ until [ -e done ]; do sleep 0.01; done
 
 
 async def test_a_task_knows_nothing_of_the_bus(place, monkeypatch):
-    """Neither in its environment nor in its launcher's, whatever the executor's has."""
+    """Whatever its executor was started with."""
     monkeypatch.setenv("BUSBAR_CREDENTIALS", CANARY)
     client = await place.attach()
     assert await client.run("t1", "env; tr '\\0' '\\n' < /proc/self/environ; cat /proc/$PPID/environ; true") == 0
@@ -138,7 +138,14 @@ async def test_a_task_knows_nothing_of_the_bus(place, monkeypatch):
     assert "MESOS_TASK_ID=t1" in told
     assert "BUSBAR" not in told
     assert CANARY not in told
-    assert b"BUSBAR" not in Path(f"/proc/{client.pid}/environ").read_bytes()
+
+
+@as_root
+async def test_a_launcher_has_an_empty_environment(place, monkeypatch):
+    """What its executor was started with is not handed on."""
+    monkeypatch.setenv("BUSBAR_CREDENTIALS", CANARY)
+    client = await place.attach()
+    assert Path(f"/proc/{client.pid}/environ").read_bytes() == b""
 
 
 # ---- what it cannot undo
