@@ -82,7 +82,9 @@ class Witness:
         while seen < end:
             heard.clear()
             want = min(500, end - seen)
-            self._wire.publish(f"log.dc.next.{name}", json.dumps({"batch": want, "no_wait": True}).encode(), reply=INBOX)
+            self._wire.publish(
+                f"log.dc.next.{name}", json.dumps({"batch": want, "no_wait": True}).encode(), reply=INBOX
+            )
             self._wire.listen_until(lambda want=want: len(heard) >= want or (heard and heard[-1].status))
             for each in heard:
                 numbers = sequences(each.reply)
