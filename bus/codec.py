@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Meta
 
 import bus.access
-import bus.services  # noqa: F401  likewise
+import bus.services
+import bus.vouching  # noqa: F401  likewise
 from bus.events import FACTS, UPCASTS, Event, Fact
 from bus.nouns import Glimpse, Now, Position, RequestId, TraceId
 from bus.subjects import Author, SubjectError, parse_author, subject_of

@@ -238,7 +238,6 @@ def agent(
     from components.agent import AgentConfig, component
     from components.agent.hands import AgentHands
 
-    key = _agent_key(Path(work).absolute())
     config = checked(
         AgentConfig,
         id=AgentId(id_),
@@ -252,6 +251,7 @@ def agent(
     )
     if unconfined:
         log.warning("tasks run unconfined: they can read the credentials of this agent", by=str(config.author))
+    key = _agent_key(Path(config.work))
     run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus, key))), f"agent.{id_}")
 
 

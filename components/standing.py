@@ -15,10 +15,11 @@ import structlog
 from bus import codec
 from bus.append import append_surely, unknown_s
 from bus.codec import Foreign, Unreadable
-from bus.events import CheckpointMade, LeaderElected
+from bus.events import LeaderElected
 from bus.nouns import Position
 from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
 from bus.subjects import own_log, terms
+from bus.vouching import CheckpointMade
 from components.component import Component, S, state_hash
 from components.election import Watch
 from components.instance import Presence, fetch

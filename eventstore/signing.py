@@ -14,7 +14,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey, VerifyKey
 
-from bus.events import CheckpointMade
+from bus.vouching import CheckpointMade
 
 seed_bytes = 32
 key_bytes_max = 1024

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import CheckpointConfirmed, CheckpointDisputed, Event
+from bus.events import Event
 from bus.nouns import AgentId, FrameworkId, Now, Refusal
 from bus.secrets import SecretGiven, SecretWithdrawn
 from bus.subjects import Kind
+from bus.vouching import CheckpointConfirmed, CheckpointDisputed
 from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 from components.master.accepts import go_on_with
 from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from bus.access import IdentityGranted, IdentityRevoked, TokenIssued
 from bus.events import (
-    AlarmCleared,
-    AlarmRaised,
-    CheckpointMade,
     Event,
     KillDirected,
     OfferAccepted,
@@ -33,6 +30,7 @@ from bus.nouns import (
     TaskStatus,
 )
 from bus.secrets import SecretKept, SecretRemoved
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointMade
 from components.master.books import (
     add_filter,
     close_offer,

@@ -12,22 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bus.events import (
-    AgentAdmitted,
-    AgentMarked,
-    AlarmCleared,
-    AlarmRaised,
-    CheckpointMade,
-    Event,
-    FrameworkAdmitted,
-    FrameworkDisconnected,
-    FrameworkReconnected,
-)
+from bus.events import AgentAdmitted, AgentMarked, Event, FrameworkAdmitted, FrameworkDisconnected, FrameworkReconnected
 from bus.keyring import Founder
 from bus.nouns import MASTER, Position, TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
 from bus.subjects import Author, Kind, everything, ping
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointMade
 from components.component import Ask, See
 from components.master.alarms import AlarmSeen
 from components.master.config import MasterConfig

@@ -10,11 +10,11 @@ from collections.abc import Collection
 
 import structlog
 
-from bus.events import CheckpointMade
 from bus.nouns import Position
 from bus.port import Bus, NoAnswer
 from bus.queries import Foreigners
 from bus.subjects import SubjectError, parse_subject
+from bus.vouching import CheckpointMade
 from components.component import See
 from components.master.alarms import AlarmSeen
 from components.master.checkpoints import StoreStands

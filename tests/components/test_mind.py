@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import AlarmRaised, Event, LeaderElected, LogKept
+from bus.events import Event, LeaderElected, LogKept
 from bus.nouns import NOBODY, Glimpse, Now, Position
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author, Kind
+from bus.vouching import AlarmRaised
 from components.component import (
     Component,
     Heard,

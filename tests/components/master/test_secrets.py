@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 import pytest
 
-from bus.events import AgentRegistered, AlarmCleared, AlarmRaised, Event, FrameworkAdmitted, RequestRefused, TaskUpdated
+from bus.events import AgentRegistered, Event, FrameworkAdmitted, RequestRefused, TaskUpdated
 from bus.nouns import AgentId, Command, Now, Reason, Refusal, TaskId, TaskState, parse_resources
 from bus.queries import QueryRefused, pack
 from bus.secrets import (
@@ -21,6 +21,7 @@ from bus.secrets import (
     SecretWithdrawn,
 )
 from bus.subjects import Author, Kind
+from bus.vouching import AlarmCleared, AlarmRaised
 from components.master import MasterConfig, component
 from components.master import secrets as room
 from components.master.alarms import AlarmSeen

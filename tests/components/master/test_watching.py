@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from bus.codec import decode
-from bus.events import AlarmRaised, CheckpointMade
 from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Position
 from bus.port import Extent, NoAnswer, Record
 from bus.subjects import CLUSTER, own_log
+from bus.vouching import AlarmRaised, CheckpointMade
 from components.master import MasterConfig, component, watching
 from components.master.alarms import AlarmSeen
 from components.master.checkpoints import StoreStands
