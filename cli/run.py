@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -247,11 +248,11 @@ def agent(
         resources=checked(parse_resources, text=resources) if resources is not None else None,
         attributes=attributes_of(attributes, unconfined=unconfined),
         sandbox_gc_s=sandbox_gc_s,
-        key=key.public,
     )
     if unconfined:
         log.warning("tasks run unconfined: they can read the credentials of this agent", by=str(config.author))
     key = _agent_key(Path(config.work))
+    config = replace(config, key=key.public)
     run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus, key))), f"agent.{id_}")
 
 
