@@ -14,6 +14,15 @@ from typing import NamedTuple
 ACCOUNTS, PID = "accounts.conf", "nats-server.pid"
 """Beside the configuration: who is let in, and the server's process."""
 
+batches_open_max = 60_000
+batch_idle_s = 2
+"""Whoever may publish at all may begin an atomic batch and not end it, and one that is above the bound begins none: so
+the bound is above what anybody may say within the time, as the widest role may. (`bus.permits`; nats-server: 50, 10 s)"""
+_BATCHES = (
+    f"limits {{ batch {{ max_inflight_per_stream: {batches_open_max}, max_inflight_total: {batches_open_max}, "
+    f'timeout: "{batch_idle_s}s" }} }}'
+)
+
 
 class Login(NamedTuple):
     """How the servers of a cluster know one another."""
@@ -71,7 +80,7 @@ def _head(settings: Settings) -> str:
 server_name: {_quoted(settings.name)}
 listen: {_quoted(settings.listen)}
 include ./{ACCOUNTS}
-jetstream {{ store_dir: {_quoted(directory)}, sync_interval: always }}
+jetstream {{ store_dir: {_quoted(directory)}, sync_interval: always, {_BATCHES} }}
 log_file: {_quoted(f"{directory}/nats-server.log")}
 logfile_size_limit: 10MB
 logfile_max_num: 3

@@ -230,8 +230,21 @@ def _check_text(text: bytes) -> None:
         raise DocumentError(f"not UTF-8: {error.reason} 0x{text[error.start]:02x} (byte {error.start})") from None
     except RecursionError:
         raise DocumentError("nested too deeply") from None
-    except json.JSONDecodeError:
-        return  # msgspec says it with the place
+    except json.JSONDecodeError as error:
+        raise DocumentError(_wrong_syntax(text) or str(error)) from None
+    except DocumentError:
+        raise
+    except ValueError:  # (sys.set_int_max_str_digits)
+        raise DocumentError("a number has too many digits") from None
+
+
+def _wrong_syntax(text: bytes) -> str:
+    """What msgspec says of a text that is no JSON: with the place."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        return str(error)
+    return ""
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

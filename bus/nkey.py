@@ -95,7 +95,7 @@ def claims_of(token: str) -> dict[str, Any]:
     try:
         _head, body, _signature = token.split(".")
         found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise KeyRefused("not a token") from None
     if not isinstance(found, dict):
         raise KeyRefused("not a token")

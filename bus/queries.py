@@ -58,11 +58,14 @@ def answer_refused(why: str) -> bytes:
 
 
 def unpack(answer: bytes, shape: type[R]) -> R:
-    """The content of an answer. Raises QueryRefused, or msgspec.ValidationError if it has another shape."""
-    envelope = msgspec.msgpack.decode(answer, type=_Answer)
-    if envelope.refused is not None or not envelope.ok:
-        raise QueryRefused(envelope.refused or "no reason given")
-    return msgspec.msgpack.decode(envelope.ok, type=shape)
+    """The content of an answer. Raises QueryRefused, or msgspec.ValidationError if it has another shape, or none."""
+    try:
+        envelope = msgspec.msgpack.decode(answer, type=_Answer)
+        if envelope.refused is not None or not envelope.ok:
+            raise QueryRefused(envelope.refused or "no reason given")
+        return msgspec.msgpack.decode(envelope.ok, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # whoever answers may be anybody
+        raise msgspec.ValidationError(str(error)) from None
 
 
 # ---- asked of every owner of a log: `summary` -----------------------------------------------------------------------

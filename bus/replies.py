@@ -58,10 +58,11 @@ class _Awaited:
         if _PIECE not in parcel.headers:
             self.answered.set_result(parcel)
             return
-        name, number, count = parcel.headers[_PIECE].split(" ")
+        name, _, place = parcel.headers[_PIECE].partition(" ")
+        number, _, count = place.partition(" ")
         if not self._pieces:
             self._name = name
-        if name == self._name and int(number) == len(self._pieces) + 1:
+        if name == self._name and number == str(len(self._pieces) + 1):
             self._pieces.append(parcel.body)
             if number == count:
                 self.answered.set_result(parcel._replace(body=b"".join(self._pieces)))
