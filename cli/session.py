@@ -23,7 +23,7 @@ import msgspec
 
 from bus import queries
 from bus.credentials import Credentials as Credentials
-from bus.nouns import MASTER, AgentId, Now, RequestId
+from bus.nouns import AgentId, Now, RequestId
 from bus.port import (
     Bus,
     BusClosed,
@@ -37,6 +37,7 @@ from bus.port import (
 from bus.queries import DIVERGED
 from bus.subjects import Author, Kind, SubjectError, ask, check_id
 from cli.address import DATA as DATA
+from cli.address import THE_MASTER as THE_MASTER
 from cli.address import Where as Where
 from cli.address import administering as administering
 from cli.address import administrator as administrator
@@ -59,7 +60,6 @@ full_bytes = 64 * 1024
 query_s = 5.0
 """How long a command waits for the answer to a query."""
 
-THE_MASTER = Author(Kind.MASTER, MASTER)
 MARATHON = Author(Kind.FRAMEWORK, "marathon")
 METRONOME = Author(Kind.FRAMEWORK, "metronome")
 SINGLETONS = (THE_MASTER, MARATHON, METRONOME)
