@@ -166,3 +166,14 @@ async def test_nobody_there_is_said_as_everywhere():
     """The value stays where it was."""
     result = await asyncio.wait_for(Mouth()("secret", "list"), 20)
     assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: the master is not running")
+
+
+async def test_an_agent_whose_key_others_can_read_does_not_start(tmp_path: Path):
+    """It says how to mend it, before it says anything on the bus."""
+    AgentKey.of(tmp_path / "agent.key")
+    (tmp_path / "agent.key").chmod(0o644)
+    agent = ("run", "agent", "--id", "a1", "--bus", "nats://127.0.0.1:1", "--work", str(tmp_path))
+    result = await Mouth()(*agent)
+    assert result.exit_code == 1
+    path = tmp_path / "agent.key"
+    assert result.stderr.splitlines()[0] == f"error: {path} can be read by others (mode 0644): chmod 600 {path}"
