@@ -213,6 +213,8 @@ class JetStreamBus:
         turns = asyncio.Semaphore(answers_at_once_max)
 
         async def asked(parcel: Parcel) -> None:
+            if not parcel.reply.startswith(_INBOXES):
+                return  # nobody waits for it: a reader's messages, which somebody has delivered here
             await turns.acquire()
             task = asyncio.create_task(self._answer(answerer, parcel))
             self._answering.add(task)
@@ -227,8 +229,6 @@ class JetStreamBus:
 
     async def _answer(self, answerer: EachAnswerer, parcel: Parcel) -> None:
         answer = await answerer(parcel.subject, parcel.body)
-        if not parcel.reply.startswith(_INBOXES):
-            return
         with suppress(NoAnswer):  # no link, and nobody who waits at its other end
             await self._link.answer(parcel.reply, answer)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 
 import pytest
 
 from bus.nouns import Position
+from bus.permits import Role
 from bus.port import BusClosed, NoAnswer, NobodyThere
 from bus.subjects import ask, ask_instance, ping, roll
-from tests.contract.places import CLUSTER, Place
+from tests.contract.places import CLUSTER, JetStreamPlace, Place
+from tests.contract.speech import AGENT, AGENTS, bare, fence
 
 
 def summary(place: Place) -> str:
@@ -69,6 +72,30 @@ async def test_an_answerer_is_told_which_subject_was_asked(asked: Place) -> None
     await server.serve_each(ask_instance(CLUSTER, asked.author, "*", "page.*.*"), repeat)
     subject = ask_instance(CLUSTER, asked.author, "n1", "page.agent.a1")
     assert await asker.query(subject, b"?", timeout_s=5) == subject.encode() + b"?"
+
+
+async def test_what_is_no_question_is_not_answered(nats: JetStreamPlace) -> None:
+    """A reader may have its messages delivered to where somebody is asked, and outside the stream's account that is one
+    question for each message of a log: none of them costs an answer."""
+    server, asker = await nats.connect(), await nats.connect()
+    answered: list[bytes] = []
+
+    async def note(question: bytes) -> bytes:
+        answered.append(question)
+        return question
+
+    await server.serve(summary(nats), note)
+    agent = nats.issued(Role.AGENT, "a1")
+    bus = await nats.join(agent)
+    await bus.append([bare(AGENT, b"word")] * 100, fence(AGENT, 0))
+    config = {"name": "a1_0", "filter_subject": AGENTS, "ack_policy": "none", "deliver_subject": summary(nats)}
+    request = json.dumps({"stream_name": "LOG-DC", "config": config, "action": "create"}).encode()
+    made = json.loads(await bus.query(f"log.dc.create.a1_0.{AGENTS}", request, timeout_s=5))
+    assert made["push_bound"]
+    while json.loads(await nats.api("CONSUMER.INFO.LOG-DC.a1_0"))["delivered"]["stream_seq"] < 100:
+        await asyncio.sleep(0.01)  # between two looks at a condition
+    assert await asker.query(summary(nats), b"a question", timeout_s=5) == b"a question"
+    assert answered == [b"a question"]
 
 
 async def test_nobody_there_is_known_at_once(asked: Place) -> None:
