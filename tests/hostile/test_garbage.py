@@ -41,10 +41,10 @@ def test_garbage_to_everybody(besieged: Stage) -> None:
     admin += [f"dc.{LOGS['admin']}.{noun}.requested.main" for noun in ("token", "identity", "drain")]
     mine = {LOGS[identity] for identity in ("admin", "agent", "executor", "framework")}
     with besieged.attacked(mine):
-        shower(besieged, "admin", admin, bodies, 1_200)
-        shower(besieged, "agent", [f"dc.agent.a1.task.reported.{to}" for to in ("main", "a1-cmd", "_")], bodies, 600)
-        shower(besieged, "executor", [f"dc.executor.a1-cmd.task.{what}.a1" for what in ("reported", "x")], bodies, 600)
-        shower(besieged, "framework", ["dc.framework.metronome.offer.accepted.main"], bodies, 600)
+        shower(besieged, "admin", admin, bodies, 500)
+        shower(besieged, "agent", [f"dc.agent.a1.task.reported.{to}" for to in ("main", "a1-cmd", "_")], bodies, 200)
+        shower(besieged, "executor", [f"dc.executor.a1-cmd.task.{what}.a1" for what in ("reported", "x")], bodies, 200)
+        shower(besieged, "framework", ["dc.framework.metronome.offer.accepted.main"], bodies, 200)
         besieged.cluster.run("job", "run", "count")
 
 
