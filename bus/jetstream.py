@@ -6,6 +6,7 @@ Rule of this room: what the server did not say plainly is unknown. (ADR-50; nats
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -16,7 +17,7 @@ from bus import trimming
 from bus.connection import Connection
 from bus.credentials import Credentials
 from bus.following import Misplaced, Push
-from bus.nouns import Now, Position
+from bus.nouns import Now, Position, RequestId
 from bus.permits import body_max
 from bus.port import (
     Answerer,
@@ -121,7 +122,7 @@ class JetStreamBus:
     async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
         check_append(messages, fence, body_max=self._body_max)
         try:
-            answer = await self._link.ask(*_sends(messages, fence), timeout_s=append_s)
+            answer = await self._link.ask(*_sends(messages, fence, self._link.known.seed), timeout_s=append_s)
         except NobodyThere:  # only the stream's leader listens (nats-server: stream.go subscribeToStream)
             raise NoQuorum(no_quorum) from None
         except NoAnswer as error:
@@ -247,20 +248,26 @@ class JetStreamBus:
         await self._link.close()
 
 
-def _sends(messages: Sequence[Message], fence: Fence | None) -> list[Send]:
+def _sends(messages: Sequence[Message], fence: Fence | None, seed: str) -> list[Send]:
     """One message as a plain publish, more as one atomic batch; the fence is on the first."""
     headers: list[dict[str, str]] = [{} for _ in messages]
     if fence is not None:
         headers[0]["Nats-Expected-Last-Subject-Sequence"] = str(fence.last)
         headers[0]["Nats-Expected-Last-Subject-Sequence-Subject"] = fence.log
     elif messages[0].request is not None:
-        headers[0]["Nats-Msg-Id"] = messages[0].request
+        headers[0]["Nats-Msg-Id"] = _own_id(messages[0].request, seed)
     if len(messages) > 1:
         batch = secrets.token_hex(8)
         for index, header in enumerate(headers):
             header["Nats-Batch-Id"], header["Nats-Batch-Sequence"] = batch, str(index + 1)
         headers[-1]["Nats-Batch-Commit"] = "1"
     return [Send(message.subject, message.body, header) for message, header in zip(messages, headers, strict=True)]
+
+
+def _own_id(request: RequestId, seed: str) -> str:
+    """How the server knows that a request was said before. It forgets whose: so nobody else may know the id, and say
+    something else under it first."""
+    return hmac.new(seed.encode(), request.encode(), "sha256").hexdigest()[:32]
 
 
 def _landed(answer: bytes) -> Position:

@@ -8,6 +8,8 @@ attempt is told once and then each minute with its count.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,8 @@ read_bytes_max = 1024 * 1024
 """Of the log, at one look; a server that says more is not read to the end."""
 kinds_max = 1000
 """Different attempts that are remembered; beyond them all are one."""
+kinds_of_one_max = 50
+"""Of one identity, likewise: what others try is told, whatever one tries."""
 told_at_once_max = 20
 again_s = 60
 _LINE = re.compile(r"\[ERR\] (?P<source>[0-9a-fA-F.:\[\]]+) - (?:\w+ - )?cid:\d+ - (?P<rest>.*)")
@@ -49,6 +53,7 @@ class Attempts:
         self.file = file
         self._read = self._size()
         self._counts: dict[_Key, int] = {}
+        self._kinds: Counter[str] = Counter()
         self._sources: dict[_Key, str] = {}
         self._told: dict[_Key, Now] = {}
 
@@ -62,10 +67,13 @@ class Attempts:
         for line in self._lines():
             self._note(line)
         due = [key for key in self._counts if now - self._told.get(key, Now(0)) >= again_s * second]
-        return [self._tell(key, now) for key in due[:told_at_once_max]]
+        return [self._tell(key, now) for key in _in_turn(due)[:told_at_once_max]]
 
     def _tell(self, key: _Key, now: Now) -> Attempt:
         self._told[key] = now
+        self._kinds[key.public] -= 1
+        if not self._kinds[key.public]:
+            del self._kinds[key.public]
         while len(self._told) > kinds_max:
             del self._told[next(iter(self._told))]
         return Attempt(key.what, key.subject, key.public, self._sources.pop(key, ""), self._counts.pop(key))
@@ -83,6 +91,11 @@ class Attempts:
         self._read = size if len(found) == read_bytes_max else begin + whole
         return found[:whole].decode(errors="replace").splitlines()
 
+    def _bounded(self, key: _Key) -> _Key:
+        if self._kinds[key.public] >= kinds_of_one_max:
+            key = _Key("others", "", key.public)
+        return key if len(self._counts) < kinds_max else _Key("others", "", "")
+
     def _note(self, line: str) -> None:
         found = _LINE.search(line)
         if found is None:
@@ -91,10 +104,22 @@ class Attempts:
         key = _key(rest)
         if key is None:
             return
-        if key not in self._counts and len(self._counts) >= kinds_max:
-            key = _Key("others", "", "")
+        if key not in self._counts:
+            key = self._bounded(key)
+        if key not in self._counts:
+            self._kinds[key.public] += 1
         self._counts[key] = self._counts.get(key, 0) + 1
         self._sources[key] = found["source"].rpartition(":")[0]
+
+
+def _in_turn(keys: Iterable[_Key]) -> list[_Key]:
+    """One of each identity, then a second of each, and so on: nobody hides behind another's many."""
+    before: Counter[str] = Counter()
+    placed: list[tuple[int, _Key]] = []
+    for key in keys:
+        placed.append((before[key.public], key))
+        before[key.public] += 1
+    return [key for _, key in sorted(placed, key=lambda each: each[0])]
 
 
 def _key(rest: str) -> _Key | None:

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from bus.authority import Authority
 from bus.credentials import Credentials, read_credentials
 from bus.keyring import Wanted, issued
 from bus.permits import Role
 from tests.e2e.cluster import Cluster, alive, datacenter
-from tests.hostile.wire import Wire, is_let_in
-from tests.hostile.witness import Stored, Witness, laundered
+from tests.hostile.wire import Wire
+from tests.hostile.witness import Stored, Witness, laundered, mark
 from tests.identities import identity_of
 
 RUN = {"cmd": "true", "cpus": 0.1, "mem": 32, "disk": 0}
@@ -81,7 +79,10 @@ class Stage:
         self.cluster.run("job", "run", "count")
 
     def settle(self) -> None:
-        """Everybody has answered what was asked before."""
+        """The server has taken what was said before, and everybody has answered what was asked."""
+        with Wire(identity_of(self.data, Role.OPERATOR, "u-last")) as last:
+            answer = last.ask("dc.client.u-last.app.requested.marathon", mark("u-last"), within_s=20)
+            assert answer is not None, "the stream takes nothing"
         with Wire(self.credentials("viewer")) as viewer:
             for owner in ("master.main", "framework.marathon", "framework.metronome", "agent.a1"):
                 answer = viewer.ask(f"ask.dc.{owner}.summary")
@@ -117,16 +118,3 @@ def stage(data: Path, *, agents: int = 1) -> Iterator[Stage]:
         found = Stage(cluster, Witness(data))
         found.remember()
         yield found
-
-
-def said_to_refuse(wire: Wire, subject: str) -> bool:
-    """Whether the server has said since the last flush that this may not be published or heard."""
-    return any(f'"{subject}"' in error for error in wire.flush())
-
-
-def somebody_else(known: Credentials, **changes: str) -> Credentials:
-    """The same with other words."""
-    return msgspec.structs.replace(known, **changes)
-
-
-__all__ = ["IDENTITIES", "TALLY", "Stage", "is_let_in", "said_to_refuse", "somebody_else", "stage"]

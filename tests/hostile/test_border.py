@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from bus.permits import Role
-from tests.hostile.stage import IDENTITIES, MADE, STOLEN, TALLY, Stage, is_let_in
-from tests.hostile.wire import Wire
+from tests.hostile.stage import IDENTITIES, MADE, STOLEN, TALLY, Stage
+from tests.hostile.wire import Wire, is_let_in
 from tests.hostile.witness import laundered, mark
 from tests.identities import identity_of
 

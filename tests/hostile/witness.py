@@ -88,8 +88,8 @@ class Witness:
             self._wire.listen_until(lambda want=want: len(heard) >= want or (heard and heard[-1].status))
             for each in heard:
                 numbers = sequences(each.reply)
-                if numbers is not None:
-                    seen = numbers[0]
+                if numbers is not None and numbers[0] == seen + 1:
+                    seen += 1
                     yield Stored(seen, each.subject, each.header, each.body)
 
 
