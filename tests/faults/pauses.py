@@ -38,7 +38,7 @@ async def one_pause(stage: Stage, victim: Author, name: str) -> tuple[float, flo
     """Stop a leader under work, let another follow, wake it; how long until it was followed, and until it knew it."""
     await stage.whole()
     client, observer = stage.clients[0], stage.observer
-    work = Work(name, stage.data / f"{name}.txt", mark=observer.mark)
+    work = Work(name, stage.data.parent / f"{name}.txt", mark=observer.mark)
     await work.prepare(client)
     stopped = stage.leader(victim)
     mark = observer.mark
