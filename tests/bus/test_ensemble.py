@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -48,8 +49,12 @@ def seats(data: Path) -> Seats:
 
 
 async def led(three: Ensemble) -> bool:
+    """Wait until they have a leader: a killed one is succeeded after 4 to 9 s."""
     first = three.members[0]
-    return await has_leader(first.port, three.administrator)
+    async with asyncio.timeout(30):
+        while not await has_leader(first.port, three.administrator):
+            await asyncio.sleep(0.1)
+    return True
 
 
 async def test_three_servers_are_one_cluster_and_can_store(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ class JetStreamPlace:
         self.server = EmbeddedServer(data, cluster=CLUSTER)
         self.proxies: list[Proxy] = []
         self.buses: list[JetStreamBus] = []
+        self._everybody: Credentials | None = None
 
     @property
     def all(self) -> str:
@@ -166,8 +167,9 @@ class JetStreamPlace:
         await self.server.start()
 
     def identity(self, author: Author) -> Credentials:
-        """As whom an author is known here."""
-        return self.credentials
+        """As whom an author is known here: always the same."""
+        self._everybody = self._everybody or self.credentials
+        return self._everybody
 
     def issued(self, role: Role, name: str, agent: str = "") -> Credentials:
         """New credentials for this server."""

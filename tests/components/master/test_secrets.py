@@ -108,7 +108,7 @@ def test_a_secret_is_kept_as_it_was_sealed():
     dc = Vaults()
     (event,) = dc.give("db/pw")
     assert (event.type, event.to, event.request) == ("secret.kept", "u-alice", "q1")
-    assert dc.rows() == [SecretRow(name="db/pw", since=dc.now, by="Alice", version=1, size=len(VALUE))]
+    assert dc.rows() == [SecretRow(name="db/pw", since=dc.now, by="u-alice", version=1, size=len(VALUE))]
     assert VALUE not in msgspec.json.encode(dc.state)
     assert dc.rebuilt() == dc.hash()
 
