@@ -10,7 +10,7 @@ from typing import get_type_hints
 
 import msgspec
 
-import bus.services  # noqa: F401  its facts are declared by being imported
+import bus.codec  # noqa: F401  every fact is declared by its being imported
 from bus.events import FACTS, RETIRED, Fact
 from bus.nouns import MOVES, Noun, Reason, Refusal, Rescinded
 
