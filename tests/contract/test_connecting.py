@@ -264,7 +264,7 @@ async def test_changed_credentials_end_a_connection_for_good(nats: JetStreamPlac
     await nats.server.stop()
     shutil.rmtree(nats.server.keyring.directory)
     (nats.server.data / "bus" / ACCOUNTS).unlink()
-    nats.server = EmbeddedServer(nats.server.data)
+    nats.server, nats._everybody = EmbeddedServer(nats.server.data), None
     await nats.server.start()
     with pytest.raises(BusClosed, match="refuses the credentials of administrator"):
         await waiting
