@@ -1,7 +1,7 @@
 """How a log is read from outside the stream's account: a consumer that is asked for more, again and again.
 
 A consumer that pushes would have to be told where to, and inside the stream's account that is anywhere.
-(nats-server: consumer.go processNextMsgReq; ADR-13)
+(nats-server: consumer.go processNextMsgReq; client.go processServiceImport: an empty response ends it; ADR-13)
 
 Rule of this room: one request at a time, which asks for no more than may wait here.
 """
@@ -56,6 +56,8 @@ class Pull(Reader):
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
         super()._count(records, parcel, stream_seq, consumer_seq)
         self._open -= 1
+        if not parcel.body:  # an empty answer is the last one that comes over the border: what follows it is lost
+            self._broken = True
 
     def _control(self, parcel: Parcel) -> None:
         if self._is_heartbeat(parcel):
