@@ -7,19 +7,21 @@ writes under a name that it has stolen carries that name, so a message that got 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bus import codec
 from bus.following import sequences
-from bus.permits import Role
+from bus.permits import Role, slots
 from tests.hostile.wire import Wire
 from tests.identities import identity_of
 
 CHAINED = ("master", "agent", "executor", "framework")
 NAME = "u-witness"
 INBOX = f"_INBOX_{NAME}.pull"
+readers_max = 20
+batch_max, batch_bytes_max = 500, 8 * 1024 * 1024
 
 
 class Stored(NamedTuple):
@@ -45,8 +47,9 @@ class Witness:
 
     def __init__(self, data: Path) -> None:
         self._wire = Wire(identity_of(data, Role.AUDITOR, NAME))
-        self._wire.subscribe(INBOX)
+        self._wire.subscribe(f"{INBOX}.>")
         self._known: list[Stored] = []
+        self._readers = 0
 
     def state(self) -> dict[str, Any]:
         """What the server says of the stream."""
@@ -61,34 +64,40 @@ class Witness:
 
     def read(self) -> list[Stored]:
         """Everything up to now."""
-        self._known += self._read(len(self._known))
-        return list(self._known)
+        end = self.end()
+        for _ in range(readers_max):
+            if len(self._known) >= end:
+                return list(self._known)
+            self._read(end)
+        raise AssertionError(f"position {len(self._known) + 1} of {end} is not read in {readers_max} tries")
 
-    def _read(self, after: int) -> list[Stored]:
-        name, end = f"{NAME}_0", self.end()
+    def _read(self, end: int) -> None:
+        """Up to a position, with one reader, as far as it gets."""
+        self._readers += 1
+        name = f"{NAME}_{self._readers % slots}"
         config = {"name": name, "filter_subject": "dc.>", "ack_policy": "none", "mem_storage": True}
-        begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+        begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": len(self._known) + 1}
         request = json.dumps({"stream_name": "LOG-DC", "config": config | begin, "action": "create"}).encode()
         made = self._wire.ask(f"log.dc.create.{name}.dc.>", request)
         assert made is not None, "no reader"
         assert b'"error"' not in made.body, made.body
-        try:
-            return list(self._pull(name, after, end))
-        finally:
-            self._wire.ask(f"log.dc.end.{name}")
+        while len(self._known) < end and self._pull(name, end - len(self._known)):
+            pass
+        self._wire.ask(f"log.dc.end.{name}")
 
-    def _pull(self, name: str, after: int, end: int) -> Iterator[Stored]:
-        seen, heard = after, self._wire.heard
-        while seen < end:
-            heard.clear()
-            want = min(500, end - seen)
-            self._wire.publish(f"log.dc.next.{name}", json.dumps({"batch": want, "no_wait": True}).encode(), reply=INBOX)
-            self._wire.listen_until(lambda want=want: len(heard) >= want or (heard and heard[-1].status))
-            for each in heard:
-                numbers = sequences(each.reply)
-                if numbers is not None and numbers[0] == seen + 1:
-                    seen += 1
-                    yield Stored(seen, each.subject, each.header, each.body)
+    def _pull(self, name: str, want: int) -> bool:
+        """Take some messages; whether there were any."""
+        inbox, before = f"{INBOX}.{name}.{len(self._known)}", len(self._known)
+        question = {"batch": min(want, batch_max), "max_bytes": batch_bytes_max, "no_wait": True}
+        self._wire.heard.clear()
+        self._wire.publish(f"log.dc.next.{name}", json.dumps(question).encode(), reply=inbox)
+        heard = self._wire.heard
+        self._wire.listen_until(lambda: len(heard) >= question["batch"] or (heard and heard[-1].status))
+        for each in heard:
+            numbers = sequences(each.reply)
+            if numbers is not None and numbers[0] == len(self._known) + 1:
+                self._known.append(Stored(numbers[0], each.subject, each.header, each.body))
+        return len(self._known) > before
 
 
 def laundered(before: Sequence[Stored], new: Sequence[Stored], forgers: Collection[str] = ()) -> list[str]:
