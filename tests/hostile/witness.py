@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bus import codec
+from bus.events import Event
 from bus.following import sequences
 from bus.permits import Role, slots
 from tests.hostile.wire import Wire
@@ -46,14 +48,19 @@ class Witness:
     """Reads the stream of one data directory."""
 
     def __init__(self, data: Path) -> None:
-        self._wire = Wire(identity_of(data, Role.AUDITOR, NAME))
-        self._wire.subscribe(f"{INBOX}.>")
+        self._credentials = identity_of(data, Role.AUDITOR, NAME)
         self._known: list[Stored] = []
         self._readers = 0
 
+    def _open(self) -> Wire:
+        wire = Wire(self._credentials)
+        wire.subscribe(f"{INBOX}.>")
+        return wire
+
     def state(self) -> dict[str, Any]:
         """What the server says of the stream."""
-        answer = self._wire.ask("log.dc.info", b'{"deleted_details": true}')
+        with self._open() as wire:
+            answer = wire.ask("log.dc.info", b'{"deleted_details": true}')
         assert answer is not None, "the stream is gone"
         found: dict[str, Any] = json.loads(answer.body)
         return found
@@ -68,31 +75,41 @@ class Witness:
         for _ in range(readers_max):
             if len(self._known) >= end:
                 return list(self._known)
-            self._read(end)
+            with self._open() as wire:
+                self._read(wire, end)
         raise AssertionError(f"position {len(self._known) + 1} of {end} is not read in {readers_max} tries")
 
-    def _read(self, end: int) -> None:
+    def said(self, type_: str) -> list[Event]:
+        """The events of one type, in the order of the stream."""
+        found: list[Event] = []
+        for each in self.read():
+            if f".{type_}." in each.subject:
+                with suppress(codec.Foreign, codec.Unreadable):
+                    found.append(codec.decode(each.subject, each.body, each.position))
+        return found
+
+    def _read(self, wire: Wire, end: int) -> None:
         """Up to a position, with one reader, as far as it gets."""
         self._readers += 1
         name = f"{NAME}_{self._readers % slots}"
         config = {"name": name, "filter_subject": "dc.>", "ack_policy": "none", "mem_storage": True}
         begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": len(self._known) + 1}
         request = json.dumps({"stream_name": "LOG-DC", "config": config | begin, "action": "create"}).encode()
-        made = self._wire.ask(f"log.dc.create.{name}.dc.>", request)
+        made = wire.ask(f"log.dc.create.{name}.dc.>", request)
         assert made is not None, "no reader"
         assert b'"error"' not in made.body, made.body
-        while len(self._known) < end and self._pull(name, end - len(self._known)):
+        while len(self._known) < end and self._pull(wire, name, end - len(self._known)):
             pass
-        self._wire.ask(f"log.dc.end.{name}")
+        wire.ask(f"log.dc.end.{name}")
 
-    def _pull(self, name: str, want: int) -> bool:
+    def _pull(self, wire: Wire, name: str, want: int) -> bool:
         """Take some messages; whether there were any."""
         inbox, before = f"{INBOX}.{name}.{len(self._known)}", len(self._known)
         question = {"batch": min(want, batch_max), "max_bytes": batch_bytes_max, "no_wait": True}
-        self._wire.heard.clear()
-        self._wire.publish(f"log.dc.next.{name}", json.dumps(question).encode(), reply=inbox)
-        heard = self._wire.heard
-        self._wire.listen_until(lambda: len(heard) >= question["batch"] or (heard and heard[-1].status))
+        wire.heard.clear()
+        wire.publish(f"log.dc.next.{name}", json.dumps(question).encode(), reply=inbox)
+        heard = wire.heard
+        wire.listen_until(lambda: len(heard) >= question["batch"] or (heard and heard[-1].status))
         for each in heard:
             numbers = sequences(each.reply)
             if numbers is not None and numbers[0] == len(self._known) + 1:
