@@ -28,7 +28,7 @@ from tests.hostile.witness import mark
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 CONNECTIONS = int(os.environ.get("HOSTILE_CONNECTIONS", "100"))
-FLOOD_S = float(os.environ.get("HOSTILE_FLOOD_S", "5"))
+FLOOD_S = float(os.environ.get("HOSTILE_FLOOD_S", "8"))
 subscriptions_max = 200
 payload_max = 640 * 1024
 
@@ -159,8 +159,9 @@ def test_who_floods_is_suspended_and_others_go_on(besieged: Stage, tmp_path: Pat
     """Its connections are closed, an app is created and runs meanwhile; later it may come again."""
     known = joined(besieged, tmp_path / "flood.json", "--framework", "flood")
     with Flood(known) as flood:
+        wait_for("it is thrown out", lambda: flood.thrown_out > 1, within_s=FLOOD_S)
         besieged.cluster.add_app(id="/meanwhile", cmd="while :; do sleep 1; done", cpus=0.1, mem=32)
-        wait_for("it is suspended", lambda: suspended(besieged, known.name), within_s=30)
+    wait_for("it is said", lambda: suspended(besieged, known.name), within_s=30)
     assert "messages a second" in suspended(besieged, known.name)[0].why
     assert flood.thrown_out
     TALLY["flood"] += flood.said

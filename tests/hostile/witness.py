@@ -60,7 +60,7 @@ class Witness:
     def state(self) -> dict[str, Any]:
         """What the server says of the stream."""
         with self._open() as wire:
-            answer = wire.ask("log.dc.info", b'{"deleted_details": true}')
+            answer = wire.ask("log.dc.info", b'{"deleted_details": true}', within_s=20)
         assert answer is not None, "the stream is gone"
         found: dict[str, Any] = json.loads(answer.body)
         return found
