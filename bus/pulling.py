@@ -18,6 +18,8 @@ from bus.replies import Parcel, Send
 from bus.stream import ReaderTaken, Stream
 
 batch_messages = 1000
+wary_messages = 100
+"""Behind an empty message, that are asked for one by one."""
 batch_bytes = 16 * 1024 * 1024
 """Of one request: that much may wait for a slow reader."""
 request_s = 30
@@ -45,8 +47,8 @@ class Pull(Reader):
 
     async def _ask_for_more(self) -> None:
         if self._wants_more():
-            self._open = batch_messages
-            await ask_next(self._stream, self._name, self._inbox, _NEXT)
+            self._open = 1 if self._stream.wary else batch_messages
+            await ask_next(self._stream, self._name, self._inbox, _NEXT | {"batch": self._open})
 
     def _wants_more(self) -> bool:
         return self._open == 0 and not self._buffer and not self._broken
@@ -54,6 +56,17 @@ class Pull(Reader):
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
         super()._count(records, parcel, stream_seq, consumer_seq)
         self._open -= 1
+        self._stream.wary = max(0, self._stream.wary - 1)
+        if not parcel.body:
+            self._ended_by_nothing()
+
+    def _ended_by_nothing(self) -> None:
+        """An empty message is, to the border between the accounts, the end of the answers to a request: what was to
+        come behind it is lost. Where there is one there may be many, so what follows is asked for one by one.
+        (nats-server: client.go processServiceImport)"""
+        self._broken = self._broken or self._open > 0
+        self._open = 0
+        self._stream.wary = wary_messages
 
     def _control(self, parcel: Parcel) -> None:
         if self._is_heartbeat(parcel):
@@ -65,7 +78,6 @@ class Pull(Reader):
 
 
 _NEXT: dict[str, object] = {
-    "batch": batch_messages,
     "max_bytes": batch_bytes,
     "expires": request_s * 1_000_000_000,
     "idle_heartbeat": heartbeat_s * 1_000_000_000,

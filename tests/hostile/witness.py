@@ -22,7 +22,8 @@ from tests.identities import identity_of
 CHAINED = ("master", "agent", "executor", "framework")
 NAME = "u-witness"
 INBOX = f"_INBOX_{NAME}.pull"
-readers_max = 20
+readers_max = 500
+"""Each empty message ends one."""
 batch_max, batch_bytes_max = 500, 8 * 1024 * 1024
 
 
@@ -109,7 +110,7 @@ class Witness:
         wire.heard.clear()
         wire.publish(f"log.dc.next.{name}", json.dumps(question).encode(), reply=inbox)
         heard = wire.heard
-        wire.listen_until(lambda: len(heard) >= question["batch"] or (heard and heard[-1].status))
+        wire.listen_until(lambda: len(heard) >= question["batch"] or (heard and (heard[-1].status or not heard[-1].body)))
         for each in heard:
             numbers = sequences(each.reply)
             if numbers is not None and numbers[0] == len(self._known) + 1:
