@@ -17,7 +17,7 @@ from bus import trimming
 from bus.connection import Connection
 from bus.credentials import Credentials
 from bus.following import Misplaced, Push
-from bus.nouns import Now, Position, RequestId
+from bus.nouns import Now, Position
 from bus.port import (
     Answerer,
     ClusterRow,
@@ -259,7 +259,7 @@ def _sends(messages: Sequence[Message], fence: Fence | None, seed: str) -> list[
     return [Send(message.subject, message.body, header) for message, header in zip(messages, headers, strict=True)]
 
 
-def _own_id(request: RequestId, seed: str) -> str:
+def _own_id(request: str, seed: str) -> str:
     """How the server knows that a request was said before. It forgets whose: so nobody else may know the id, and say
     something else under it first."""
     return hmac.new(seed.encode(), request.encode(), "sha256").hexdigest()[:32]

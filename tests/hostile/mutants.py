@@ -8,12 +8,61 @@ from collections.abc import Iterator, Sequence
 import msgpack
 
 NESTED = [b"\x91" * 50_000, b"\x81\xa1x" * 20_000, b"\x81\xa1x" + b"\x91" * 100_000, b"[" * 60_000, b'{"a":' * 20_000]
-HUGE = [b"\xc6\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\x7f\xff\xff\xffx", b"x" * 700_000]
-ODD = [b"", b"\xc1", b"\x00", b"null", b"{}", b"[]", b"\x80", b"\xc0", b'"\\ud800"', b"\xa3\xed\xa0\x80", b"1e999", b"NaN"]
+HUGE = [
+    b"\xc6\xff\xff\xff\xff",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\xdb\x7f\xff\xff\xffx",
+    b"x" * 700_000,
+]
+ODD = [
+    b"",
+    b"\xc1",
+    b"\x00",
+    b"null",
+    b"{}",
+    b"[]",
+    b"\x80",
+    b"\xc0",
+    b'"\\ud800"',
+    b"\xa3\xed\xa0\x80",
+    b"1e999",
+    b"NaN",
+]
 ODD += [b"-0", b"\xef\xbb\xbf{}", b'{"a":1,"a":2}', b"\x81\xa1a\x01" * 3, b"9" * 5000, b"\xcf" + b"\xff" * 8]
 FIXED = [*NESTED, *HUGE, *ODD]
-VALUES: list[object] = [None, True, -1, 0, 2**63, 2**64 - 1, -(2**63), 1.5, float("inf"), float("nan"), "", "x", "\0", "a.b"]
-VALUES += ["../x", "x" * 300, "\ud7ff", "*", ">", b"", b"\xff", [], [[]], {}, {"": 0}, {1: 2}, [None] * 50, {"x": {"y": []}}]
+VALUES: list[object] = [
+    None,
+    True,
+    -1,
+    0,
+    2**63,
+    2**64 - 1,
+    -(2**63),
+    1.5,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "\0",
+    "a.b",
+]
+VALUES += [
+    "../x",
+    "x" * 300,
+    "\ud7ff",
+    "*",
+    ">",
+    b"",
+    b"\xff",
+    [],
+    [[]],
+    {},
+    {"": 0},
+    {1: 2},
+    [None] * 50,
+    {"x": {"y": []}},
+]
 
 
 def mutants(seeds: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The place of the attacks: a real datacenter with a service on it, its keys as a thief finds them, and who must live."""
+"""The place of the attacks: a real datacenter with a service on it, and its keys as a thief finds them."""
 
 from __future__ import annotations
 

@@ -43,10 +43,25 @@ NOT_ON_OWN = {
 }
 """What each may not even say there."""
 KERNEL = ("$JS.API.INFO", "$JS.API.STREAM.INFO.LOG-DC", "$JS.API.STREAM.DELETE.LOG-DC", "$JS.API.STREAM.MSG.GET.LOG-DC")
-KERNEL += ("$JS.API.CONSUMER.CREATE.LOG-DC.x.dc.>", "$JS.API.DIRECT.GET.LOG-DC", "$JS.ACK.LOG-DC.x.1.1.1.1.1", "$JS.FC.x")
+KERNEL += (
+    "$JS.API.CONSUMER.CREATE.LOG-DC.x.dc.>",
+    "$JS.API.DIRECT.GET.LOG-DC",
+    "$JS.ACK.LOG-DC.x.1.1.1.1.1",
+    "$JS.FC.x",
+)
 KERNEL += ("$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.USER.INFO", "$SYS.REQ.CLAIMS.UPDATE")
 KERNEL += ("_R_.x", "_GR_.x.y", "dc.x", "log.dc.x", "x", "ask.other.master.main.agents", "ping.other.master.main")
-NOT_HEARD = (">", "*", "dc.>", "*.>", "dc.*.*.*.*.marathon", "dc.master.main.>", "dc.agent.a9.>", "log.dc.>", "log.dc.get")
+NOT_HEARD = (
+    ">",
+    "*",
+    "dc.>",
+    "*.>",
+    "dc.*.*.*.*.marathon",
+    "dc.master.main.>",
+    "dc.agent.a9.>",
+    "log.dc.>",
+    "log.dc.get",
+)
 NOT_HEARD += ("_INBOX.>", "_INBOX_*.>", "_INBOX_m-n1.>", "_INBOX_marathon.x", "_INBOX_a9.>", "_R_.>", "_GR_.>", "$JS.>")
 NOT_HEARD += ("$SYS.>", "$SYS.ACCOUNT.*.CONNECT", "$JS.API.>", "$JS.EVENT.>", "$JS.API.CONSUMER.MSG.NEXT.>", "ask.>")
 NOT_HEARD += ("ask.dc.master.main.>", "ask.dc.agent.a9.>", "ping.dc.>", "ping.dc.master.main", "roll.dc.master.main")

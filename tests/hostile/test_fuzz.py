@@ -7,17 +7,16 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgpack
 import msgspec
 import pytest
 
 from bus import codec, queries
+from bus.authority import Authority
 from bus.credentials import Credentials, CredentialsRefused, credentials_text, read_credentials
 from bus.documents import AppSpec, DocumentError, JobSpec, parse_document
 from bus.keyring import Wanted, issued
-from bus.authority import Authority
 from bus.nkey import For, Key, KeyRefused, check_public, claims_of
 from bus.nouns import Now
 from bus.permits import Role
@@ -31,8 +30,8 @@ from cli.minds import mind_of
 from cli.output import Failure
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.wire import Connection
-from components.runtime import _NOT_ANSWERED as NOT_ANSWERED
 from components.master.attempts import Attempts
+from components.runtime import _NOT_ANSWERED as NOT_ANSWERED
 from tests.hostile.mutants import mutants
 from tests.hostile.stage import TALLY
 from tests.recorded import DATACENTER
@@ -48,7 +47,9 @@ APP = b'{"id":"/a/b","cmd":"sleep 1","cpus":0.1,"mem":32,"instances":2,"env":{"A
 JOB = b'{"id":"j","run":{"cmd":"true","cpus":0.1,"mem":32,"disk":0},"schedules":[{"cron":"* * * * *"}]}'
 
 
-def survive(name: str, take: Callable[[bytes], object], seeds: Sequence[bytes], count: int, *named: type[Exception]) -> None:
+def survive(
+    name: str, take: Callable[[bytes], object], seeds: Sequence[bytes], count: int, *named: type[Exception]
+) -> None:
     """Each mutant is taken, or refused with one of the errors named, and none takes long."""
     took = refused = 0
     for body in mutants(seeds, count, SEED):
@@ -88,7 +89,14 @@ def test_events_under_the_subject_they_say() -> None:
     survive("decode", take, BODIES, 30_000, codec.Foreign, codec.Unreadable)
 
 
-QUESTIONS: list[object] = ["x", 1, {"app": "/a"}, {"task": "t"}, {"job": "j"}, {"prefix": "x", "after": "a", "limit": 5}]
+QUESTIONS: list[object] = [
+    "x",
+    1,
+    {"app": "/a"},
+    {"task": "t"},
+    {"job": "j"},
+    {"prefix": "x", "after": "a", "limit": 5},
+]
 QUESTIONS += [{"noun": "task", "id": "x", "after": 0, "limit": 10}, {"task": "t", "file": "stdout", "offset": 0}]
 QUESTIONS += [{"after": 1, "limit": 2, "author": "agent.a1"}, {"positions": [1, 2]}, {"job": "j", "ended": True}]
 SEEDS = [msgpack.packb(question) for question in QUESTIONS]
@@ -116,7 +124,14 @@ def test_questions_to_the_world_and_answers() -> None:
         read = msgspec.msgpack.Decoder(shape).decode
         survive(shape.__name__, read, SEEDS, 500, *NOT_ANSWERED)
         answers = [queries.answer_ok(question) for question in QUESTIONS]
-        survive("unpack", lambda body, shape=shape: queries.unpack(body, shape), answers, 300, QueryRefused, msgspec.ValidationError)
+        survive(
+            "unpack",
+            lambda body, shape=shape: queries.unpack(body, shape),
+            answers,
+            300,
+            QueryRefused,
+            msgspec.ValidationError,
+        )
     assert QueryRefused in NOT_ANSWERED
 
 
@@ -157,7 +172,9 @@ def test_lines_to_the_launcher() -> None:
 def test_what_the_server_says_of_attempts(tmp_path: Path) -> None:
     """A thief chooses part of the line: it is counted, or passed over."""
     attempts = Attempts(tmp_path / "none")
-    line = b'[7] 2026/11/30 04:00:00 [ERR] 127.0.0.1:5 - cid:8 - "v1" - Publish Violation - JWT User "U" - Subject "dc.x"'
+    line = (
+        b'[7] 2026/11/30 04:00:00 [ERR] 127.0.0.1:5 - cid:8 - "v1" - Publish Violation - JWT User "U" - Subject "dc.x"'
+    )
     survive("attempts", lambda body: attempts._note(body.decode(errors="replace")), [line], 10_000)
 
 

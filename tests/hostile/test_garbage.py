@@ -23,7 +23,12 @@ QUERIES = {
     "framework.metronome": "jobs runs explain summary",
     "agent.a1": "log tasks standing summary",
 }
-PAGES = ("at.dc.master.main.n1.page", "at.dc.master.main.n1.chain", "at.dc.framework.marathon.n1.page", "roll.dc.master.main")
+PAGES = (
+    "at.dc.master.main.n1.page",
+    "at.dc.master.main.n1.chain",
+    "at.dc.framework.marathon.n1.page",
+    "roll.dc.master.main",
+)
 
 
 def shower(stage: Stage, identity: str, subjects: Sequence[str], seeds: Sequence[bytes], count: int) -> None:

@@ -40,7 +40,9 @@ TAKEN = (
     headers({"Busbar-Piece": "n 1 3"}),
     headers({"Busbar-Piece": "garbage"}),
     headers({"Status": "503", "Description": "No Responders"}),
-    headers({"Nats-Service-Error": "x", "Nats-Request-Info": '{"acc":"KERNEL"}', "Nats-Trace-Dest": "dc.master.main.x.y.a1"}),
+    headers(
+        {"Nats-Service-Error": "x", "Nats-Request-Info": '{"acc":"KERNEL"}', "Nats-Trace-Dest": "dc.master.main.x.y.a1"}
+    ),
     headers({}, "NATS/1.0 503"),
     headers({}, "NATS/1.0 503 No Responders"),
     headers({"Nats-Last-Consumer": "1"}, "NATS/1.0 100 Idle Heartbeat"),
@@ -55,7 +57,11 @@ TAKEN = (
     b"\r\n\r\n",
 )
 """What it stores as it is."""
-SAID_TO = {"operator": ("marathon", "metronome", "main", "a1", "u-somebody"), "executor": ("a1",), "framework": ("main",)}
+SAID_TO = {
+    "operator": ("marathon", "metronome", "main", "a1", "u-somebody"),
+    "executor": ("a1",),
+    "framework": ("main",),
+}
 SAID_TO |= {"agent": ("main", "marathon", "metronome", "a1-cmd")}
 
 
@@ -95,7 +101,12 @@ def test_nobody_can_say_under_anothers_request_first(besieged: Stage) -> None:
     """The server drops a second message of an id: so it is one that only who has the sender's key can know."""
     name, request = read_credentials(besieged.data / "credentials.json").name, "hostile-request"
     with besieged.attacked(), Wire(besieged.credentials("operator")) as wire:
-        guesses = [request, f"{name}-{request}", f"dc.client.{name}.{request}", hmac.new(b"", request.encode(), "sha256")]
+        guesses = [
+            request,
+            f"{name}-{request}",
+            f"dc.client.{name}.{request}",
+            hmac.new(b"", request.encode(), "sha256"),
+        ]
         for guess in guesses:
             text = guess if isinstance(guess, str) else guess.hexdigest()[:32]
             wire.ask(subject_to("operator", "metronome"), mark(wire.name), header=headers({"Nats-Msg-Id": text}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,13 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def files(besieged: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def files(besieged: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Credentials of one person of each role."""
     directory = tmp_path_factory.mktemp("people")
     found = {role: directory / f"{role}.json" for role in COMMANDS}
     for role, file in found.items():
         joined(besieged, file, "--client", f"mallory-{role}", "--role", role)
-    yield found
+    return found
 
 
 def state(stage: Stage) -> list[object]:

@@ -18,7 +18,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 ADMINISTRATION = ("UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE", "MSG.GET", "INFO", "CREATE")
 ADMINISTRATION += ("LEADER.STEPDOWN", "PEER.REMOVE")
-DELIVERIES = ("dc.master.main.x.y.a1", "dc.agent.a1.x.y.main", "$JS.API.STREAM.DELETE.LOG-DC", "$JS.API.STREAM.INFO.LOG-DC")
+DELIVERIES = (
+    "dc.master.main.x.y.a1",
+    "dc.agent.a1.x.y.main",
+    "$JS.API.STREAM.DELETE.LOG-DC",
+    "$JS.API.STREAM.INFO.LOG-DC",
+)
 DELIVERIES += ("$JS.API.STREAM.PURGE.LOG-DC", "$JS.API.STREAM.UPDATE.LOG-DC", "$JS.API.STREAM.MSG.DELETE.LOG-DC")
 DELIVERIES += ("$JS.API.CONSUMER.DELETE.LOG-DC.marathon_1", "ask.dc.master.main.agents", "ask.dc.master.main.passport")
 DELIVERIES += ("ping.dc.master.main", "roll.dc.master.main", "at.dc.master.main.n1.page", "_INBOX_m-n1.x", "_R_.x")
@@ -32,8 +37,15 @@ def test_nobody_administers_the_stream(besieged: Stage, identity: str) -> None:
     config = json.dumps({"name": "LOG-DC", "subjects": ["dc.>"], "max_msgs": 5, "discard": "old"}).encode()
     subjects = [f"$JS.API.STREAM.{what}.LOG-DC" for what in ADMINISTRATION]
     subjects += [f"$JS.API.CONSUMER.{what}.LOG-DC" for what in ("LIST", "NAMES", "CREATE")]
-    subjects += [f"$JS.API.CONSUMER.{what}.LOG-DC.marathon_1" for what in ("DELETE", "INFO", "MSG.NEXT", "PAUSE", "UNPIN")]
-    subjects += ["$JS.API.CONSUMER.DURABLE.CREATE.LOG-DC.x", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.INFO"]
+    subjects += [
+        f"$JS.API.CONSUMER.{what}.LOG-DC.marathon_1" for what in ("DELETE", "INFO", "MSG.NEXT", "PAUSE", "UNPIN")
+    ]
+    subjects += [
+        "$JS.API.CONSUMER.DURABLE.CREATE.LOG-DC.x",
+        "$JS.API.STREAM.LIST",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.INFO",
+    ]
     subjects += [f"log.dc.{what}" for what in ("update", "delete", "purge", "info.x", "next", "end", "create", "get.x")]
     subjects += [f"log.dc.{what}.marathon_1" for what in ("end", "next", "info", "delete")]
     with besieged.attacked(), Wire(besieged.credentials(identity)) as wire:
@@ -47,7 +59,9 @@ def test_nobody_administers_the_stream(besieged: Stage, identity: str) -> None:
 def _create(wire: Wire, identity: str, slot: int, filter_: str = "", **more: object) -> dict[str, Any]:
     """Ask for a reader; what the server says."""
     TALLY[identity] += 1
-    answer = wire.ask(f"log.dc.create.{wire.name}_{slot}.{filter_ or filter_of(identity)}", reader(identity, slot, **more), within_s=3)
+    answer = wire.ask(
+        f"log.dc.create.{wire.name}_{slot}.{filter_ or filter_of(identity)}", reader(identity, slot, **more), within_s=3
+    )
     assert answer is not None, wire.errors
     found: dict[str, Any] = json.loads(answer.body)
     return found

@@ -84,7 +84,9 @@ class Wire:
         assert self._pongs >= pongs, "the server does not answer"
         return self.errors[before:]
 
-    def ask(self, subject: str, body: bytes = b"", *, header: bytes = b"", within_s: float = patience_s) -> Heard | None:
+    def ask(
+        self, subject: str, body: bytes = b"", *, header: bytes = b"", within_s: float = patience_s
+    ) -> Heard | None:
         """The first answer to a message; None if there is none, or it is refused."""
         inbox = f"_INBOX_{self.name}.ask{self._questions}"
         self._questions += 1
@@ -173,7 +175,14 @@ class Wire:
         self.close()
 
 
-_GREETING = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "hand", "version": "1"}
+_GREETING = {
+    "verbose": False,
+    "pedantic": False,
+    "headers": True,
+    "no_responders": True,
+    "lang": "hand",
+    "version": "1",
+}
 
 
 def _signature(known: Credentials, nonce: str) -> str:

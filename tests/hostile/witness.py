@@ -110,7 +110,9 @@ class Witness:
         wire.heard.clear()
         wire.publish(f"log.dc.next.{name}", json.dumps(question).encode(), reply=inbox)
         heard = wire.heard
-        wire.listen_until(lambda: len(heard) >= question["batch"] or (heard and (heard[-1].status or not heard[-1].body)))
+        wire.listen_until(
+            lambda: len(heard) >= question["batch"] or (heard and (heard[-1].status or not heard[-1].body))
+        )
         for each in heard:
             numbers = sequences(each.reply)
             if numbers is not None and numbers[0] == len(self._known) + 1:

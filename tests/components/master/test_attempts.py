@@ -12,7 +12,8 @@ THIEF, OTHER = "U" + "A" * 55, "U" + "B" * 55
 
 def line(public: str, subject: str) -> str:
     """As nats-server writes it."""
-    return f'[7] 2026/11/30 04:00:00.1 [ERR] 127.0.0.1:5 - cid:8 - Publish Violation - JWT User "jwt:{public}", Subject "{subject}"\n'
+    head = "[7] 2026/11/30 04:00:00.1 [ERR] 127.0.0.1:5 - cid:8 - Publish Violation"
+    return f'{head} - JWT User "jwt:{public}", Subject "{subject}"\n'
 
 
 def test_what_one_tries_is_told_whatever_another_tries(tmp_path: Path) -> None:
