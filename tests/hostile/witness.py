@@ -22,6 +22,7 @@ from tests.identities import identity_of
 CHAINED = ("master", "agent", "executor", "framework")
 NAME = "u-witness"
 INBOX = f"_INBOX_{NAME}.pull"
+asks_max = 4
 readers_max = 500
 """Each empty message ends one."""
 batch_max, batch_bytes_max = 500, 8 * 1024 * 1024
@@ -60,11 +61,13 @@ class Witness:
 
     def state(self) -> dict[str, Any]:
         """What the server says of the stream."""
-        with self._open() as wire:
-            answer = wire.ask("log.dc.info", b'{"deleted_details": true}', within_s=20)
-        assert answer is not None, "the stream is gone"
-        found: dict[str, Any] = json.loads(answer.body)
-        return found
+        for _ in range(asks_max):  # what is under way while the server reads who is kept out is not answered
+            with self._open() as wire:
+                answer = wire.ask("log.dc.info", b'{"deleted_details": true}')
+            if answer is not None:
+                found: dict[str, Any] = json.loads(answer.body)
+                return found
+        raise AssertionError("the stream is gone")
 
     def end(self) -> int:
         """The position of the last message."""
@@ -97,7 +100,8 @@ class Witness:
         begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": len(self._known) + 1}
         request = json.dumps({"stream_name": "LOG-DC", "config": config | begin, "action": "create"}).encode()
         made = wire.ask(f"log.dc.create.{name}.dc.>", request)
-        assert made is not None, "no reader"
+        if made is None:
+            return
         assert b'"error"' not in made.body, made.body
         while len(self._known) < end and self._pull(wire, name, end - len(self._known)):
             pass
