@@ -146,6 +146,7 @@ class JetStreamPlace:
     def __init__(self, data: Path) -> None:
         self.server = EmbeddedServer(data, cluster=CLUSTER)
         self.proxies: list[Proxy] = []
+        self._one: Credentials | None = None
         self.buses: list[JetStreamBus] = []
 
     @property
@@ -166,8 +167,9 @@ class JetStreamPlace:
         await self.server.start()
 
     def identity(self, author: Author) -> Credentials:
-        """As whom an author is known here."""
-        return self.credentials
+        """As whom an author is known here: by one key, as who asks again is."""
+        self._one = self._one or self.credentials
+        return self._one
 
     def issued(self, role: Role, name: str, agent: str = "") -> Credentials:
         """New credentials for this server."""
