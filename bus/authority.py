@@ -24,6 +24,7 @@ from bus.credentials import CredentialsRefused, check_private
 from bus.daemon import write_secret
 from bus.nkey import For, Key, KeyRefused, signed
 from bus.permits import SLOT_TAGS, Role, Space, crossings, permits, template
+from bus.subjects import SubjectError, check_id
 
 founded_s = 1_700_000_000
 """The moment (Unix seconds) that accounts and founders' passports are dated with: before anything was revoked."""
@@ -126,7 +127,12 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def passport(
     by: Key, account: str, role: Role, name: str, public: str, at_s: int, agent: str = "", until_s: int = 0
 ) -> str:
-    """A user's token under a role's signing key: permissions and limits are the key's. (ADR-14)"""
+    """A user's token under a role's signing key: permissions and limits are the key's. (ADR-14)
+
+    Raises KeyRefused for a name that is no id: in permissions `*` would be everybody.
+    """
+    for each in (name, agent) if agent else (name,):
+        _check_name(each)
     nats: dict[str, Any] = {"type": "user", "version": 2, "issuer_account": account, "tags": [f"role:{role}"]}
     if agent:
         nats["tags"].append(f"agent:{agent}")
@@ -134,6 +140,13 @@ def passport(
     if until_s:
         claims["exp"] = until_s
     return signed(claims, by)
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_id(name)
+    except SubjectError as error:
+        raise KeyRefused(str(error)) from None
 
 
 def _limits(kind: str) -> dict[str, Any]:

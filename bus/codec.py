@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Meta
 
 import bus.access
-import bus.services  # noqa: F401  likewise
+import bus.services
+import bus.vouching  # noqa: F401  likewise
 from bus.events import FACTS, UPCASTS, Event, Fact
 from bus.nouns import Glimpse, Now, Position, RequestId, TraceId
 from bus.subjects import Author, SubjectError, parse_author, subject_of
@@ -58,6 +59,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trace: Annotated[TraceId, Meta(max_length=255)] | None = None
     request: Annotated[RequestId, Meta(max_length=255)] | None = None
     seen: Glimpse | None = None
+    epochs: dict[str, int] = {}
 
 
 _MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
@@ -95,6 +97,8 @@ def encode(event: Event) -> bytes:
             fields[name] = value
     if event.seen is not None:
         fields["seen"] = [event.seen.type, event.seen.fields]
+    if event.epochs:
+        fields["epochs"] = event.epochs
     body: bytes = msgpack.packb(fields)
     if len(body) > event_bytes_max:
         raise ValueError(f"{event.type} is {len(body)} bytes, at most {event_bytes_max} are allowed")
@@ -155,6 +159,7 @@ def _typed(author: Author, envelope: _Envelope, position: int, fact: Fact) -> Ev
         trace=envelope.trace,
         request=envelope.request,
         seen=envelope.seen,
+        epochs=envelope.epochs,
         position=Position(position),
     )
 

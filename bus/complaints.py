@@ -15,7 +15,10 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from bus.secrets import NAME_RULE, SECRET_PATTERN
+
 RULES = {
+    SECRET_PATTERN: NAME_RULE,
     r"^[^\x00-\x1f]+\Z": "text without control characters",
     r"^[^\x00]*\Z": "text without NUL characters",
     r"^[A-Za-z_][A-Za-z0-9_]*\Z": "letters, digits and _, no digit in front",
@@ -41,7 +44,7 @@ def complaint(error: str, text: bytes, shape: type[msgspec.Struct]) -> str:
     value, type_, path = _find(json.loads(text), inspect.type_info(shape), path)
     if in_key and isinstance(type_, inspect.DictType):
         value = next((key for key in value if not _fits(key, type_.key_type)), "")
-        type_ = _plain(type_.key_type)
+        type_ = _plain(type_.key_type, value)
     return f"{_words(what, value, type_)} - at {in_key or ''}`${path}`"
 
 
@@ -71,7 +74,7 @@ def _meant(name: str, known: Sequence[str]) -> str:
 def _find(value: Any, type_: inspect.Type, path: str) -> tuple[Any, inspect.Type, str]:
     """What lies at a path, its type, and the path with the keys that msgspec leaves out."""
     whole = ""
-    type_ = _plain(type_)
+    type_ = _plain(type_, value)
     for name, index in _STEP.findall(path):
         match type_:
             case inspect.StructType(fields=fields):
@@ -83,24 +86,37 @@ def _find(value: Any, type_: inspect.Type, path: str) -> tuple[Any, inspect.Type
                 step = int(index)
             case _:
                 raise AssertionError(f"{path}: {type_} has no parts")
-        value, type_ = value[step], _plain(type_)
+        value = value[step]
+        type_ = _plain(type_, value)
         whole += f"[{step}]" if isinstance(step, int) else f".{step}"
     return value, type_, whole
 
 
-def _plain(type_: inspect.Type) -> inspect.Type:
-    """A type without its `| None` and its notes."""
+def _plain(type_: inspect.Type, value: Any) -> inspect.Type:
+    """A type without its `| None` and its notes; of text or an object, what the value looks like."""
     if isinstance(type_, inspect.UnionType):
-        (type_,) = (each for each in type_.types if not isinstance(each, inspect.NoneType))
-    return _plain(type_.type) if isinstance(type_, inspect.Metadata) else type_
+        types = [_plain(each, value) for each in type_.types if not isinstance(each, inspect.NoneType)]
+        objects = [each for each in types if isinstance(each, inspect.StructType)]
+        type_ = objects[0] if objects and isinstance(value, dict) else types[0]
+    return _plain(type_.type, value) if isinstance(type_, inspect.Metadata) else type_
 
 
 def _fits(value: Any, type_: inspect.Type) -> bool:
-    """Whether a text is as its type wants it; the documents hold no other entries."""
-    type_ = _plain(type_)
+    """Whether an entry is as its type wants it: text, or an object; the documents hold no others."""
+    type_ = _plain(type_, value)
+    if isinstance(type_, inspect.StructType):
+        return _converts(value, type_.cls)
     assert isinstance(type_, inspect.StrType), f"{type_} is not text"
     return (
         isinstance(value, str)
         and (type_.min_length or 0) <= len(value) <= (type_.max_length or len(value))
         and re.search(type_.pattern or "", value) is not None
     )
+
+
+def _converts(value: Any, shape: type) -> bool:
+    try:
+        msgspec.convert(value, shape)
+    except msgspec.ValidationError:
+        return False
+    return True

@@ -19,8 +19,8 @@ buffered_max = 4_000
 second would keep everybody from speaking for minutes. More than the largest batch. (nats-server: 100,000)"""
 batches_open_max = 60_000
 batch_idle_s = 2
-"""Whoever may publish at all may begin atomic batches and not end them, and above the bound nobody begins one: so it is
-above what the widest role may say within the time. (`bus.permits`; nats-server: 50, 10 s)"""
+"""Whoever may publish at all may begin an atomic batch and not end it, and above the bound nobody begins one: so it is
+above what anybody may say within the time, as the widest role may. (`bus.permits`; nats-server: 50, 10 s)"""
 _BATCHES = (
     f"limits {{ batch {{ max_inflight_per_stream: {batches_open_max}, max_inflight_total: {batches_open_max}, "
     f'timeout: "{batch_idle_s}s" }} }}'

@@ -261,7 +261,10 @@ class Connection:
             self.check()
 
     async def ask(self, *sends: Send, timeout_s: float) -> Parcel:
-        """Publish and await the answer to the last message. Raises NobodyThere, NoAnswer, NotPermitted, BusClosed."""
+        """Publish and wait for the answer to the last message.
+
+        Raises NobodyThere, NoAnswer, NotPermitted, BusClosed.
+        """
         subject = sends[-1].subject
         with self._replies.expect() as (reply, answered), self._asking(sends, answered):
             await self.send(*sends, reply=reply)

@@ -16,13 +16,11 @@ from msgspec import Meta
 
 from bus.complaints import complaint
 from bus.nouns import AppId, JobId, Resources
+from bus.secrets import SECRET_PATTERN, name_chars_max, path_invalid, paths_clash, references_max
 
 _Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]+\Z")]
 _Line = Annotated[str, Meta(min_length=1, max_length=65536, pattern=r"^[^\x00]*\Z")]
-_Env = dict[
-    Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z", max_length=256)],
-    Annotated[str, Meta(max_length=65536, pattern=r"^[^\x00]*\Z")],
-]
+_Value = Annotated[str, Meta(max_length=65536, pattern=r"^[^\x00]*\Z")]
 _Labels = dict[_Name, Annotated[str, Meta(max_length=4096)]]
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Cpus = Annotated[float, Meta(ge=0.001, le=100_000)]
@@ -41,6 +39,37 @@ class Document(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True
 ):
     """Something a person wrote; the wire names are camelCase as in the originals."""
+
+
+class EnvSecret(Document, frozen=True):
+    """In place of a variable's value: the key under which a secret is declared."""
+
+    secret: _Name
+
+
+class SecretSource(Document, frozen=True):
+    """A secret that is declared: which one it is, by the name it is kept under."""
+
+    source: Annotated[str, Meta(min_length=1, max_length=name_chars_max, pattern=SECRET_PATTERN)]
+
+
+class SecretVolume(Document, frozen=True):
+    """A file in the sandbox that holds a secret. (Marathon, Metronome: a volume with `secret`)"""
+
+    container_path: str
+    secret: _Name
+
+
+_Env = dict[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z", max_length=256)], _Value | EnvSecret]
+_Secrets = Annotated[dict[_Name, SecretSource], Meta(max_length=references_max)]
+_Volumes = Annotated[tuple[SecretVolume, ...], Meta(max_length=references_max)]
+
+
+class Container(Document, frozen=True):
+    """Where an app's instances run: on the host, beside files that hold secrets."""
+
+    type: Literal["MESOS"] = "MESOS"
+    volumes: _Volumes = ()
 
 
 class PortDefinition(Document, frozen=True):
@@ -72,11 +101,18 @@ class AppSpec(Document, frozen=True):
     max_launch_delay_seconds: _Seconds = 300.0
     task_kill_grace_period_seconds: _Seconds | None = None
     user: _Name | None = None
+    secrets: _Secrets = {}
+    container: Container | None = None
 
     @property
     def resources(self) -> Resources:
         """What one instance takes, ports aside."""
         return _resources(self.cpus, self.mem, self.disk)
+
+    @property
+    def secret_volumes(self) -> tuple[SecretVolume, ...]:
+        """The files of an instance that hold secrets."""
+        return self.container.volumes if self.container is not None else ()
 
     @property
     def wanted_ports(self) -> tuple[PortDefinition, ...]:
@@ -106,11 +142,18 @@ class JobRunSpec(Document, frozen=True):
     restart: Restart = Restart()
     max_launch_delay: Annotated[int, Meta(ge=1, le=31_536_000)] = 3600
     task_kill_grace_period_seconds: _Seconds | None = None
+    secrets: _Secrets = {}
+    volumes: _Volumes = ()
 
     @property
     def resources(self) -> Resources:
         """What one run takes."""
         return _resources(self.cpus, self.mem, self.disk)
+
+    @property
+    def secret_volumes(self) -> tuple[SecretVolume, ...]:
+        """The files of a run that hold secrets."""
+        return self.volumes
 
 
 class Schedule(Document, frozen=True):
@@ -132,6 +175,26 @@ class JobSpec(Document, frozen=True):
     description: Annotated[str, Meta(max_length=2048)] = ""
     labels: _Labels = {}
     schedules: Annotated[tuple[Schedule, ...], Meta(max_length=1)] = ()
+
+
+Confiding = AppSpec | JobRunSpec
+"""What may refer to secrets, once its document was checked."""
+
+
+def plain_env(spec: Confiding) -> dict[str, str]:
+    """The variables whose values are written in the document."""
+    return {variable: value for variable, value in spec.env.items() if isinstance(value, str)}
+
+
+def secret_env(spec: Confiding) -> dict[str, str]:
+    """The variables that hold a secret, and its name."""
+    held = {variable: value.secret for variable, value in spec.env.items() if isinstance(value, EnvSecret)}
+    return {variable: spec.secrets[key].source for variable, key in held.items()}
+
+
+def secret_files(spec: Confiding) -> dict[str, str]:
+    """The paths in the sandbox at which a secret can be read, and its name."""
+    return {volume.container_path: spec.secrets[volume.secret].source for volume in spec.secret_volumes}
 
 
 def _resources(cpus: float, mem: float, disk: float) -> Resources:
@@ -203,10 +266,15 @@ def check_document(document: AppSpec | JobSpec) -> None:
         if document.ports is not None and document.port_definitions is not None:
             raise DocumentError("ports and portDefinitions exclude each other - at `$.ports`")
         _check_ports(document.wanted_ports, "$.ports" if document.ports is not None else "$.portDefinitions")
+        _check_secrets(document, "$", "$.container.volumes")
     else:
         if not JOB_ID.fullmatch(document.id) or len(document.id) > 255:
             raise DocumentError(f"{document.id!r} is not a job id: expected a.b, parts of [a-z0-9-] - at `$.id`")
         _check_command(document.run.cmd, document.run.args, "$.run")
+        used = _check_secrets(document.run, "$.run", "$.run.volumes")
+        for key in document.run.secrets:
+            if key not in used:  # (Metronome; Marathon takes it)
+                raise DocumentError(f"{key!r} is declared and not used - at `$.run.secrets.{key}`")
 
 
 def _check_command(cmd: str | None, args: tuple[str, ...] | None, path: str) -> None:
@@ -222,3 +290,20 @@ def _check_ports(ports: tuple[PortDefinition, ...], path: str) -> None:
         raise DocumentError(f"a port is asked for twice - at `{path}`")
     if len(set(names)) < len(names):
         raise DocumentError(f"two ports have the same name - at `{path}`")
+
+
+def _check_secrets(spec: Confiding, path: str, volumes: str) -> set[str]:
+    """The keys that are used: each must be declared, and each file must be one of its own."""
+    used = {f"{path}.env.{name}": each.secret for name, each in spec.env.items() if isinstance(each, EnvSecret)}
+    used |= {f"{volumes}[{index}]": volume.secret for index, volume in enumerate(spec.secret_volumes)}
+    for place, key in used.items():
+        if key not in spec.secrets:
+            raise DocumentError(f"{key!r} is not declared in {path}.secrets - at `{place}.secret`")
+    for index, volume in enumerate(spec.secret_volumes):
+        wrong = path_invalid(volume.container_path)
+        if wrong is not None:
+            raise DocumentError(f"{wrong} - at `{volumes}[{index}].containerPath`")
+    clash = paths_clash([volume.container_path for volume in spec.secret_volumes])
+    if clash is not None:
+        raise DocumentError(f"{clash!r} clashes with another file - at `{volumes}`")
+    return set(used.values())

@@ -32,7 +32,7 @@ from bus.nouns import (
     TraceId,
     Unfit,
 )
-from bus.subjects import Author
+from bus.subjects import Author, Kind
 
 
 class Fact(Noun, frozen=True):
@@ -91,11 +91,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A client's own id of what it asks, and the same id on the one event that answers it."""
     seen: Glimpse | None = None
     """On the first event of a decision that was led to by no event."""
+    epochs: dict[str, int] = {}
+    """The terms of others that were first heard of since the author's last event, by author."""
     position: Position = Position(0)
 
     @property
     def type(self) -> str:
         return self.fact.type
+
+    @property
+    def behind(self) -> str | None:
+        """The person or program behind it, proved by who published it: a client is who the bus let speak, whatever
+        it claims; a gateway speaks for people, and both are named. Who owns a log repeats whom it heard."""
+        if self.by.kind is not Kind.CLIENT:
+            return self.actor
+        return f"{self.by.id}/{self.actor}" if self.by.id.startswith("g-") and self.actor else self.by.id
 
 
 # ---- terms ------------------------------------------------------------------------------------------------------
@@ -178,6 +188,7 @@ class AgentRegistered(Fact, frozen=True):
     """Every non-terminal task; answering a mark, also the ended ones whose report the master has not acted on."""
     answers: Position | None = None
     """The position of the `agent.marked` this registration answers."""
+    key: str = ""  # its public key (X25519, hex): secrets are sealed to it
 
 
 @fact("agent.admitted", said="master, to the agent")
@@ -192,6 +203,7 @@ class AgentAdmitted(Fact, frozen=True):
     """The number of the registration in the agent's log."""
     changes: tuple[TaskStatus, ...] = ()
     """What the registration changes about the agent's tasks: each becomes a `task.updated`."""
+    key: str = ""
 
 
 @fact("agent.refused", said="master, to the agent")
@@ -243,6 +255,7 @@ class FrameworkAdmitted(Fact, frozen=True):
     name: str
     role: str
     failover_timeout_s: float
+    secrets: tuple[str, ...] = ()  # the names of all there are
 
 
 @fact("framework.refused", said="master, to the framework")
@@ -439,59 +452,3 @@ class SandboxCollected(Fact, frozen=True):
     """The files of an ended task are old enough to be deleted. (Mesos: gc_delay)"""
 
     task: TaskId
-
-
-# ---- checkpoints and alarms ------------------------------------------------------------------------------------------
-
-
-@fact("checkpoint.made", said="master, to nobody")
-class CheckpointMade(Fact, frozen=True):
-    """What the leading master holds to be true of the stream and of its own state, signed with the cluster's key."""
-
-    upto: Position
-    """A position of the stream whose chain is stated."""
-    chain: str
-    """The running hash of the stream after `upto`: SHA-256, hex. (`eventstore.chain`)"""
-    folded_n: int
-    """The number of the last event of the master's log before this one."""
-    state_hash: str
-    """SHA-256 (hex) of the master's canonical state after event `folded_n`."""
-    key: str = ""
-    """The public key (Ed25519, hex); empty where the cluster has none."""
-    signature: str = ""
-    """Of the text `eventstore.signing.checkpoint_text` makes of the above (hex)."""
-
-
-@fact("checkpoint.disputed", said="client m-<node> (a master that stands by), to the master")
-class CheckpointDisputed(Fact, frozen=True):
-    """What a master on another node holds differs from the checkpoint."""
-
-    node: str
-    checkpoint: Position
-    """The position of the `checkpoint.made`."""
-    message: str
-    """What differs, exactly."""
-
-
-@fact("checkpoint.confirmed", said="client m-<node> (a master that stands by), to the master")
-class CheckpointConfirmed(Fact, frozen=True):
-    """After a dispute: what this master holds is again what the checkpoint says."""
-
-    node: str
-    checkpoint: Position
-
-
-@fact("alarm.raised", said="master, to nobody, or to the client who disputed a checkpoint")
-class AlarmRaised(Fact, frozen=True):
-    """Something an operator has to look at; it stands until `alarm.cleared`."""
-
-    alarm: str
-    """Its name, e.g. `checkpoint.n2`, `stream.headroom`, `stream.config`."""
-    message: str
-
-
-@fact("alarm.cleared", said="master, to nobody, or to the client who confirmed a checkpoint")
-class AlarmCleared(Fact, frozen=True):
-    """What an alarm was about is in order again."""
-
-    alarm: str

@@ -219,7 +219,7 @@ class Reader(ABC):
 
 
 class Push(Reader):
-    """Pushed by the server, which waits now and then until what it sent is taken: in the stream's own account."""
+    """Pushed by the server, which waits now and then until what it sent is taken: for the stream's own account."""
 
     def __init__(self, stream: Stream, log: str, after: Position) -> None:
         super().__init__(stream, log, after)

@@ -18,6 +18,7 @@ from bus.connection import Connection
 from bus.credentials import Credentials
 from bus.following import Misplaced, Push
 from bus.nouns import Now, Position
+from bus.permits import body_max
 from bus.port import (
     Answerer,
     ClusterRow,
@@ -104,6 +105,7 @@ class JetStreamBus:
     def __init__(self, link: Connection, stream: Stream) -> None:
         self.cluster, self.me = stream.cluster, link.known.name
         self._link, self._stream = link, stream
+        self._body_max = message_bytes_max if link.in_kernel else body_max
         self._consumers = 0
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -118,7 +120,7 @@ class JetStreamBus:
     # ---- append ---------------------------------------------------------------------------------------------------
 
     async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
-        check_append(messages, fence)
+        check_append(messages, fence, body_max=self._body_max)
         try:
             answer = await self._link.ask(*_sends(messages, fence, self._link.known.seed), timeout_s=append_s)
         except NobodyThere:  # only the stream's leader listens (nats-server: stream.go subscribeToStream)
@@ -155,10 +157,13 @@ class JetStreamBus:
         would skip what was said in between. Raises StreamDiverged."""
         if taken is None:
             return
-        stream = self._stream
-        found = await (stream.at(taken.position) if stream.may_get else pull_from(stream, log, taken.position))
+        found = await self._from(log, taken.position)
         if found != taken and taken.position >= (await self._stream.extent()).first:
             raise StreamDiverged(f"position {taken.position} was {taken.subject}, and is not that any more")
+
+    async def _from(self, log: str, position: Position) -> Record | None:
+        """What is at a position, or under the log behind it."""
+        return await (self._stream.at(position) if self._stream.may_get else pull_from(self._stream, log, position))
 
     async def last(self, log: str) -> Record | None:
         return await self._stream.newest(log, self._newest)
@@ -189,8 +194,8 @@ class JetStreamBus:
     # ---- questions ------------------------------------------------------------------------------------------------
 
     async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
-        if len(question) > message_bytes_max:
-            raise ValueError(f"a question of {len(question)} bytes, at most {message_bytes_max} are allowed")
+        if len(question) > self._body_max:
+            raise ValueError(f"a question of {len(question)} bytes, at most {self._body_max} are allowed")
         try:
             async with asyncio.timeout(timeout_s):
                 await self._link.connected()
@@ -209,6 +214,8 @@ class JetStreamBus:
         turns = asyncio.Semaphore(answers_at_once_max)
 
         async def asked(parcel: Parcel) -> None:
+            if not parcel.reply.startswith(_INBOXES):
+                return  # nobody waits for it: a reader's messages, which somebody has delivered here
             await turns.acquire()
             task = asyncio.create_task(self._answer(answerer, parcel))
             self._answering.add(task)
@@ -223,8 +230,6 @@ class JetStreamBus:
 
     async def _answer(self, answerer: EachAnswerer, parcel: Parcel) -> None:
         answer = await answerer(parcel.subject, parcel.body)
-        if not parcel.reply.startswith(_INBOXES):
-            return
         with suppress(NoAnswer):  # no link, and nobody who waits at its other end
             await self._link.answer(parcel.reply, answer)
 

@@ -337,6 +337,10 @@ class Command(Noun, frozen=True):
     argv: tuple[str, ...] = ()
     env: dict[str, str] = {}
     user: str | None = None
+    secret_env: dict[str, str] = {}
+    """Variables that hold a secret, and its name. The value is in no event."""
+    secret_files: dict[str, str] = {}
+    """Paths in the sandbox at which a secret can be read, and its name."""
 
 
 class TaskInfo(Noun, frozen=True):

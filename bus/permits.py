@@ -27,6 +27,8 @@ slots = 32
 """Readers of one identity at the same time, over all its connections: the names of their consumers are its own."""
 payload_max = 640 * 1024
 """Bytes of one message: an event is at most 512 KiB, and an atomic batch adds headers. Masters answer in pieces."""
+body_max = payload_max - 16 * 1024
+"""Bytes of it without its headers. A client that sends more is thrown out, so it is told before."""
 _answers_max = 10_000
 _answer_s = 120
 """How many answers to one question, and how long after it. A large one comes in pieces."""

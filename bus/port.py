@@ -141,8 +141,8 @@ class BusClosed(Exception):
     """The connection to the bus is closed for good; the process must exit and be started again."""
 
 
-def check_append(messages: Sequence[Message], fence: Fence | None) -> None:
-    """Raises ValueError for an append that no bus takes."""
+def check_append(messages: Sequence[Message], fence: Fence | None, *, body_max: int = message_bytes_max) -> None:
+    """Raises ValueError for an append that no bus takes, or not from who may send less in one message."""
     if not 1 <= len(messages) <= batch_events_max:
         raise ValueError(f"{len(messages)} messages in one append, 1 to {batch_events_max} are allowed")
     if fence is None and (len(messages) > 1 or not messages[0].request):
@@ -151,8 +151,8 @@ def check_append(messages: Sequence[Message], fence: Fence | None) -> None:
     size = 0
     for message in messages:
         size += len(message.body)
-        if len(message.body) > message_bytes_max:
-            raise ValueError(f"{message.subject} is {len(message.body)} bytes, at most {message_bytes_max} are allowed")
+        if len(message.body) > body_max:
+            raise ValueError(f"{message.subject} is {len(message.body)} bytes, at most {body_max} are allowed")
         if not message.subject.startswith(log):
             raise ValueError(f"{message.subject} is not under the fenced log {log}>")
     if size > batch_bytes_max:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 
 from bus.following import Misplaced, Reader, heartbeat_s, sequences
 from bus.nouns import Position
 from bus.port import NoAnswer, Record
 from bus.replies import Parcel, Send
-from bus.stream import ReaderTaken, Stream
+from bus.stream import SlotTaken, Stream, retry_pause_s
 
 batch_messages = 1000
 wary_messages = 100
@@ -28,8 +29,9 @@ consumer_idle_s = 10
 """After the last request: the consumer's name is free again."""
 last_s = 2.0
 """How long one message that is there may take to come."""
-placed_tries_max = 40
-"""Consumers that may be made until one is where the stream is led (of three servers every third), with a free name."""
+tries_max = 40
+"""Consumers that may be made until one is where the stream is led (of three servers every third), under a name that
+no other process of the identity has, and lives until it has told."""
 _GO_ON = ("408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
 """How the server says that a request is over. (nats-server: consumer.go)"""
 
@@ -90,28 +92,39 @@ async def ask_next(stream: Stream, name: str, to: str, what: dict[str, object]) 
     await stream.link.send(Send(where, json.dumps(what).encode()), reply=to)
 
 
+class _Ended(NoAnswer):
+    """The consumer is gone before it told: who trims the stream ends every reader."""
+
+
 async def pull_last(stream: Stream, log: str) -> Record | None:
     """The newest message under a log. Raises NoAnswer."""
-    return await _pull(stream, log, {"deliver_policy": "last"})
+    return await _pull_one(stream, log, {"deliver_policy": "last"})
 
 
 async def pull_from(stream: Stream, log: str, position: Position) -> Record | None:
-    """The first message under a log at a position or behind it. Raises NoAnswer."""
-    return await _pull(stream, log, {"deliver_policy": "by_start_sequence", "opt_start_seq": position})
+    """The first message under a log that is at a position or behind it. Raises NoAnswer."""
+    return await _pull_one(stream, log, {"deliver_policy": "by_start_sequence", "opt_start_seq": position})
 
 
-async def _pull(stream: Stream, log: str, begin: dict[str, object]) -> Record | None:
+async def _pull_one(stream: Stream, log: str, begin: Mapping[str, object]) -> Record | None:
     """The first message of a consumer that begins so."""
-    for _ in range(placed_tries_max):
+    why = NoAnswer("silence")
+    for _ in range(tries_max):
         try:
-            return await _first(stream, log, begin)
-        except (Misplaced, ReaderTaken):
-            continue
-    raise NoAnswer(f"{log}: no reader was placed where the stream is led")
+            return await _pulled(stream, log, begin)
+        except Misplaced:
+            why = NoAnswer(f"{log}: no reader was placed where the stream is led")
+        except SlotTaken as error:
+            why = error
+        except _Ended as error:
+            why = error
+            await asyncio.sleep(retry_pause_s)  # who trims waits until there is no reader
+    raise why
 
 
-async def _first(stream: Stream, log: str, begin: dict[str, object]) -> Record | None:
-    config = begin | {
+async def _pulled(stream: Stream, log: str, begin: Mapping[str, object]) -> Record | None:
+    config = {
+        **begin,
         "ack_policy": "none",
         "mem_storage": True,
         "num_replicas": 1,
@@ -141,10 +154,10 @@ async def _one(stream: Stream, name: str) -> Record:
         async with asyncio.timeout(last_s):
             parcel: Parcel = await came
     except TimeoutError:
-        raise NoAnswer(f"{name}: the newest message does not come") from None
+        raise _Ended(f"{name}: the message does not come") from None
     finally:
         await unsubscribe()
     found = sequences(parcel.reply)
     if found is None:
-        raise NoAnswer(f"{name}: {parcel.headers.get('Status', 'no message')}")
+        raise _Ended(f"{name}: {parcel.headers.get('Status', 'no message')}")
     return Record(Position(found[0]), parcel.subject, parcel.body)

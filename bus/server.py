@@ -133,13 +133,14 @@ class EmbeddedServer:
         self._daemon.release()
 
 
-def _file(data: Path) -> Path:
-    return data / _BUS / "known.json"
+def known_file(data: Path) -> Path:
+    """Where that is kept: beside the bus's own directory, which may be lost."""
+    return data / "bus.json"
 
 
 def known_bus(data: Path, cluster: str) -> Known | None:
     """Where clients of an earlier run still look. Raises ServerTrouble."""
-    file = _file(data)
+    file = known_file(data)
     if not file.exists():
         return None
     try:
@@ -154,7 +155,7 @@ def known_bus(data: Path, cluster: str) -> Known | None:
 
 def read_cluster(data: Path) -> str:
     """Of which cluster a data directory is; empty if of none. Raises ServerTrouble."""
-    file = _file(data)
+    file = known_file(data)
     if not file.exists():
         return ""
     try:
@@ -173,5 +174,5 @@ def remember(data: Path, cluster: str, ports: Sequence[int]) -> Sequence[str]:
     """The addresses of servers on these ports, for the next time."""
     urls = [f"nats://127.0.0.1:{port}" for port in ports]
     known = Known(cluster=cluster, urls=tuple(urls))
-    write_secret(_file(data), msgspec.json.format(msgspec.json.encode(known)) + b"\n")
+    write_secret(known_file(data), msgspec.json.format(msgspec.json.encode(known)) + b"\n")
     return urls

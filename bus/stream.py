@@ -79,8 +79,8 @@ class ApiError(Exception):
         return (self.code >= 500 or self.code in (408, 429)) and self.err_code != _NOT_CLUSTERED
 
 
-class ReaderTaken(NoAnswer):
-    """A process of the same identity has a reader of this name."""
+class SlotTaken(NoAnswer):
+    """Another process of the same identity reads under this name."""
 
 
 class Stream:
@@ -224,14 +224,14 @@ class Stream:
             self._slots.discard(slot)
 
     async def make_reader(self, name: str, log: str, config: dict[str, object]) -> dict[str, Any]:
-        """Make a consumer. Raises NoAnswer; ReaderTaken if another one has its name."""
+        """Make a consumer. Raises NoAnswer, SlotTaken."""
         mine: dict[str, object] = {"name": name, "filter_subject": log, "description": secrets.token_hex(8)}
         request = {"stream_name": self.name, "config": mine | config, "action": "create"}
         try:
             return await self.ask(f"CONSUMER.CREATE.{self.name}.{name}.{log}", request)
         except StreamUnfit as error:
             if f"({_CONSUMER_EXISTS})" in str(error):
-                raise ReaderTaken(f"{name} reads for another process") from None
+                raise SlotTaken(f"{name} reads for another process") from None
             raise
 
     async def end_reader(self, name: str) -> None:
@@ -298,7 +298,7 @@ class Stream:
             await asyncio.sleep(retry_pause_s)
 
     async def newest(self, log: str, look: Callable[[str], Awaitable[Record | None]]) -> Record | None:
-        """The last message under `log`, as `look` finds it; never older than one told before, unless that was lost."""
+        """The last message under `log`, as `look` finds it; older than one told before only if the stream lost that."""
         known = self._known.get(log, Position(0))
         deadline = asyncio.get_running_loop().time() + (behind_s if self._replicas > 1 else 0)
         while True:

@@ -190,7 +190,8 @@ async def create(session: Session, ttl: str, role: str | None, **named: str | No
         fact = (await talk.ask(asked, hints=_HINTS)).fact
     assert isinstance(fact, TokenIssued), f"{fact.type} is no answer to this"
     passport = await _passport(session, key.public)
-    known = the_reach().find(session.where)
+    assert session.credentials is not None, "a person's session"
+    known = session.credentials()
     bearer = msgspec.structs.replace(known, name=fact.id, role=Role.JOINER, passport=passport.passport, seed=key.seed)
     text = Invitation(bearer=bearer, name=name, role=as_role).text
     content = {"token": text, "id": fact.id, "name": name, "role": as_role, "expires_at": fact.expires_at}

@@ -18,12 +18,14 @@ import msgspec
 
 from bus import credentials as bus_credentials
 from bus.credentials import Credentials, CredentialsRefused
+from bus.nouns import MASTER
 from bus.port import Bus, BusUnreachable, NoAnswer, NotPermitted, OutcomeUnknown, StreamUnfit
-from bus.subjects import everything
+from bus.subjects import Author, Kind, terms
 from cli.output import Failure, NoCluster, wrong_usage
 
 DATA = ".busbar"
 """The data directory of `up` unless another is named."""
+THE_MASTER = Author(Kind.MASTER, MASTER)
 connect_s = 3.0
 """How long a command waits for the bus."""
 elected_s = 15.0
@@ -174,7 +176,7 @@ async def _until_led(bus: Bus) -> None:
     deadline = time.monotonic() + elected_s
     while True:
         try:
-            await bus.last(everything(bus.cluster))
+            await bus.count(terms(bus.cluster, THE_MASTER))  # whoever may speak at all may ask this
             return
         except NoAnswer:
             if time.monotonic() >= deadline:

@@ -115,7 +115,7 @@ def _sight(seen: Glimpse) -> str:
 
 def _asked(event: Event) -> str:
     """`alice (app add at 2026-11-22 18:30:01)`."""
-    return f"{event.actor or event.by.id} ({command_of(event)} at {date(event.at)})"
+    return f"{event.behind or event.by.id} ({command_of(event)} at {date(event.at)})"
 
 
 def command_of(event: Event) -> str:
@@ -167,7 +167,7 @@ def _row(step: Step) -> list[str]:
 def _because(step: Step) -> str:
     event = step.event
     if event.by.kind is Kind.CLIENT:
-        return f"{event.actor or event.by.id}: {command_of(event)}"
+        return f"{event.behind or event.by.id}: {command_of(event)}"
     if event.cause is not None:
         return f"heard #{event.cause}"
     if step.seen is not None:
@@ -199,6 +199,6 @@ def _steps(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
             "type": event.type,
             "cause": event.cause,
             "seen": msgspec.to_builtins(step.seen),
-            "actor": event.actor,
+            "actor": event.behind,
             "since_cause_us": step.since_cause_us,
         }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from bus import codec
-from bus.documents import AppSpec, JobSpec, parse_document
+from bus.documents import AppSpec, JobSpec, parse_document, plain_env
 from bus.nouns import AppId, TaskId, TaskState
 from bus.queries import CountsRow, InstanceRow, Summary, TaskRow, TasksQuestion, Trace
 from bus.services import AppRequested, JobRequested, RunCreated, RunRequested
@@ -147,7 +147,7 @@ async def wordcount(stage: Stage) -> str:
         run = await wait_run(talk, created.run, patience_s)
     lines = (await _output(stage, run.tasks[-1].task)).split("\n") if run.tasks else []
     counted = {word: int(count) for count, word in (line.split() for line in lines if line)}
-    if run.state != "SUCCESS" or counted != Counter(re.findall("[a-z]+", spec.run.env["TEXT"].lower())):
+    if run.state != "SUCCESS" or counted != Counter(re.findall("[a-z]+", plain_env(spec.run)["TEXT"].lower())):
         raise Failure(f"run {run.run} is {run.state} and counted {len(counted)} words wrongly")
     stage.parts += [f"  {line.strip()}" for line in lines[:5]]
     return f"{sum(counted.values())} words, {len(counted)} different ones, counted by run {run.run}"

@@ -26,6 +26,7 @@ from bus.permits import Role
 from bus.subjects import CLUSTER
 from cli.output import Failure
 from cli.processes import OWN_COMMAND, Process, end, forget_dead, recorded
+from components.agent.shelf import wipe
 from components.executor.attach import LauncherLost, shutdown_launcher
 
 agents_default = 2
@@ -244,6 +245,8 @@ async def wind_up(data: Path, own: Callable[[], Iterable[Process]], settled: Set
             await _end_tasks(data, tell)
         if role == "framework":
             await settled()
+    for work in works(data):  # every task has ended, and nobody is there who would remove what it was given
+        wipe(str(work.parent))
     forget_dead(data / "run")
 
 

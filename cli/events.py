@@ -9,7 +9,7 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -63,25 +63,30 @@ class Ago(click.ParamType[int]):
 @click.option("--participle", help="Only events with this participle, e.g. launched.")
 @click.option("--to", help="Only events addressed to this id.")
 @click.option("--task", "task_id", help="Only events that mention a task whose id begins so.")
+@click.option("--actor", metavar="NAME", help="Only what this person or program is behind, e.g. u-alice.")
 @remembered
-async def tail(memory: Memory, out: Output, follow: bool, task_id: str | None, **given: Any) -> None:
+async def tail(memory: Memory, out: Output, follow: bool, task_id: str | None, actor: str | None, **given: Any) -> None:
     """Print events as they are said, one a line.
+
+    Who is behind an event is who the bus let speak, and for what follows from a request, who asked for it.
 
     \b
     Example:
         busbar events tail -f --since 10m --noun task
+        busbar events tail --actor u-alice
         busbar events tail --store .busbar/master/events.db --kind client
     """
     if follow and not memory.lasting:
         raise wrong_usage("-f waits for what a cluster says; with --store nobody does")
     tokens = {name: given[name] for name in TOKENS}
     end = await _last(memory, tokens)
-    after, lines = await _start(memory, given, end, sparse=task_id is not None or any(tokens.values()))
+    wanted = Wanted(task_id, actor)
+    after, lines = await _start(memory, given, end, sparse=any(wanted) or any(tokens.values()))
     if not follow and end <= after:
         return
     with while_read():
         async with aclosing(memory.told(tokens, after=after)) as groups:
-            async for told in _shown(groups, task_id, end, lines, follow):
+            async for told in _shown(groups, wanted, end, lines, follow):
                 out.line(told.content, told.text)
 
 
@@ -107,13 +112,13 @@ async def _start(memory: Memory, given: dict[str, Any], end: Position, *, sparse
 
 
 async def _shown(
-    groups: AsyncGenerator[Sequence[Record], None], task_id: str | None, end: Position, lines: int | None, follow: bool
+    groups: AsyncGenerator[Sequence[Record], None], wanted: Wanted, end: Position, lines: int | None, follow: bool
 ) -> AsyncIterator[Told]:
     """What is to be shown of a stream: of what was said until `end` the last `lines` (None: all), then everything."""
     history: deque[Told] = deque(maxlen=lines)
     async for record in each(groups):
         told = tell(record)
-        if task_id is None or _mentions(told, task_id):
+        if wanted.fits(told):
             if lines is None or record.position > end:
                 yield told
             else:
@@ -125,6 +130,19 @@ async def _shown(
                 return
     while history:  # a store ends where it ends
         yield history.popleft()
+
+
+class Wanted(NamedTuple):
+    """Which events are to be shown, beside what their subjects say."""
+
+    task_id: str | None
+    actor: str | None
+
+    def fits(self, told: Told) -> bool:
+        """Whether an event is among them."""
+        if self.actor is not None and (told.event is None or told.event.behind != self.actor):
+            return False
+        return self.task_id is None or _mentions(told, self.task_id)
 
 
 def _mentions(told: Told, task_id: str) -> bool:

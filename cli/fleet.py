@@ -54,6 +54,8 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     host: str
     public: str
+    agent: str = ""
+    """Of an executor: whose."""
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

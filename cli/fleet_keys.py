@@ -105,12 +105,13 @@ def gone(before: Mapping[str, Bearer], now: Mapping[str, Bearer]) -> tuple[Gone,
     here = {bearer.known.key.public for bearer in now.values()}
     left = [bearer for bearer in before.values() if bearer.known.key.public not in here]
     return tuple(
-        Gone(name=each.known.name, role=Role(each.known.role), host=each.host, public=each.known.key.public)
-        for each in left
+        Gone(name=was.name, role=was.role, host=each.host, public=was.public, agent=was.agent)
+        for each, was in ((each, founder_of(each.known)) for each in left)
     )
 
 
-def founders_text(now: Iterable[Bearer]) -> bytes:
-    """Who is there, for masters to know: public halves."""
-    found: list[Founder] = sorted((founder_of(each.known) for each in now), key=lambda one: one.public)
+def founders_text(fleet: Fleet, now: Iterable[Bearer]) -> bytes:
+    """Who is or was there, for masters to know: they can revoke only whom they know. Public halves."""
+    left = [Founder(name=one.name, role=one.role, public=one.public, agent=one.agent) for one in fleet.gone]
+    found = sorted([*left, *(founder_of(each.known) for each in now)], key=lambda one: one.public)
     return msgspec.json.format(msgspec.json.encode(found)) + b"\n"

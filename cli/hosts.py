@@ -7,7 +7,7 @@ hosts that stay.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,7 +197,8 @@ def _check_cluster(name: str | None) -> None:
 
 def write(whole: Whole, directory: Path, paths: Paths) -> None:
     """Everything of a fleet, as files under a directory: one directory a host."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
     fleet = msgspec.json.format(msgspec.json.encode(whole.fleet))
     write_secret(directory / "fleet.json", fleet + b"\n")  # first: nothing that must be revoked is forgotten
     keep_authority(directory, whole.authority)
@@ -212,25 +213,27 @@ def write(whole: Whole, directory: Path, paths: Paths) -> None:
 
 
 def _write_host(whole: Whole, host: str, directory: Path, paths: Paths) -> None:
-    """What a host was before goes, what it is now comes: at no moment is a key that stays not there."""
-    secret = {"config": dict(_config(whole, host, directory)), "bus": dict(_bus(whole, host, paths))}
-    for name, files in secret.items():
-        folder = _only(directory / host / name, files)
-        for file, content in files.items():
-            write_secret(folder / file, content)
+    """What a host is, and nothing of what it was; what stays is there at every moment."""
+    (directory / host).mkdir(exist_ok=True, mode=0o700)
+    for name, files in (("config", _config(whole, host, directory)), ("bus", _bus(whole, host, paths))):
+        _fill(directory / host / name, dict(files))
     texts = units(whole.fleet, host, paths)
-    folder = _only(directory / host / "units", texts)
-    for file, text in texts.items():
-        (folder / file).write_text(text)
+    _fill(directory / host / "units", {file: text.encode() for file, text in texts.items()})
+    for file in texts:
+        (directory / host / "units" / file).chmod(0o644)  # for everybody to read
 
 
-def _only(folder: Path, names: Iterable[str]) -> Path:
-    """A folder in which nothing else is."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A folder with these files and no others; none if there are none."""
+    if not files:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder.mkdir(exist_ok=True, mode=0o700)
     for left in folder.iterdir():
-        if left.name not in names:
+        if left.name not in files:
             left.unlink()
-    return folder
+    for file, content in files.items():
+        write_secret(folder / file, content)
 
 
 def _config(whole: Whole, host: str, directory: Path) -> Iterator[tuple[str, bytes]]:
@@ -242,7 +245,7 @@ def _config(whole: Whole, host: str, directory: Path) -> Iterator[tuple[str, byt
     if host in whole.fleet.nodes:
         yield key.name, key.read_bytes()
         yield ISSUER, keys_text(whole.authority.issuer())
-        yield FOUNDERS, founders_text(whole.bearers.values())
+        yield FOUNDERS, founders_text(whole.fleet, whole.bearers.values())
         yield CERTIFICATE, whole.servers[host].certificate.encode()
         yield KEY, whole.servers[host].key.encode()
         yield AUTHORITIES, whole.trust.bundle.encode()

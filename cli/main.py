@@ -23,6 +23,7 @@ ROOMS = {
     "app": "cli.app:app",
     "job": "cli.job:job",
     "task": "cli.task:task",
+    "secret": "cli.secret:secret",
     "node": "cli.node:node",
     "framework": "cli.framework:framework",
     "offer": "cli.offer:offer",

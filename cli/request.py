@@ -31,7 +31,7 @@ from bus.subjects import Author, inbox
 from cli.numbers import FiniteRange
 from cli.output import Failure, wrong_usage
 from cli.roll import servers
-from cli.session import THE_MASTER, NotThere, Session, wall_clock
+from cli.session import THE_MASTER, NotThere, Session, title, wall_clock
 
 C = TypeVar("C", bound=Callable[..., object])
 
@@ -143,7 +143,7 @@ class Conversation:
         answer = await self._answer(request, position, deadline)
         if answer is None:
             unanswered = (
-                f"{self.scheduler.id} did not answer within {self.patience_s:g} s; the request stands as event "
+                f"{title(self.scheduler)} did not answer within {self.patience_s:g} s; the request stands as event "
             )
             raise Failure(f"{unanswered}{position}", next_=f"{_ask_again(request)}; busbar events show {position}")
         return _accepted(answer, hints or {})

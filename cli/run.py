@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,10 +26,15 @@ from components.runtime import system_clock
 if TYPE_CHECKING:
     from bus.authority import Issuer
     from bus.keyring import Founder
+    from components.master.vault import HandOn
+    from components.sealing import AgentKey
     from eventstore.signing import Signer
 
 C = TypeVar("C")
 log = structlog.get_logger()
+
+UNCONFINED = "unconfined"
+"""The attribute of an agent whose tasks are not confined: `busbar node show` tells it, and so does each offer."""
 
 
 @click.group()
@@ -126,7 +132,7 @@ def master(
         witness = StandingWitness(bus, place.node, system_clock, config.public)
         kept = Gate(Path(gate), keys, bus, system_clock) if gate is not None and keys is not None else None
         hands = partial(MasterHands, config, bus, place.store, PastTeller(place.store), kept, first)
-        mind = component(config, hands, witness, kept.show if kept is not None else None)
+        mind = component(config, hands, witness, kept.show if kept is not None else None, _hand_on(key))
         return Wired(mind, kept.run if kept is not None else None)
 
     run_component(place, wire, "master.main")
@@ -171,6 +177,13 @@ def _signing(place: Place, key: str | None) -> dict[str, object]:
         return {}
     signer, cluster = _signer(key), place.credentials().cluster
     return {"public": signer.public, "sign": lambda fact: signer.sign(checkpoint_text(cluster, fact))}
+
+
+def _hand_on(key: str | None) -> HandOn | None:
+    """What opens secrets with the cluster's key, and seals them again. Raises Failure."""
+    from components.sealing import Vault
+
+    return None if key is None else Vault(_signer(key)).hand_on
 
 
 def _signer(key: str) -> Signer:
@@ -223,7 +236,7 @@ def agent(
         busbar run agent --id a1 --credentials busbar.json --work /var/lib/busbar --resources 'cpus:4;mem:8192'
         busbar run agent --id a1 --credentials /etc/busbar/a1.json --work /var/lib/busbar --hide /etc/busbar
     """
-    from components.agent import AgentConfig, component, parse_attributes
+    from components.agent import AgentConfig, component
     from components.agent.hands import AgentHands
 
     config = checked(
@@ -233,12 +246,31 @@ def agent(
         work=str(Path(work).absolute()),
         executor_argv=executor_argv(place, id_, Path(work).absolute(), hide, unconfined=unconfined),
         resources=checked(parse_resources, text=resources) if resources is not None else None,
-        attributes=checked(parse_attributes, text=attributes),
+        attributes=attributes_of(attributes, unconfined=unconfined),
         sandbox_gc_s=sandbox_gc_s,
     )
     if unconfined:
         log.warning("tasks run unconfined: they can read the credentials of this agent", by=str(config.author))
-    run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus))), f"agent.{id_}")
+    key = _agent_key(Path(config.work))
+    config = replace(config, key=key.public)
+    run_component(place, lambda bus: Wired(component(config, partial(AgentHands, config, bus, key))), f"agent.{id_}")
+
+
+def _agent_key(work: Path) -> AgentKey:
+    """The key to which this agent's secrets are sealed, made at its first start. Raises Failure."""
+    from components.sealing import AgentKey, SealRefused
+
+    try:
+        return AgentKey.of(work / "agent.key")
+    except SealRefused as refused:
+        raise Failure(str(refused), next_="only the agent's user may read its key") from None
+
+
+def attributes_of(text: str, *, unconfined: bool) -> dict[str, str]:
+    """What an agent tells of itself: as given, and if its tasks are unconfined. Raises click.UsageError."""
+    from components.agent import parse_attributes
+
+    return checked(parse_attributes, text=text) | ({UNCONFINED: "true"} if unconfined else {})
 
 
 def executor_argv(
@@ -263,8 +295,10 @@ def executor_argv(
 
 
 def _hidden(place: Place, work: Path, more: tuple[str, ...]) -> list[str]:
-    """What no task of an agent may see: its directory, what opens the bus, its and its executor's copies of logs."""
-    paths = [work, *map(Path, more)]
+    """What no task of an agent may see: its directory, others' secrets, what opens the bus, copies of logs."""
+    from components.places import secrets_of
+
+    paths = [work, Path(secrets_of(str(work))), *map(Path, more)]
     if place.credentials_file is not None:
         mine = Path(place.credentials_file).absolute()
         paths += [mine, mine.with_name(f"{mine.stem}-cmd{mine.suffix}")]

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ import msgspec
 
 from bus import queries
 from bus.credentials import Credentials as Credentials
-from bus.nouns import MASTER, AgentId, Now, RequestId
+from bus.nouns import AgentId, Now, RequestId
 from bus.port import (
     Bus,
     BusClosed,
@@ -37,6 +37,7 @@ from bus.port import (
 from bus.queries import DIVERGED
 from bus.subjects import Author, Kind, SubjectError, ask, check_id
 from cli.address import DATA as DATA
+from cli.address import THE_MASTER as THE_MASTER
 from cli.address import Where as Where
 from cli.address import administering as administering
 from cli.address import administrator as administrator
@@ -59,7 +60,6 @@ full_bytes = 64 * 1024
 query_s = 5.0
 """How long a command waits for the answer to a query."""
 
-THE_MASTER = Author(Kind.MASTER, MASTER)
 MARATHON = Author(Kind.FRAMEWORK, "marathon")
 METRONOME = Author(Kind.FRAMEWORK, "metronome")
 SINGLETONS = (THE_MASTER, MARATHON, METRONOME)
@@ -97,9 +97,6 @@ def person(bus: Bus) -> Author:
     return Author(Kind.CLIENT, name)
 
 
-HERE = Where()
-
-
 @dataclass(frozen=True, slots=True)
 class Session:
     """An open connection of one person to one cluster."""
@@ -110,8 +107,8 @@ class Session:
     out: Output
     request: RequestId | None = None
     """The id under which a change was asked for before, if it is asked for again."""
-    where: Where = HERE
-    """Where the person said the cluster is."""
+    credentials: Callable[[], Credentials] | None = None
+    """What opened the connection, for who passes some of it on."""
 
     @property
     def cluster(self) -> str:
@@ -274,7 +271,7 @@ def is_full(data: Path) -> bool:
 async def _exactly(reach: Reach, where: Where, out: Output, command: Command, **given: Any) -> None:
     async with exactly(), reach.open(where) as bus:
         me, request = person(bus), given.pop("request", None)
-        await command(Session(bus, me, me.id, out, request, where), **given)
+        await command(Session(bus, me, me.id, out, request, partial(reach.find, where)), **given)
 
 
 @asynccontextmanager

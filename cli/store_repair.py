@@ -16,7 +16,7 @@ from bus.binary import ServerTrouble
 from bus.ensemble import nodes, on_node
 from bus.nouns import Position
 from bus.port import Record
-from bus.server import Known, known_bus, read_cluster
+from bus.server import Known, known_bus, known_file, read_cluster
 from cli.datacenter import running
 from cli.hold import disk, sole
 from cli.output import Failure, Output, Table
@@ -52,7 +52,7 @@ def repair(data: str, node: str | None, new_stream: bool, dry_run: bool, as_json
         busbar store repair
     """
     out, path = Output(as_json), Path(data).absolute()
-    if not (path / "credentials.json").exists():
+    if not known_file(path).exists():
         raise Failure(f"{path} is not the data directory of a datacenter", next_="busbar store repair --data DIR")
     with disk(path), sole(path), refusals():
         _check_down(running(path), path)

@@ -123,7 +123,7 @@ def fields_of(event: Event) -> dict[str, object]:
         "last": event.last,
         "heard": event.heard,
         "cause": event.cause,
-        "actor": event.actor,
+        "actor": event.behind,
         "trace": event.trace,
         "request": event.request,
         "seen": msgspec.to_builtins(event.seen),

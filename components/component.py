@@ -16,7 +16,7 @@ import msgspec
 
 from bus.events import Event, Fact, LeaderResigned, LogKept, RequestRefused, Term
 from bus.nouns import NOBODY, WOKEN, Glimpse, Noun, Now, Position, Refusal, RequestId, TraceId, second
-from bus.subjects import Author, Kind
+from bus.subjects import Author
 
 answers_kept_s = 24 * 3600
 """How long the same request gets the same answer again."""
@@ -45,6 +45,8 @@ class State:
     heard: Position = _NOWHERE
     answers: dict[RequestId, Answer] = field(default_factory=dict)
     """Oldest first."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The newest term heard of, of everybody who owns a log and was heard."""
 
 
 S = TypeVar("S", bound=State)
@@ -138,16 +140,6 @@ class Say(NamedTuple):
 def answer(heard: Event, fact: Fact) -> Say:
     """The answer to a request, to the one who asked."""
     return Say(fact, to=heard.by.id, request=heard.request)
-
-
-def actor_of(heard: Event) -> str | None:
-    """The person or program behind an event, proved by who published it: a client is who the bus let speak as it,
-    whatever the event claims; a gateway speaks for people, and both are named. Who owns a log repeats whom it heard."""
-    if heard.by.kind is not Kind.CLIENT:
-        return heard.actor
-    if heard.by.id.startswith("g-") and heard.actor:
-        return f"{heard.by.id}/{heard.actor}"
-    return heard.by.id
 
 
 def refuse(heard: Event, reason: Refusal, message: str) -> Say:
@@ -252,6 +244,8 @@ def apply(component: Component[S], state: S, event: Event) -> None:
     if isinstance(event.fact, Term):
         assert event.fact.epoch == state.epoch + 1, f"{component.author}: term {event.fact.epoch} after {state.epoch}"
         state.epoch = event.fact.epoch
+    if event.epochs:
+        state.epochs.update(event.epochs)
     if event.request is not None:
         if event.request in state.answers:
             return  # the same answer said again: folded once already

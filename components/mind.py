@@ -17,7 +17,7 @@ from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, LeaderResigned, RequestRefused, Term
 from bus.nouns import Glimpse, Now, Position, Refusal
 from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
-from components.component import Component, Heard, Input, S, Say, actor_of, apply, consider, glimpse_of
+from components.component import Component, Heard, Input, S, Say, apply, consider, glimpse_of
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ def stamped(component: Component[S], state: S, say: Say, told: Input | None, now
         last=False,
         heard=heard,
         cause=say.cause or (because.position if because else None),
-        actor=say.actor or (actor_of(because) if because else None),
+        actor=say.actor or (because.behind if because else None),
         trace=say.trace or (because.trace if because else None),
         request=say.request,
     )
@@ -82,6 +82,8 @@ class Mind(Generic[S]):
         """Whether the last event folded from the log ended its decision."""
         self.resigned = True
         """Whether nobody leads, by the log: it is empty, or its last event is `leader.resigned`."""
+        self._epochs: dict[str, int] = {}
+        """Terms of others that were heard of and are in none of the own events yet."""
         self._beyond: bytes | None = None
         """The hash of the last message of the log with a number beyond the next one."""
 
@@ -134,9 +136,25 @@ class Mind(Generic[S]):
         """Decide on one input and fold what follows from it."""
         if isinstance(told, Heard):
             self.heard = told.event.position
+            if self._is_of_an_older_term(told.event):
+                return None
         now = self.now()
         said = [self._say(say, told, now) for say in consider(self.component, self.state, told, now)]
         return self._finish(said, glimpse_of(told)) if said else None
+
+    def _is_of_an_older_term(self, event: Event) -> bool:
+        """Whether a newer term of the same author was heard: then this is a replay, whoever said it. (a fence lets
+        nothing of an older term onto a log)"""
+        if not event.n:
+            return False  # a client's, who has no terms
+        by = str(event.by)
+        newest = max(self.state.epochs.get(by, 0), self._epochs.get(by, 0))
+        if event.epoch < newest:
+            log.error("event of an older term", by=by, position=event.position, epoch=event.epoch, newest=newest)
+            return True
+        if event.epoch > newest:
+            self._epochs[by] = event.epoch
+        return False
 
     def complain(self, unreadable: Unreadable) -> Decided:
         """Tell the author of an event that it cannot be read."""
@@ -146,6 +164,8 @@ class Mind(Generic[S]):
 
     def _say(self, say: Say, told: Input | None, now: Now) -> Event:
         event = self._event(say, told, now)
+        if self._epochs:
+            event, self._epochs = msgspec.structs.replace(event, epochs=self._epochs), {}
         apply(self.component, self.state, event)
         return event
 

@@ -15,10 +15,11 @@ import structlog
 from bus import codec
 from bus.append import append_surely, unknown_s
 from bus.codec import Foreign, Unreadable
-from bus.events import CheckpointMade, LeaderElected
+from bus.events import LeaderElected
 from bus.nouns import Position
 from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
 from bus.subjects import own_log, terms
+from bus.vouching import CheckpointMade
 from components.component import Component, S, state_hash
 from components.election import Watch
 from components.instance import Presence, fetch
@@ -212,22 +213,22 @@ class OwnLog(Generic[S]):
 
         As long as there are no more words of terms than when this was looked at closely, none has.
         """
-        begun = await self._surely(self.bus.count, self._terms)
+        begun = await self._surely(lambda: self.bus.count(self._terms))
         if begun == self._terms_begun:
             return False
-        newest = await self._surely(self.bus.last, self.log)
+        newest = await self._surely(lambda: self.bus.last(self.log))
         if newest is not None and newest.position > self.fence and _epoch(newest) > self.mind.state.epoch:
             return True
         self._terms_begun = begun
         return False
 
-    async def _surely(self, look: Callable[[str], Awaitable[T]], log_: str) -> T:
-        """What the bus tells of a log, within the time that somebody waits for an answer. Raises NoAnswer."""
+    async def _surely(self, look: Callable[[], Awaitable[T]]) -> T:
+        """What the bus tells of the log, within the time that somebody waits for an answer. Raises NoAnswer."""
         try:
             async with asyncio.timeout(confirm_s):
                 while True:
                     with suppress(NoAnswer):
-                        return await look(log_)
+                        return await look()
                     await asyncio.sleep(confirm_pause_s)
         except TimeoutError:
             raise NoAnswer(f"{self.log}: its end is not known for {confirm_s:g} s") from None

@@ -12,8 +12,8 @@ import msgspec
 
 from bus import codec
 from bus.codec import Foreign, Unreadable
-from bus.events import CheckpointMade
 from bus.nouns import Now, Position
+from bus.vouching import CheckpointMade
 from eventstore.readonly import header_of, readonly
 from eventstore.signing import checkpoint_text, verified
 from eventstore.walk import Finding

@@ -11,9 +11,10 @@ import stat
 from pathlib import Path
 
 from nacl.exceptions import BadSignatureError
+from nacl.public import PrivateKey
 from nacl.signing import SigningKey, VerifyKey
 
-from bus.events import CheckpointMade
+from bus.vouching import CheckpointMade
 
 seed_bytes = 32
 key_bytes_max = 1024
@@ -39,6 +40,11 @@ class Signer:
     def public(self) -> str:
         """The public key, hex."""
         return self._key.verify_key.encode().hex()
+
+    @property
+    def curve(self) -> PrivateKey:
+        """The same key as one that opens what was sealed to it. (X25519)"""
+        return self._key.to_curve25519_private_key()
 
     def sign(self, message: bytes) -> str:
         """The signature of a message, hex."""

@@ -10,7 +10,7 @@ from typing import get_type_hints
 
 import msgspec
 
-import bus.services  # noqa: F401  its facts are declared by being imported
+import bus.codec  # noqa: F401  every fact is declared by its being imported
 from bus.events import FACTS, RETIRED, Fact
 from bus.nouns import MOVES, Noun, Reason, Refusal, Rescinded
 
@@ -25,7 +25,8 @@ def page() -> str:
 def _head() -> Iterator[str]:
     yield "# Events"
     yield ""
-    yield "Everything that can be said on the bus. Generated from `bus/events.py` and `bus/services.py` by `make docs`."
+    yield "Everything that can be said on the bus. Generated from `bus/events.py`, `bus/services.py` and"
+    yield "`bus/secrets.py` by `make docs`."
     yield ""
     yield "The subject of an event is `<cluster>.<kind>.<id>.<noun>.<participle>.<addressee>`; its body is a"
     yield "MessagePack map with `v`, `type`, `by`, `to`, `n`, `prev`, `epoch`, `last`, `heard`, `cause`,"

@@ -21,6 +21,7 @@ _NUMBERS = (
     "silent_s",
     "start_grace_s",
     "executor_registration_s",
+    "fetch_s",
     "restart_first_s",
     "restart_max_s",
 )
@@ -54,6 +55,10 @@ class AgentConfig:
     """How long an executor may say nothing of a task it was handed: then the task has failed. (Mesos:
     executor_registration_timeout, 1 min)
     """
+    fetch_s: float = 60.0
+    """How long a task's secrets are asked for: then the task has failed."""
+    key: str = ""
+    """The agent's public key (X25519, hex): its tasks' secrets are sealed to it."""
     restart_first_s: float = 0.2
     restart_max_s: float = 10.0
     """The pause before the executor is started again; it doubles from the first to the longest."""

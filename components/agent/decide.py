@@ -41,6 +41,7 @@ from bus.nouns import (
     TaskStatus,
     second,
 )
+from bus.secrets import SecretsAwaited, names_of
 from bus.subjects import Author, Kind
 from components.agent.config import AgentConfig
 from components.agent.state import AgentState, Task, after, held_bytes, knows, sandbox_name, slim, weigh
@@ -70,6 +71,22 @@ class ResourcesDetected(Sight, frozen=True):
     resources: Resources
 
 
+@sight("secrets.arrived")
+class SecretsArrived(Sight, frozen=True):
+    """Every secret a task refers to is on this machine."""
+
+    task: TaskId
+
+
+@sight("secrets.withheld")
+class SecretsWithheld(Sight, frozen=True):
+    """A secret a task refers to is not to be had."""
+
+    task: TaskId
+    message: str
+    """Which one, and why."""
+
+
 def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Iterator[Say]:
     """What follows from one input."""
     match told:
@@ -82,6 +99,13 @@ def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Ite
         case Seen(ResourcesDetected(resources=resources)) if config.resources is None:
             if state.registration_due or resources != state.resources:
                 yield _registration(config, state, resources)
+        case Seen(SecretsArrived(task=task)) if task in state.awaiting:
+            awaiting = state.awaiting[task]
+            yield _deliver(config, awaiting.info, now)._replace(cause=awaiting.cause)
+        case Seen(SecretsWithheld(task=task, message=message)) if task in state.awaiting:
+            why = message[:message_length_max]
+            status = _status(task, TaskState.FAILED, why, Reason.CONTAINER_LAUNCH_FAILED)
+            yield from _report(config, state, state.tasks[task], status)
         case Wake():
             yield from _wake(config, state, now)
 
@@ -153,10 +177,17 @@ def _launch(config: AgentConfig, state: AgentState, info: TaskInfo, now: Now) ->
     if refused is not None:
         yield Say(TaskReported(status=refused), to=MASTER, trace=info.trace)
         return
+    if names_of(info):
+        yield Say(SecretsAwaited(task=info), trace=info.trace)
+    else:
+        yield _deliver(config, info, now)
+
+
+def _deliver(config: AgentConfig, info: TaskInfo, now: Now) -> Say:
     sandbox = f"{config.work}/sandboxes/{sandbox_name(info.task)}"
     start_by = after(now, config.executor_registration_s)
     delivered = TaskDelivered(task=info, executor=config.executor, sandbox=sandbox, start_by=start_by)
-    yield Say(delivered, to=config.executor, trace=info.trace)
+    return Say(delivered, to=config.executor, trace=info.trace)
 
 
 def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus | None:
@@ -175,6 +206,10 @@ def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus
 
 def _kill(config: AgentConfig, state: AgentState, task: TaskId, grace_s: float | None) -> Say:
     """Each kill has one answer. Of an ended task it is the end again: the master passes over what it knows."""
+    if task in state.awaiting:
+        why = "killed before its secrets were here"
+        status = _status(task, TaskState.KILLED, why, Reason.TASK_KILLED_DURING_LAUNCH)
+        return Say(TaskReported(status=status), to=MASTER, trace=state.tasks[task].info.trace)
     if task in state.tasks:
         return Say(KillDelivered(task=task, grace_s=grace_s), to=config.executor)
     ended = state.ended.get(task)
@@ -241,6 +276,7 @@ def _registration(config: AgentConfig, state: AgentState, resources: Resources, 
         attributes=dict(config.attributes),
         tasks=(*(_held(task, 0) for task in state.tasks.values()), *ended),
         answers=mark.position if mark else None,
+        key=config.key,
     )
     return Say(fact, to=MASTER)
 

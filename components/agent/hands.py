@@ -16,12 +16,15 @@ from bus.events import Event, RegistrationNoted, SandboxCollected, TaskDelivered
 from bus.nouns import TERMINAL, Resources, TaskId
 from bus.port import Bus
 from bus.queries import LogPiece, LogQuestion, QueryRefused
+from bus.secrets import SecretsAwaited
 from components.agent.config import AgentConfig
 from components.agent.decide import ResourcesDetected
+from components.agent.fetching import Fetching
 from components.agent.processes import WarmExecutor
 from components.agent.sandbox import Sandboxes
 from components.agent.state import AgentState, collected_max
 from components.component import Ask, See
+from components.sealing import AgentKey
 
 log = structlog.get_logger()
 
@@ -70,8 +73,9 @@ def _disk_mb(work: str) -> int:
 class AgentHands:
     """The hands of one agent in one term."""
 
-    def __init__(self, config: AgentConfig, bus: Bus) -> None:
+    def __init__(self, config: AgentConfig, bus: Bus, key: AgentKey | None = None) -> None:
         self.config = config
+        self.fetching = Fetching(config, bus, key)
         self.executor, self.sandboxes = WarmExecutor(config, bus), Sandboxes(config.work)
         self.asks: Mapping[str, Ask] = {"log": self.read_log}
         self._ended: dict[TaskId, bool] = {}
@@ -90,12 +94,14 @@ class AgentHands:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.executor.keep())
                 group.create_task(self._sweep())
+                group.create_task(self.fetching.run(see))
                 if self.config.resources is None:
                     await see(ResourcesDetected(resources=detect_resources(self.config.work)))
         finally:
             self.sandboxes.stopped = True
 
     def _recall(self, state: AgentState) -> None:
+        self.fetching.recall(state)
         self._ended = {**dict.fromkeys(state.tasks, False), **dict.fromkeys(state.ended, True)}
         self._collected = dict.fromkeys(state.collected)
         self._doomed = list(state.collected)  # the last process may have died before it deleted them
@@ -103,8 +109,9 @@ class AgentHands:
 
     def act(self, event: Event) -> None:
         """Follow what is in the log."""
+        self.fetching.act(event)
         match event.fact:
-            case TaskDelivered(task=info):
+            case TaskDelivered(task=info) | SecretsAwaited(task=info):
                 self._ended[info.task] = False
             case TaskReported(status=status) if status.state in TERMINAL and status.task in self._ended:
                 self._ended[status.task] = True

@@ -1,7 +1,7 @@
 """The sandboxes on this machine's disk: what tasks wrote is read, what is collected is deleted.
 
-Rule of this room: a sandbox belongs to its task, which may have put anything there. Nothing is followed out of it, and
-only a plain file that is nobody else's is read.
+Rule of this room: a sandbox belongs to its task, which may have put anything there. Nothing is followed out of it, no
+mount is crossed, and only a plain file that is nobody else's is read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 
 from bus.nouns import TaskId
 from bus.queries import QueryRefused
+from components.agent.mounts import check_unmounted
 from components.agent.state import sandbox_name
 
 log = structlog.get_logger()
@@ -44,6 +45,8 @@ class Sandboxes:
         self.all, self.trash = f"{work}/sandboxes", f"{work}/trash"
         self.stopped = False
         """Set from another thread: delete no more."""
+        self._kept: list[str] = []
+        """What could not be deleted so far."""
 
     def prepare(self) -> None:
         """Create both directories. Tasks of other users must be able to pass through the first."""
@@ -78,12 +81,14 @@ class Sandboxes:
     def delete(self, tasks: Iterable[TaskId]) -> None:
         """Delete the sandboxes of tasks, and what an earlier process left in the trash.
 
-        Deleted again it is as before; what cannot be deleted is logged, and tried again with the next.
+        Deleted again it is as before; what cannot be deleted is logged, and tried again with the next. That is also
+        what has something mounted in it: it stays as it is until that is unmounted.
         """
+        names, self._kept = dict.fromkeys([*self._kept, *map(sandbox_name, tasks)]), []
         sandboxes, trash = os.open(self.all, _DIRECTORY), os.open(self.trash, _DIRECTORY)
         try:
-            for task in tasks:
-                self._discard(sandboxes, trash, sandbox_name(task))
+            for name in names:
+                self._discard(sandboxes, trash, name)
             self._empty(trash)
         finally:
             os.close(sandboxes)
@@ -91,20 +96,35 @@ class Sandboxes:
 
     def _discard(self, sandboxes: int, trash: int, name: str) -> None:
         try:
+            check_unmounted(f"{os.path.realpath(self.all)}/{name}")
             _move(sandboxes, name, trash)
         except FileNotFoundError:
             return  # it was never launched, or is in the trash already
         except OSError as error:
-            log.error("sandbox cannot be deleted", path=f"{self.all}/{name}", why=str(error))
+            self._kept.append(name)
+            _log_kept(f"{self.all}/{name}", error)
 
     def _empty(self, trash: int) -> None:
-        waiting = os.listdir(trash)
+        waiting = [name for name in os.listdir(trash) if self._is_unmounted(name)]
         while waiting and not self.stopped:
             name = waiting.pop()
             try:
                 waiting += _flatten(trash, name)
             except OSError as error:
-                log.error("sandbox cannot be deleted", path=f"{self.trash}/{name}", why=str(error))
+                _log_kept(f"{self.trash}/{name}", error)
+
+    def _is_unmounted(self, name: str) -> bool:
+        """Whether nothing is mounted in an entry of the trash, nor in what comes of it."""
+        try:
+            check_unmounted(f"{os.path.realpath(self.trash)}/{name}")
+        except OSError as error:
+            _log_kept(f"{self.trash}/{name}", error)
+            return False
+        return True
+
+
+def _log_kept(path: str, error: OSError) -> None:
+    log.error("sandbox cannot be deleted", path=path, why=str(error))
 
 
 def _not_plain(task: TaskId, file: str) -> QueryRefused:

@@ -27,6 +27,7 @@ from bus.nouns import (
     Command,
     HeldTask,
     Now,
+    Position,
     Reason,
     Resources,
     Source,
@@ -36,6 +37,7 @@ from bus.nouns import (
     TaskStatus,
     second,
 )
+from bus.secrets import SecretsAwaited
 from components.component import State
 
 believed_s = 5
@@ -63,6 +65,16 @@ class Task:
 
 
 @dataclass(slots=True, kw_only=True)
+class Awaiting:
+    """A task that is handed on once its secrets are here."""
+
+    info: TaskInfo
+    """All of it."""
+    cause: Position | None
+    """What launched it."""
+
+
+@dataclass(slots=True, kw_only=True)
 class AgentState(State):
     """Everything an agent remembers."""
 
@@ -78,6 +90,8 @@ class AgentState(State):
     """Those whose sandboxes are kept, in the order they ended."""
     collected: dict[TaskId, Now] = field(default_factory=dict)
     """The latest whose sandboxes were given up, oldest first."""
+    awaiting: dict[TaskId, Awaiting] = field(default_factory=dict)
+    """Of the live tasks, those whose secrets are not here yet."""
     unheard: dict[TaskId, Now] = field(default_factory=dict)
     """Tasks of which the executor has said nothing yet, oldest first, and when each is given up."""
     weight: int = 0
@@ -99,6 +113,9 @@ def fold(state: AgentState, event: Event) -> None:
             state.registration_due, state.resources, state.verdict = False, resources, None
         case RegistrationNoted() as noted:
             state.verdict = noted
+        case SecretsAwaited(task=info):
+            _take(state, event, info)
+            state.awaiting[info.task] = Awaiting(info=info, cause=event.cause)
         case TaskDelivered() as delivered:
             _deliver(state, event, delivered)
         case TaskReported(status=status):
@@ -114,14 +131,19 @@ def after(at: Now, seconds: float) -> Now:
 
 def _deliver(state: AgentState, event: Event, delivered: TaskDelivered) -> None:
     info = delivered.task
-    assert not knows(state, info.task), f"{info.task} is delivered twice, #{event.n}"
+    if state.awaiting.pop(info.task, None) is None:
+        _take(state, event, info)
+    if delivered.start_by is not None:
+        state.unheard[info.task] = after(delivered.start_by, believed_s)
+
+
+def _take(state: AgentState, event: Event, info: TaskInfo) -> None:
+    assert not knows(state, info.task), f"{info.task} is launched twice, #{event.n}"
     status = TaskStatus(task=info.task, state=TaskState.STAGING, source=Source.MASTER)
     kept = slim(info)
     task = Task(info=kept, status=status, since=event.at, launched_at=event.at, weight=weigh(kept))
     state.tasks[info.task] = task
     state.weight += task.weight
-    if delivered.start_by is not None:
-        state.unheard[info.task] = after(delivered.start_by, believed_s)
 
 
 def _report(state: AgentState, event: Event, status: TaskStatus) -> None:
@@ -131,6 +153,7 @@ def _report(state: AgentState, event: Event, status: TaskStatus) -> None:
     assert status.state in MOVES[task.status.state], f"{status.task}: {task.status.state} -> {status.state}, #{event.n}"
     task.status, task.since, task.reported_n = status, event.at, event.n
     state.unheard.pop(status.task, None)
+    state.awaiting.pop(status.task, None)
     if status.state in TERMINAL:
         state.ended[status.task] = state.tasks.pop(status.task)
         state.weight -= task.weight
@@ -197,5 +220,8 @@ def check(state: AgentState) -> None:
         assert task.status.state not in TERMINAL, f"{name} is {task.status.state} and lives"
         assert name not in state.collected, f"{name} lives and is collected"
     assert len(state.collected) <= collected_max
+    for name in state.awaiting:
+        assert state.tasks[name].status.state is TaskState.STAGING, f"{name} is {state.tasks[name]} and awaits secrets"
+        assert name not in state.unheard, f"{name} is delivered and awaits secrets"
     for name in state.unheard:
         assert state.tasks[name].status.state is TaskState.STAGING, f"{name} is {state.tasks[name]} and unheard of"

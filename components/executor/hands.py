@@ -15,11 +15,13 @@ import structlog
 
 from bus.events import Event, TaskDelivered, TaskReported
 from bus.nouns import TERMINAL, Now, TaskId, TaskState, second
+from bus.secrets import names_of
 from components.component import Ask, See
 from components.executor.attach import LauncherLost, Link, LinkBroken, attached
 from components.executor.config import ExecutorConfig
 from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState
+from components.places import ENV, FILES, file_name, secrets_for
 
 log = structlog.get_logger()
 
@@ -163,4 +165,19 @@ def order(delivered: TaskDelivered) -> dict[str, object]:
     }
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     argv = ["/bin/sh", "-c", command.shell] if command.shell is not None else list(command.argv)
-    return {"argv": argv, "env": {"PATH": path, **command.env, **mesos}, "user": command.user}
+    told = {"argv": argv, "env": {"PATH": path, **command.env, **mesos}, "user": command.user}
+    return told | ({"secrets": _secrets(delivered, mesos)} if names_of(info) else {})
+
+
+def _secrets(delivered: TaskDelivered, mesos: Mapping[str, str]) -> dict[str, object]:
+    """Where the values lie that the agent left for the task; what Mesos' variables hold is no task's to say."""
+    command, at = delivered.task.command, secrets_for(delivered.sandbox)
+    return {
+        "env": {
+            variable: f"{at}/{ENV}/{file_name(name)}"
+            for variable, name in command.secret_env.items()
+            if variable not in mesos
+        },
+        "files": {path: f"{at}/{FILES}/{file_name(name)}" for path, name in command.secret_files.items()},
+        "owned": f"{at}/{FILES}",
+    }

@@ -19,6 +19,7 @@ from bus.events import (
     TaskUpdated,
 )
 from bus.nouns import MASTER, Now, second
+from bus.secrets import SecretsNamed
 from bus.subjects import Author, Kind
 from components.component import Heard, Input, Say, Wake
 from components.marathon.config import MarathonConfig
@@ -27,6 +28,7 @@ from components.marathon.offers import hear_offers
 from components.marathon.requests import hear_request
 from components.marathon.state import MarathonState
 from components.marathon.updates import hear_update
+from components.referring import hear_names
 
 _MASTER = Author(Kind.MASTER, MASTER)
 reconciled_max = 1000
@@ -54,8 +56,11 @@ def _hear(config: MarathonConfig, state: MarathonState, event: Event, now: Now) 
 
 def _hear_master(config: MarathonConfig, state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
     match event.fact:
-        case FrameworkAdmitted():
+        case FrameworkAdmitted(secrets=names):
             yield Say(TaskReconciled(), to=MASTER)
+            yield from hear_names(state.secrets, SecretsNamed(names=names, whole=True))
+        case SecretsNamed() as fact:
+            yield from hear_names(state.secrets, fact)
         case FrameworkDisconnected() if state.admitted:  # else we have just registered anyway
             yield _register(config)
         case OfferMade() as fact if state.admitted:  # else it is from before we registered, and void

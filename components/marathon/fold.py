@@ -20,6 +20,7 @@ from bus.events import (
     TaskReconciled,
 )
 from bus.nouns import MOVES, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
+from bus.secrets import SecretsNamed
 from bus.services import AppRemoved, AppSpecified, AppUpdated, InstanceDismissed, InstanceScheduled
 from components.marathon.state import (
     ENDED,
@@ -36,6 +37,7 @@ from components.marathon.state import (
     is_failure,
     last_any_port,
 )
+from components.referring import fold_names
 
 
 def fold(state: MarathonState, event: Event) -> None:
@@ -47,6 +49,8 @@ def fold(state: MarathonState, event: Event) -> None:
             state.to_register, state.admitted = False, False
         case TaskReconciled() as fact:
             _reconciled(state, fact, event.at)
+        case SecretsNamed() as fact:
+            fold_names(state.secrets, fact)
         case FrameworkSuppressed():
             state.suppressed, state.given_back = True, False
         case FrameworkRevived():

@@ -28,6 +28,7 @@ from bus.services import (
 from components.component import Say, answer, refuse
 from components.marathon.state import USER_REQUEST, App, MarathonState
 from components.marathon.tasks import largest_task_bytes
+from components.referring import unknown_secret
 
 instances_max = 100_000
 app_bytes_max = 128 * 1024
@@ -57,7 +58,7 @@ def hear_request(state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
 
 
 def _create_or_update(state: MarathonState, event: Event, fact: AppRequested, now: Now) -> Say:
-    wrong = _wrong(fact.app)
+    wrong = _wrong(state, fact.app)
     if wrong is not None:
         return _refuse(event, Refusal.INVALID, wrong)
     app = state.apps.get(fact.app.id)
@@ -71,11 +72,14 @@ def _create_or_update(state: MarathonState, event: Event, fact: AppRequested, no
     return answer(event, AppSpecified(app=fact.app, app_version=version, changed="updated"))
 
 
-def _wrong(spec: AppSpec) -> str | None:
+def _wrong(state: MarathonState, spec: AppSpec) -> str | None:
     try:
         check_document(spec)
     except DocumentError as error:
         return str(error)
+    unknown = unknown_secret(spec, state.secrets, "$")
+    if unknown is not None:
+        return unknown
     size = max(len(msgspec.msgpack.encode(spec)), largest_task_bytes(spec))
     if size > app_bytes_max:
         return f"the app makes messages of {size} bytes, at most {app_bytes_max} are allowed - at `$`"

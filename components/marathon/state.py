@@ -27,6 +27,7 @@ from bus.nouns import (
     Unfit,
 )
 from components.component import State
+from components.referring import Names
 
 LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
 ENDED = TERMINAL | LOST
@@ -147,6 +148,8 @@ class MarathonState(State):
     so that, when one comes back, it can be said which survives."""
     last_ports: dict[AgentId, int] = field(default_factory=dict)
     """The last any-port given out on each agent."""
+    secrets: Names = field(default_factory=dict)
+    """The names of all there are."""
     to_register: bool = False
     admitted: bool = False
     suppressed: bool = False

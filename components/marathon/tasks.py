@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from bus.documents import AppSpec
+from bus.documents import AppSpec, plain_env, secret_env, secret_files
 from bus.nouns import AgentId, AppId, Command, FrameworkId, Offer, OfferId, Resources, TaskId, TaskInfo, TraceId
 from components.matching import Taken
 
@@ -56,6 +56,8 @@ def task_info(
             argv=spec.args or (),
             env=environment(spec, version, offer.hostname, taken.ports),
             user=spec.user,
+            secret_env=secret_env(spec),
+            secret_files=secret_files(spec),
         ),
         labels=spec.labels,
         app=spec.id,
@@ -78,7 +80,7 @@ def environment(spec: AppSpec, version: str, hostname: str, ports: tuple[int, ..
     labels = dict(_labels(spec.labels))
     about_labels = {f"MARATHON_APP_LABEL_{name}": value for name, value in labels.items()}
     listed = {"MARATHON_APP_LABELS": " ".join(labels), "HOST": hostname}
-    return about_app | about_labels | listed | dict(_ports(spec, ports)) | spec.env
+    return about_app | about_labels | listed | dict(_ports(spec, ports)) | plain_env(spec)
 
 
 def _labels(labels: dict[str, str]) -> Iterator[tuple[str, str]]:

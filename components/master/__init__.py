@@ -22,6 +22,7 @@ from components.master.decide import decide
 from components.master.fold import fold
 from components.master.queries import QUERIES, passport
 from components.master.state import MasterState, start, wake_at
+from components.master.vault import HandOn, handed_on, sealing, vault
 
 __all__ = ["MasterConfig", "component"]
 
@@ -31,8 +32,9 @@ def component(
     hands: Callable[[], Hands[MasterState]] | None = None,
     witness: Witness | None = None,
     projection: Callable[[MasterState], None] | None = None,
+    hand_on: HandOn | None = None,
 ) -> Component[MasterState]:
-    """The master under the name of its one log."""
+    """The master under the name of its one log. `hand_on` opens secrets, if anybody here can."""
     return Component(
         author=Author(Kind.MASTER, MASTER),
         term=LeaderElected,
@@ -41,7 +43,13 @@ def component(
         decide=partial(decide, config),
         wake_at=wake_at,
         check=auditor(),
-        queries=QUERIES if config.issue is None else {**QUERIES, "passport": partial(passport, config.issue)},
+        queries={
+            **QUERIES,
+            **({} if config.issue is None else {"passport": partial(passport, config.issue)}),
+            "sealing": partial(sealing, config),
+            "vault": partial(vault, config),
+            "secrets": partial(handed_on, config, hand_on),
+        },
         hands=hands,
         witness=witness,
         projection=projection,

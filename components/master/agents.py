@@ -106,6 +106,7 @@ def _register(
         attributes=fact.attributes,
         acted_n=event.n,
         changes=_fitting(_changes(state, agent, fact)) if agent is not None else (),
+        key=fact.key,
     )
     yield Say(admitted, to=name)
     agent = state.agents[name]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import AlarmCleared, AlarmRaised, CheckpointConfirmed, CheckpointDisputed, Event
+from bus.events import Event
 from bus.nouns import Refusal
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointConfirmed, CheckpointDisputed
 from components.component import Say, Sight, answer, refuse, sight
 from components.master.state import MasterState
 

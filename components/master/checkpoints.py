@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bus.events import CheckpointMade
 from bus.nouns import Position
+from bus.vouching import CheckpointMade
 from components.component import Say, Sight, sight, state_hash
 from components.master.config import MasterConfig
 from components.master.state import MasterState

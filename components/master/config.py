@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bus.events import CheckpointMade
+from bus.vouching import CheckpointMade
 
 removals_kept_max = 1000
 """Marks that a master remembers, to count them."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import CheckpointConfirmed, CheckpointDisputed, Event
+from bus.events import Event
 from bus.nouns import AgentId, FrameworkId, Now, Refusal
+from bus.secrets import SecretGiven, SecretWithdrawn
 from bus.subjects import Kind
+from bus.vouching import CheckpointConfirmed, CheckpointDisputed
 from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
 from components.master.accepts import go_on_with
 from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable
@@ -21,6 +23,7 @@ from components.master.identities import ASKED, FounderSeen, hear_access, see_fo
 from components.master.limits import REMOVALS, put_off
 from components.master.offers import expire, make_offers
 from components.master.removals import kill_orphans, remove_frameworks
+from components.master.secrets import hear_secret
 from components.master.state import MasterState
 from components.master.tasks import go_on_answering
 
@@ -84,6 +87,8 @@ def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> I
             yield from hear_framework(config, state, event, now)
         case Kind.CLIENT if isinstance(event.fact, CheckpointDisputed | CheckpointConfirmed):
             yield from hear_witness(state, event)
+        case Kind.CLIENT if isinstance(event.fact, SecretGiven | SecretWithdrawn):
+            yield from hear_secret(config, state, event)
         case Kind.CLIENT:
             yield refuse(event, Refusal.INVALID, "nothing is asked of the master: ask the framework it is about")
 

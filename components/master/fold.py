@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from bus.access import IdentityGranted, IdentityRevoked, TokenIssued
 from bus.events import (
-    AlarmCleared,
-    AlarmRaised,
-    CheckpointMade,
     Event,
     KillDirected,
     OfferAccepted,
@@ -32,6 +29,8 @@ from bus.nouns import (
     TaskState,
     TaskStatus,
 )
+from bus.secrets import SecretKept, SecretRemoved
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointMade
 from components.master.books import (
     add_filter,
     close_offer,
@@ -44,7 +43,18 @@ from components.master.books import (
 )
 from components.master.identities import fold_access
 from components.master.membership import fold_membership, note_unfinished
-from components.master.state import Accept, Agent, Alarm, Checkpoint, Filter, MasterState, More, OutstandingOffer, Task
+from components.master.state import (
+    Accept,
+    Agent,
+    Alarm,
+    Checkpoint,
+    Filter,
+    MasterState,
+    More,
+    OutstandingOffer,
+    Secret,
+    Task,
+)
 
 
 def fold(state: MasterState, event: Event) -> None:
@@ -74,6 +84,11 @@ def fold(state: MasterState, event: Event) -> None:
 
 def _fold_rare(state: MasterState, event: Event) -> None:
     match event.fact:
+        case SecretKept() as fact:
+            by = event.actor or event.to
+            state.secrets[fact.name] = Secret(fact.sealed, fact.key, fact.number, event.at, by)
+        case SecretRemoved(name=name):
+            del state.secrets[name]
         case AlarmRaised(alarm=alarm, message=message):
             standing = state.alarms.get(alarm)
             state.alarms[alarm] = Alarm(message, standing.since if standing else event.at)

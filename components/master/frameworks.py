@@ -91,7 +91,11 @@ def _register(state: MasterState, name: FrameworkId, fact: FrameworkRegistered) 
         if framework is not None:
             yield from rescind(state, framework.offer_ids, Rescinded.FRAMEWORK_REREGISTERED)
         admitted = FrameworkAdmitted(
-            framework=name, name=fact.name, role=fact.role, failover_timeout_s=fact.failover_timeout_s
+            framework=name,
+            name=fact.name,
+            role=fact.role,
+            failover_timeout_s=fact.failover_timeout_s,
+            secrets=tuple(sorted(state.secrets)),
         )
         yield Say(admitted, to=name)
 

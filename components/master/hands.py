@@ -12,22 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from bus.events import (
-    AgentAdmitted,
-    AgentMarked,
-    AlarmCleared,
-    AlarmRaised,
-    CheckpointMade,
-    Event,
-    FrameworkAdmitted,
-    FrameworkDisconnected,
-    FrameworkReconnected,
-)
+from bus.events import AgentAdmitted, AgentMarked, Event, FrameworkAdmitted, FrameworkDisconnected, FrameworkReconnected
 from bus.keyring import Founder
-from bus.nouns import MASTER, TaskId
+from bus.nouns import MASTER, Position, TaskId
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.queries import CountsRow, Foreigners, HistoryQuestion, HistoryRow, QueryRefused, Trace
 from bus.subjects import Author, Kind, everything, ping
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointMade
 from components.component import Ask, See
 from components.master.alarms import AlarmSeen
 from components.master.config import MasterConfig
@@ -35,8 +26,9 @@ from components.master.decide import PingsMissed
 from components.master.gate import Gate
 from components.master.identities import FounderSeen
 from components.master.limits import REMOVALS
+from components.master.secrets import LOST, lost_message
 from components.master.state import MasterState
-from components.master.watching import StoreWatch, watch_headroom
+from components.master.watching import StoreWatch, watch_foreign, watch_headroom
 from eventstore.errors import StoreFailed, StoreRefused, UnknownTask
 from eventstore.selection import position_max
 from eventstore.store import Reader, open_reader
@@ -87,6 +79,7 @@ class MasterHands:
         self._watched: dict[Author, _Watched] = {}
         self._alarms: set[str] = set()
         """The names of those that stand."""
+        self._lost: str | None = None
         self._store_watch: StoreWatch | None = None
         self._turns = asyncio.Semaphore(pings_at_once_max)
 
@@ -95,10 +88,14 @@ class MasterHands:
         self._recall(state)
         await self._found(state, see)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_lost(see))
             group.create_task(self._ping(see))
             group.create_task(watch_headroom(self.bus, self.config.watch_interval_s, self._alarms, see))
-            if self._store_watch is not None:
+            if self._store_watch is not None and self.store is not None:
                 group.create_task(self._store_watch.run(self._alarms, see))
+                since = self._store_watch.checkpoint.upto if self._store_watch.checkpoint else Position(0)
+                look_s = self.config.watch_interval_s
+                group.create_task(watch_foreign(self.store, look_s, since, self._alarms, see))
 
     async def _found(self, state: MasterState, see: See) -> None:
         """Say who was there from the beginning, unless the log says it."""
@@ -106,10 +103,16 @@ class MasterHands:
         for one in new:
             await see(FounderSeen(name=one.name, role=one.role, public=one.public, agent=one.agent))
 
+    async def _tell_lost(self, see: See) -> None:
+        """Say which secrets nobody can open with the key this master was started with."""
+        if self._lost is not None or LOST in self._alarms:
+            await see(AlarmSeen(alarm=LOST, message=self._lost))
+
     def _recall(self, state: MasterState) -> None:
         self._alarms.update(state.alarms)
         if self.gate is not None:
             self.gate.show(state)
+        self._lost = lost_message(self.config, state)
         if self.store is not None:
             self._store_watch = StoreWatch(self.config, self.store, state.checkpoint)
         for agent in state.agents.values():

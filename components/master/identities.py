@@ -31,6 +31,8 @@ tokens_kept_max = 1000
 ASKED: tuple[type[Fact], ...] = (TokenRequested, IdentityRequested, IdentityWithdrawn)
 """What is asked of the master about access."""
 executor_suffix = "-cmd"
+KEEPS_ONE = (Role.ADMIN, Role.MASTER)
+"""Roles of which the last one cannot be revoked."""
 
 
 @sight("founder.seen")
@@ -182,7 +184,7 @@ def _revoke(state: MasterState, event: Event, fact: IdentityWithdrawn) -> Iterat
         return
     gone = {one.public for one in meant}
     left = [one for one in state.identities.values() if one.live and one.public not in gone]
-    for role in (Role.ADMIN, Role.MASTER):
+    for role in KEEPS_ONE:
         if any(one.role is role for one in meant) and not any(one.role is role for one in left):
             yield refuse(event, Refusal.LAST_ONE, f"{meant[0].name} is the last {role}: grant another one first")
             return
@@ -203,9 +205,8 @@ def fold_access(state: MasterState, event: Event) -> None:
     """What changes who is let in: for the master's own events."""
     match event.fact:
         case TokenIssued() as fact:
-            by = event.actor or event.to
             state.tokens[fact.id] = Token(
-                id=fact.id, public=fact.token, name=fact.name, role=fact.role, expires_at=fact.expires_at, by=by
+                id=fact.id, public=fact.token, name=fact.name, role=fact.role, expires_at=fact.expires_at, by=event.to
             )
             _forget_tokens(state, event.at)
         case IdentityGranted() as fact:

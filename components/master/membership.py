@@ -85,6 +85,7 @@ def _admit_agent(state: MasterState, event: Event, fact: AgentAdmitted) -> None:
     else:
         _readmit(state, agent, fact)
     agent.admitted_n, agent.acted_n = event.n, max(agent.acted_n, fact.acted_n)
+    agent.key = fact.key
     agent.later = {status.task: status for status in fact.changes}
     note_unfinished(state, agent)
     touch(state, agent, event.n, event.at)

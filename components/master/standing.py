@@ -13,11 +13,12 @@ import msgspec
 import structlog
 
 from bus import codec
-from bus.events import CheckpointConfirmed, CheckpointDisputed, CheckpointMade, Event, Fact
+from bus.events import Event, Fact
 from bus.nouns import MASTER, RequestId
 from bus.port import Bus, Message, NoAnswer, NobodyThere, OutcomeUnknown
 from bus.queries import AlarmRow, QueryRefused, unpack
 from bus.subjects import Author, Kind, ask
+from bus.vouching import CheckpointConfirmed, CheckpointDisputed, CheckpointMade
 from components.master.checkpoints import disputes
 from components.mind import Clock
 from eventstore.signing import checkpoint_text, verified

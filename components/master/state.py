@@ -86,6 +86,8 @@ class Agent:
     """The number in the agent's log of its last event that led to one of the master's."""
     known_n: int = 0
     """The agent is known to have heard what the master said to it up to this number in the master's log."""
+    key: str = ""
+    """Its public key, as it last registered: secrets are sealed to it."""
     unreachable_since: Now | None = None
     marked_n: int = 0
     marked_heard: Position = NOWHERE
@@ -186,6 +188,16 @@ class Accept:
     cause: Position | None
 
 
+class Secret(msgspec.Struct, frozen=True):
+    """A secret as it was given: sealed to a key, by whom and when."""
+
+    sealed: str
+    key: str
+    number: int
+    since: Now
+    by: str
+
+
 class Alarm(msgspec.Struct, frozen=True):
     """Something an operator has to look at."""
 
@@ -273,6 +285,8 @@ class MasterState(State):
     accepts: list[Accept] = field(default_factory=list)
     reconciling: dict[FrameworkId, set[TaskId]] = field(default_factory=dict)
     """Tasks a framework asked about and is not yet answered."""
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    """By name."""
     alarms: dict[str, Alarm] = field(default_factory=dict)
     """Those that stand, by name."""
     identities: dict[str, Identity] = field(default_factory=dict)

@@ -13,8 +13,10 @@ import msgspec
 
 from bus.events import AgentRegistered, FrameworkRegistered
 from bus.nouns import MASTER, AgentId, FrameworkId, Resources, TaskId, TaskInfo, normal
+from bus.secrets import references_invalid
 
 TASK_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+KEY = re.compile(r"(?:[0-9a-f]{64})?")
 amount_max = 10**12
 """Of one resource on one node."""
 attributes_bytes_max = 4096
@@ -55,6 +57,8 @@ def agent_invalid(fact: AgentRegistered) -> str | None:
     size = len(msgspec.msgpack.encode(fact.attributes))
     if size > attributes_bytes_max:
         return f"its attributes are {size} bytes: expected at most {attributes_bytes_max}"
+    if not KEY.fullmatch(fact.key):
+        return "its public key is not a key: expected 64 hexadecimal digits"
     return None
 
 
@@ -97,6 +101,7 @@ def launch_invalid(
         or _parties(info, framework, agent)
         or _amount(info.resources)
         or _command(info)
+        or references_invalid(info)
         or not_seconds("kill_grace_s", info.kill_grace_s)
         or (not_seconds("max_completion_s", info.max_completion_s) if info.max_completion_s is not None else None)
         or _size(info)

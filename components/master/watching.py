@@ -10,10 +10,11 @@ from collections.abc import Collection
 
 import structlog
 
-from bus.events import CheckpointMade
 from bus.nouns import Position
 from bus.port import Bus, NoAnswer
+from bus.queries import Foreigners
 from bus.subjects import SubjectError, parse_subject
+from bus.vouching import CheckpointMade
 from components.component import See
 from components.master.alarms import AlarmSeen
 from components.master.checkpoints import StoreStands
@@ -23,9 +24,10 @@ from eventstore.store import Reader, open_reader
 
 log = structlog.get_logger()
 
-HEADROOM, STORE_CHAIN = "stream.headroom", "store.chain"
+HEADROOM, STORE_CHAIN, FOREIGN = "stream.headroom", "store.chain", "stream.foreign"
 raised_percent, cleared_percent = 80, 75
 """Of the stream's room."""
+foreign_quiet_s = 3600.0
 store_look_s = 1.0
 checkpoint_gap_s = 5.0
 """Between two checkpoints at least, however much is said: hashing a state of 10,000 tasks takes 43 ms, of more so much
@@ -61,6 +63,33 @@ def headroom_message(size: int, room: int) -> str:
     return (
         f"the stream takes {size} of {room} bytes ({100 * size // room} %): "
         "when it is full nothing more is taken. Give it more room, or `busbar store trim`"
+    )
+
+
+async def watch_foreign(path: str, interval_s: float, since: Position, standing: Collection[str], see: See) -> None:
+    """Say when something is on the stream behind `since` that is nobody's event, and that nothing came for an hour.
+
+    Its author's chain goes on without it; but somebody could write there. Raises StoreRefused, StoreFailed.
+    """
+    loop = asyncio.get_running_loop()
+    told_s = loop.time()
+    async with open_reader(path) as reader:
+        while True:
+            await asyncio.sleep(interval_s)
+            found = await reader.foreigners()
+            if found.position is not None and found.position > since:
+                since, told_s = found.position, loop.time()
+                await see(AlarmSeen(alarm=FOREIGN, message=foreign_message(found)))
+            elif FOREIGN in standing and loop.time() - told_s >= foreign_quiet_s:
+                await see(AlarmSeen(alarm=FOREIGN))
+
+
+def foreign_message(found: Foreigners) -> str:
+    """What an operator reads when somebody wrote what is nobody's event."""
+    return (
+        f"{found.count} message{'s' if found.count > 1 else ''} on the stream that are nobody's event; the last one is "
+        f"#{found.position} {found.subject}: {found.because}. They have no effect; see `busbar store verify`, and "
+        "who holds the key of that name"
     )
 
 

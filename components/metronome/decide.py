@@ -18,6 +18,7 @@ from bus.events import (
     TaskUpdated,
 )
 from bus.nouns import MASTER, JobId, Now, RunId
+from bus.secrets import SecretsNamed
 from bus.subjects import Author, Kind
 from components.component import Heard, Input, Say, Wake
 from components.metronome.config import MetronomeConfig
@@ -26,6 +27,7 @@ from components.metronome.requests import hear_request
 from components.metronome.runs import hear_update, run_due
 from components.metronome.schedules import fire
 from components.metronome.state import MetronomeState
+from components.referring import hear_names
 
 _MASTER = Author(Kind.MASTER, MASTER)
 dues_max = 150
@@ -52,8 +54,11 @@ def _hear(config: MetronomeConfig, state: MetronomeState, event: Event, now: Now
 
 def _hear_master(config: MetronomeConfig, state: MetronomeState, event: Event, now: Now) -> Iterator[Say]:
     match event.fact:
-        case FrameworkAdmitted():
+        case FrameworkAdmitted(secrets=names):
             yield Say(TaskReconciled(), to=MASTER)
+            yield from hear_names(state.secrets, SecretsNamed(names=names, whole=True))
+        case SecretsNamed() as fact:
+            yield from hear_names(state.secrets, fact)
         case FrameworkDisconnected() if state.admitted:
             yield _register(config)
         case OfferMade() as fact if state.admitted:  # else it is from before we registered, and void

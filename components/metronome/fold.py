@@ -16,6 +16,7 @@ from bus.events import (
     TaskReconciled,
 )
 from bus.nouns import MOVES, JobId, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
+from bus.secrets import SecretsNamed
 from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
 from components.metronome.books import (
     fires_next,
@@ -40,6 +41,7 @@ from components.metronome.state import (
     Verdict,
     Version,
 )
+from components.referring import fold_names
 
 
 def fold(state: MetronomeState, event: Event) -> None:
@@ -49,6 +51,8 @@ def fold(state: MetronomeState, event: Event) -> None:
             state.to_register, state.admitted = True, False
         case FrameworkRegistered():
             state.to_register, state.admitted = False, False
+        case SecretsNamed() as fact:
+            fold_names(state.secrets, fact)
         case FrameworkSuppressed():
             state.suppressed, state.given_back = True, False
         case FrameworkRevived():

@@ -28,6 +28,7 @@ from components.metronome.runs import create, stop
 from components.metronome.schedules import first_firing
 from components.metronome.state import MetronomeState, Run, schedule_of
 from components.metronome.tasks import largest_task_bytes
+from components.referring import unknown_secret
 
 job_bytes_max = 128 * 1024
 """A job, and each of its tasks, on the bus."""
@@ -70,7 +71,7 @@ def _no_job(event: Event, job: JobId) -> Say:
 
 def _specify(state: MetronomeState, event: Event, fact: JobRequested, now: Now) -> Say:
     known = state.spec(fact.job.id)
-    wrong = _wrong(fact.job)
+    wrong = _wrong(state, fact.job)
     if wrong is not None:
         return _refuse(event, Refusal.INVALID, wrong)
     if known is None and fact.update:
@@ -85,7 +86,7 @@ def _specify(state: MetronomeState, event: Event, fact: JobRequested, now: Now) 
     return answer(event, JobSpecified(job=fact.job, changed=changed, next_at=next_at))
 
 
-def _wrong(spec: JobSpec) -> str | None:
+def _wrong(state: MetronomeState, spec: JobSpec) -> str | None:
     try:
         check_document(spec)
     except DocumentError as error:
@@ -96,6 +97,9 @@ def _wrong(spec: JobSpec) -> str | None:
                 parse(text)
             except ValueError as error:
                 return f"{error} - at `$.schedules[{index}].{name}`"
+    unknown = unknown_secret(spec.run, state.secrets, "$.run")
+    if unknown is not None:
+        return unknown
     size = max(len(msgspec.msgpack.encode(spec)), largest_task_bytes(spec))
     if size > job_bytes_max:
         return f"the job makes messages of {size} bytes, at most {job_bytes_max} are allowed - at `$`"

@@ -18,6 +18,7 @@ from typing import NamedTuple, NewType
 from bus.documents import JobSpec, Schedule
 from bus.nouns import TERMINAL, AgentId, JobId, Now, RunId, TaskId, TaskState, TaskStatus, TraceId, Unfit, second
 from components.component import State
+from components.referring import Names
 
 Version = NewType("Version", str)
 """Which description of a job: the number of the event that said it."""
@@ -208,6 +209,8 @@ class MetronomeState(State):
     """Ascending: when which job (`job`) or run (`run`) must be decided about."""
     verdicts: dict[JobId, dict[AgentId, Verdict]] = field(default_factory=dict)
     """While runs of a job wait: why not on this agent."""
+    secrets: Names = field(default_factory=dict)
+    """The names of all there are."""
     to_register: bool = False
     admitted: bool = False
     suppressed: bool = False

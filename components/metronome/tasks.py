@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from bus.documents import JobSpec
+from bus.documents import JobSpec, plain_env, secret_env, secret_files
 from bus.nouns import AgentId, Command, FrameworkId, JobId, Now, Offer, OfferId, RunId, TaskId, TaskInfo, TraceId
 
 job_chars_max = 150
@@ -42,7 +42,14 @@ def task_info(
         hostname=offer.hostname,
         framework=framework,
         resources=how.resources,
-        command=Command(shell=how.cmd, argv=how.args or (), env=environment(spec, run, offer.hostname), user=how.user),
+        command=Command(
+            shell=how.cmd,
+            argv=how.args or (),
+            env=environment(spec, run, offer.hostname),
+            user=how.user,
+            secret_env=secret_env(how),
+            secret_files=secret_files(how),
+        ),
         kill_grace_s=kill_grace_s if how.task_kill_grace_period_seconds is None else how.task_kill_grace_period_seconds,
         labels=spec.labels,
         job=spec.id,
@@ -53,7 +60,7 @@ def task_info(
 
 def environment(spec: JobSpec, run: RunId, hostname: str) -> dict[str, str]:
     """What an attempt finds in its environment; what the job itself says wins."""
-    return {"METRONOME_JOB_ID": spec.id, "METRONOME_RUN_ID": run, "HOST": hostname} | spec.run.env
+    return {"METRONOME_JOB_ID": spec.id, "METRONOME_RUN_ID": run, "HOST": hostname} | plain_env(spec.run)
 
 
 def task_bytes(task: TaskInfo) -> int:

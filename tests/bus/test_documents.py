@@ -10,7 +10,18 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bus.documents import AppSpec, DocumentError, JobSpec, PortDefinition, check_document, parse_document
+from bus.documents import (
+    AppSpec,
+    Container,
+    DocumentError,
+    EnvSecret,
+    JobSpec,
+    PortDefinition,
+    SecretSource,
+    SecretVolume,
+    check_document,
+    parse_document,
+)
 from bus.nouns import Resources
 from tests.bus import shapes
 
@@ -24,7 +35,8 @@ ENV_NAME = "is not allowed, expected letters, digits and _, no digit in front"
 LABEL = "is not allowed, expected text without control characters"
 APP_FIELDS = (
     "id, cmd, args, cpus, mem, disk, instances, env, labels, ports, portDefinitions, requirePorts, backoffSeconds, "
-    "backoffFactor, maxLaunchDelaySeconds, taskKillGracePeriodSeconds, user"
+    "backoffFactor, maxLaunchDelaySeconds, taskKillGracePeriodSeconds, user, secrets, "
+    "container"
 )
 
 
@@ -67,7 +79,7 @@ def refusal(document: object, shape: type[AppSpec] | type[JobSpec]) -> str:
         ({"env": []}, "Expected `object`, got `array` - at `$.env`"),
         ({"env": {"1A": "x"}}, f"'1A' {ENV_NAME} - at `key` in `$.env`"),
         ({"env": {"A\n": "x"}}, f"'A\\n' {ENV_NAME} - at `key` in `$.env`"),
-        ({"env": {"A": 1}}, "Expected `str`, got `int` - at `$.env.A`"),
+        ({"env": {"A": 1}}, "Expected `str | object`, got `int` - at `$.env.A`"),
         ({"env": {"B": "", "A": "a\0"}}, f"'a\\x00' {LINE} - at `$.env.A`"),
         ({"labels": {"": "x"}}, "Expected `str` of length >= 1 - at `key` in `$.labels`"),
         ({"labels": {"a\n": "x"}}, f"'a\\n' {LABEL} - at `key` in `$.labels`"),
@@ -104,7 +116,7 @@ def refusal(document: object, shape: type[AppSpec] | type[JobSpec]) -> str:
             f"Object contains unknown field `instancse` (did you mean `instances`?), expected one of {APP_FIELDS} "
             "- at `$`",
         ),
-        ({"container": {}}, f"Object contains unknown field `container`, expected one of {APP_FIELDS} - at `$`"),
+        ({"fetch": []}, f"Object contains unknown field `fetch`, expected one of {APP_FIELDS} - at `$`"),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
 )
@@ -131,7 +143,7 @@ def test_a_wrong_app_is_refused(change: dict[str, Any], error: str) -> None:
         (
             {"run": RUN | {"docker": {}}},
             "Object contains unknown field `docker`, expected one of cpus, mem, disk, cmd, args, env, user, restart, "
-            "maxLaunchDelay, taskKillGracePeriodSeconds - at `$.run`",
+            "maxLaunchDelay, taskKillGracePeriodSeconds, secrets, volumes - at `$.run`",
         ),
         ({"run": RUN | {"maxLaunchDelay": 0}}, "Expected `int` >= 1 - at `$.run.maxLaunchDelay`"),
         (
@@ -222,14 +234,35 @@ def test_a_field_with_anything_in_it_is_accepted_or_refused(value: object, field
         return
 
 
+def declared(spec: Any) -> dict[str, Any]:
+    """The secrets of a document and their uses, so that each use is declared and each file is one of its own."""
+    env = {name: each if isinstance(each, str) else EnvSecret(secret="k") for name, each in spec.env.items()}
+    volumes = tuple(SecretVolume(container_path=f"s/{n}", secret="k") for n in range(len(spec.secret_volumes)))
+    used = bool(volumes) or any(isinstance(each, EnvSecret) for each in env.values())
+    return {"env": env, "volumes": volumes, "secrets": {"k": SecretSource(source="db/password")} if used else {}}
+
+
+def whole_app(app: AppSpec, id_: str, args: tuple[str, ...] | None) -> AppSpec:
+    given = declared(app)
+    container = None if app.container is None else Container(volumes=given.pop("volumes"))
+    given.pop("volumes", None)
+    cmd = None if args else "x"
+    return msgspec.structs.replace(app, id=id_, cmd=cmd, args=args, ports=None, container=container, **given)
+
+
+def whole_job(job: JobSpec, id_: str) -> JobSpec:
+    run = msgspec.structs.replace(job.run, cmd="x", args=None, **declared(job.run))
+    return msgspec.structs.replace(job, id=id_, run=run)
+
+
 APPS = st.builds(
-    lambda app, id_, args: msgspec.structs.replace(app, id=id_, cmd=None if args else "x", args=args, ports=None),
+    whole_app,
     shapes.of(AppSpec),
     st.sampled_from(["/a", "/a/b-c.d", "/0"]),
     st.none() | st.just(("a", "b")),
 )
 JOBS = st.builds(
-    lambda job, id_: msgspec.structs.replace(job, id=id_, run=msgspec.structs.replace(job.run, cmd="x", args=None)),
+    whole_job,
     shapes.of(JobSpec),
     st.sampled_from(["a", "a.b-c", "0"]),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -15,9 +16,12 @@ import msgspec
 import pytest
 
 from bus import ensemble as ensembles
+from bus.credentials import Credentials, read_credentials
 from bus.ensemble import Ensemble, Seats, on_node
+from bus.keyring import Wanted
 from bus.knock import answering, has_leader
-from bus.server import Credentials, EmbeddedServer, ServerTrouble, free_port, free_ports
+from bus.permits import Role
+from bus.server import EmbeddedServer, ServerTrouble, free_port, free_ports, remember
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,8 +37,11 @@ async def running(data: Path, *, cluster: str = "dc", port: int | None = None) -
         await three.stop()
 
 
-def credentials(data: Path, node: str = "n1") -> Credentials:
-    return msgspec.json.decode((data / f"{on_node('credentials', node)}.json").read_bytes(), type=Credentials)
+def credentials(three: Ensemble, node: str = "n1") -> Credentials:
+    """What a component on a node is given."""
+    file = f"{on_node('marathon', node)}.json"
+    three.keyring.keep([Wanted(file, Role.FRAMEWORK, "marathon")], three.urls)
+    return read_credentials(three.data / "keys" / file)
 
 
 def seats(data: Path) -> Seats:
@@ -42,22 +49,25 @@ def seats(data: Path) -> Seats:
 
 
 async def led(three: Ensemble) -> bool:
+    """Wait until they have a leader: a killed one is succeeded after 4 to 9 s."""
     first = three.members[0]
-    return await has_leader(first.port, first.daemon.door)
+    async with asyncio.timeout(30):
+        while not await has_leader(first.port, three.administrator):
+            await asyncio.sleep(0.1)
+    return True
 
 
 async def test_three_servers_are_one_cluster_and_can_store(tmp_path: Path) -> None:
     """Each node's credentials name its own server first; nobody else may read them; one may die and come back."""
     async with running(tmp_path) as three:
         assert await led(three)
-        known = credentials(tmp_path)
+        known = credentials(three)
         assert (known.replicas, len(known.urls), known.port) == (3, 3, three.members[0].port)
         for node, member in zip(("n1", "n2", "n3"), three.members, strict=True):
-            own = credentials(tmp_path, node)
+            own = credentials(three, node)
             assert own.port == member.port
             assert sorted(own.urls) == sorted(known.urls)
-            assert (own.user, own.password) == (known.user, known.password)
-        for secret in ("credentials.json", "credentials-n2.json", "bus/seats.json", "bus-n3/nats-server.conf"):
+        for secret in ("keys/marathon.json", "keys/marathon-n2.json", "bus/seats.json", "bus-n3/nats-server.conf"):
             assert stat.S_IMODE((tmp_path / secret).stat().st_mode) == 0o600
         assert await answering(known.urls, 3, 5) == 3
         victim = three.members[2]
@@ -67,13 +77,14 @@ async def test_three_servers_are_one_cluster_and_can_store(tmp_path: Path) -> No
         assert await answering(known.urls, 3, 5) == 2
         await victim.start()
         assert await answering(known.urls, 3, 5) == 3
-        assert credentials(tmp_path) == known
+        assert credentials(three) == known
 
 
 async def test_a_server_whose_place_was_taken_meanwhile_comes_back_elsewhere(tmp_path: Path) -> None:
     """The others keep their places, and everybody's credentials say the new one."""
     async with running(tmp_path) as three:
-        before, victim = credentials(tmp_path), three.members[1]
+        before, victim = credentials(three), three.members[1]
+        credentials(three, "n2")
         assert victim.pid is not None
         port = victim.port
         os.kill(victim.pid, signal.SIGKILL)
@@ -81,9 +92,10 @@ async def test_a_server_whose_place_was_taken_meanwhile_comes_back_elsewhere(tmp
         with socket.create_server(("127.0.0.1", port)):
             await victim.start()
             assert victim.port != port
-            after = credentials(tmp_path)
+            three.keyring.move(three.urls)
+            after = read_credentials(tmp_path / "keys" / "marathon.json")
             assert [a == b for a, b in zip(before.urls, after.urls, strict=True)] == [True, False, True]
-            assert credentials(tmp_path, "n2").port == victim.port
+            assert read_credentials(tmp_path / "keys" / "marathon-n2.json").port == victim.port
             assert await led(three)
 
 
@@ -101,15 +113,15 @@ async def test_places_that_are_taken_are_chosen_anew_for_all(tmp_path: Path, mon
 
 async def test_a_copy_of_a_data_directory_does_not_meet_the_original(tmp_path: Path) -> None:
     """Other places, another password between the servers; what was stored and who is let in are the same."""
-    async with running(tmp_path / "one"):
-        before = credentials(tmp_path / "one")
+    async with running(tmp_path / "one") as original:
+        before = credentials(original)
         routes = seats(tmp_path / "one")
         shutil.copytree(tmp_path / "one", tmp_path / "two")
         async with running(tmp_path / "two") as copy:
-            after = credentials(tmp_path / "two")
+            after = credentials(copy)
             assert not set(before.urls) & set(after.urls)
             assert seats(tmp_path / "two").password != routes.password
-            assert (after.user, after.password) == (before.user, before.password)
+            assert (after.passport, after.seed) == (before.passport, before.seed)
             assert await led(copy)
 
 
@@ -120,8 +132,8 @@ async def test_the_first_server_listens_where_it_was_asked_to(tmp_path: Path) ->
         with pytest.raises(ServerTrouble, match=f"^port {port} of 127.0.0.1 is taken: choose another$"):
             await Ensemble(tmp_path, count=3, port=port).start()
     port = free_port()
-    async with running(tmp_path, port=port):
-        assert credentials(tmp_path).port == port
+    async with running(tmp_path, port=port) as three:
+        assert credentials(three).port == port
 
 
 async def test_one_server_and_three_do_not_share_a_directory(tmp_path: Path) -> None:
@@ -134,9 +146,8 @@ async def test_one_server_and_three_do_not_share_a_directory(tmp_path: Path) -> 
     await alone.stop()
     with pytest.raises(ServerTrouble, match="holds the bus of one server, and cannot be that of 3"):
         await Ensemble(tmp_path / "one", count=3).start()
-    three = Credentials(url="nats://h:1,nats://h:2,nats://h:3", user="u", password="p", cluster="dc", replicas=3)
     (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "credentials.json").write_bytes(msgspec.json.encode(three))
+    remember(tmp_path / "two", "dc", [1, 2, 3])
     with pytest.raises(ServerTrouble, match="holds the bus of 3 servers, and cannot be that of 1"):
         await EmbeddedServer(tmp_path / "two").start()
 

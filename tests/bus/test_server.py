@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -10,14 +11,17 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from bus import server
-from bus.server import Credentials, EmbeddedServer, ServerTrouble, check_digest, find_binary, free_port
+from bus.credentials import Credentials
+from bus.jetstream import connect
+from bus.port import BusUnreachable
+from bus.server import EmbeddedServer, ServerTrouble, check_digest, find_binary, free_port, known_bus, known_file
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -52,42 +56,52 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-async def login(credentials: Credentials, password: str) -> bytes:
-    """What a server answers to a user by hand."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", credentials.port)
-    await reader.readline()
-    writer.write(f'CONNECT {{"user":"{credentials.user}","pass":"{password}","verbose":false}}\r\nPING\r\n'.encode())
-    answer = await reader.readline()
-    writer.close()
-    return answer
+async def enters(known: Credentials) -> bool:
+    """Whether a server lets somebody in."""
+    with suppress(BusUnreachable):
+        await (await connect(known, connect_s=5)).close()
+        return True
+    return False
 
 
-async def test_a_started_server_accepts_its_credentials_and_no_others(tmp_path: Path) -> None:
-    """When `start` returns, a client can log in; the file says how, to its owner only."""
+async def test_a_started_server_lets_in_who_has_its_keys_and_nobody_else(tmp_path: Path) -> None:
+    """When `start` returns, a client can enter; what the server reads is for its owner only."""
+    async with running(tmp_path / "one") as embedded, running(tmp_path / "two") as other:
+        mine = embedded.administrator
+        assert (mine.url, mine.cluster) == (embedded.urls[0], "dc")
+        assert await enters(mine)
+        assert not await enters(Credentials(url=mine.url))
+        assert not await enters(other.keyring.administrator(embedded.urls))
+        for file in ("keys/authority.json", "keys/issuer.json", "bus/nats-server.conf", "bus/accounts.conf"):
+            assert mode(tmp_path / "one" / file) == 0o600
+        for directory in ("bus", "keys"):
+            assert mode(tmp_path / "one" / directory) == 0o700
+
+
+async def test_a_server_knows_no_seed(tmp_path: Path) -> None:
+    """Neither its files nor its command line: who reads them can be nobody."""
     async with running(tmp_path) as embedded:
-        credentials = msgspec.json.decode((tmp_path / "credentials.json").read_bytes(), type=Credentials)
-        assert credentials == embedded.credentials
-        assert credentials.cluster == "dc"
-        assert len(credentials.password) == 64
-        assert await login(credentials, credentials.password) == b"PONG\r\n"
-        assert b"Authorization Violation" in await login(credentials, "guess")
-        assert mode(tmp_path / "credentials.json") == 0o600
-        assert mode(tmp_path / "bus" / "nats-server.conf") == 0o600
-        assert mode(tmp_path / "bus") == 0o700
-        assert credentials.password not in " ".join(Path(f"/proc/{embedded.pid}/cmdline").read_text().split("\0"))
+        seeds = [*embedded.keyring.authority.accounts.values(), *embedded.keyring.authority.roles.values()]
+        seeds += [embedded.keyring.authority.operator, embedded.keyring.authority.witness]
+        told = [file.read_text() for file in (tmp_path / "bus").glob("*.conf")]
+        told.append(Path(f"/proc/{embedded.pid}/cmdline").read_text())
+    assert len(told) == 3
+    assert not [seed for seed in seeds for text in told if seed in text]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_it_listens_on_one_port_of_the_loopback(tmp_path: Path) -> None:
-    """No monitoring, no cluster port, nothing on other interfaces."""
+async def test_it_listens_on_the_loopback_alone(tmp_path: Path) -> None:
+    """For clients, and where it tells who is connected; no cluster port, nothing on other interfaces."""
     async with running(tmp_path) as embedded:
         links = (os.readlink(f"/proc/{embedded.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{embedded.pid}/fd"))
         inodes = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", link))}
         tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         rows = [row.split() for row in tables.splitlines() if " 0A " in row]
         listening = [row[1] for row in rows if row[9] in inodes]
-        assert embedded.credentials is not None
-        assert listening == [f"0100007F:{embedded.credentials.port:04X}"]
+        ports = sorted(int(row.partition(":")[2], 16) for row in listening)
+        watched = int(_ports_of(tmp_path)["monitoring"][0].rpartition(":")[2])
+        assert ports == sorted([embedded.administrator.port, watched])
+        assert {row.partition(":")[0] for row in listening} == {"0100007F"}
 
 
 async def test_every_append_is_on_the_disk_before_its_answer(tmp_path: Path) -> None:
@@ -102,14 +116,33 @@ async def test_every_append_is_on_the_disk_before_its_answer(tmp_path: Path) -> 
         "max_payload: 1MB",
     ):
         assert line in config
-    assert "http" not in config
+
+
+async def test_who_is_connected_is_told_under_a_secret_path(tmp_path: Path) -> None:
+    """Everybody on the machine can ask the port; without the path there is nothing."""
+    async with running(tmp_path):
+        config = (tmp_path / "bus" / "nats-server.conf").read_text()
+        [path] = re.findall(r'http_base_path: "(/[0-9a-f]{32})"', config)
+        address = _ports_of(tmp_path)["monitoring"][0].removeprefix("http://")
+        for asked, status in ((f"{path}/connz", b"200"), ("/connz", b"404"), ("/", b"404")):
+            reader, writer = await asyncio.open_connection(*address.split(":"))
+            writer.write(f"GET {asked} HTTP/1.0\r\n\r\n".encode())
+            assert (await reader.readline()).split()[1] == status
+            writer.close()
+
+
+def _ports_of(data: Path) -> dict[str, list[str]]:
+    """Where the server of a data directory says that it listens."""
+    [file] = (data / "bus").glob("*.ports")
+    found: dict[str, list[str]] = json.loads(file.read_bytes())
+    return found
 
 
 async def test_a_stopped_server_is_gone(tmp_path: Path) -> None:
     """Process, port and lock; stopping twice is quiet."""
     embedded = EmbeddedServer(tmp_path)
-    credentials = await embedded.start()
-    pid = embedded.pid
+    await embedded.start()
+    pid, port = embedded.pid, embedded.administrator.port
     assert pid is not None
     await embedded.stop()
     await embedded.stop()
@@ -117,28 +150,30 @@ async def test_a_stopped_server_is_gone(tmp_path: Path) -> None:
     assert embedded.pid is None
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", credentials.port))
+        probe.bind(("127.0.0.1", port))
     async with running(tmp_path):
         pass
 
 
 async def test_a_server_that_died_starts_again_where_it_was(tmp_path: Path) -> None:
-    """Same port, same credentials: clients need not be told."""
+    """Same port, same keys: clients need not be told."""
     async with running(tmp_path) as embedded:
-        before, pid = embedded.credentials, embedded.pid
+        before, pid = embedded.administrator, embedded.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         assert await embedded.wait() == -signal.SIGKILL
-        assert await embedded.start() == before
+        await embedded.start()
         assert embedded.pid != pid
+        assert await enters(before)
 
 
 async def test_credentials_outlive_the_run(tmp_path: Path) -> None:
     """Executors that survived find the bus of the next run."""
     async with running(tmp_path) as first:
-        before = first.credentials
+        before = first.administrator
     async with running(tmp_path) as second:
-        assert second.credentials == before
+        assert second.administrator.url == before.url
+        assert await enters(before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
@@ -170,13 +205,19 @@ async def test_a_server_does_not_outlive_its_supervisor(tmp_path: Path) -> None:
 async def test_two_servers_do_not_share_a_directory(tmp_path: Path) -> None:
     """The second names the process that has it, and changes nothing."""
     async with running(tmp_path) as first:
-        before = (tmp_path / "credentials.json").read_bytes()
+        before = _content(tmp_path)
         text = await trouble(tmp_path)
         assert text == (
             f"{tmp_path} is in use by process {os.getpid()}: stop it with `busbar down`, or name another directory"
         )
         assert first.pid is not None
-        assert (tmp_path / "credentials.json").read_bytes() == before
+        assert _content(tmp_path) == before
+
+
+def _content(data: Path) -> dict[str, bytes]:
+    """What says who is let in where."""
+    files = [*(data / "keys").iterdir(), known_file(data), *(data / "bus").glob("*.conf")]
+    return {str(file): file.read_bytes() for file in files}
 
 
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
@@ -187,8 +228,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         assert await trouble(tmp_path, port=port) == f"port {port} of 127.0.0.1 is taken: choose another"
     async with running(tmp_path, port=port) as embedded:
-        assert embedded.credentials is not None
-        assert embedded.credentials.port == port
+        assert embedded.administrator.port == port
 
 
 async def test_a_chosen_port_survives_a_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,23 +240,20 @@ async def test_a_chosen_port_survives_a_race(tmp_path: Path, monkeypatch: pytest
         wanted = ports[-1]
         monkeypatch.setattr(server, "free_port", lambda: ports.pop(0))
         async with running(tmp_path) as embedded:
-            assert embedded.credentials is not None
-            assert embedded.credentials.port == wanted
+            assert embedded.administrator.port == wanted
 
 
 async def test_a_remembered_port_that_is_taken_is_replaced(tmp_path: Path) -> None:
     """Nobody asked for that very port."""
     async with running(tmp_path) as first:
-        before = first.credentials
-    assert before is not None
+        before = first.administrator
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", before.port))
         taken.listen()
         async with running(tmp_path) as second:
-            assert second.credentials is not None
-            assert second.credentials.port != before.port
-            assert second.credentials.password == before.password
+            assert second.administrator.port != before.port
+            assert await enters(msgspec.structs.replace(before, url=second.urls[0]))
 
 
 async def test_a_directory_of_another_cluster_is_refused(tmp_path: Path) -> None:
@@ -226,13 +263,26 @@ async def test_a_directory_of_another_cluster_is_refused(tmp_path: Path) -> None
     assert await trouble(tmp_path, cluster="west") == f"{tmp_path} belongs to cluster 'east', not 'west'"
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"garbage", b'{"url":"x","user":"u","password":"p","cluster":"dc"}'])
-async def test_a_broken_credentials_file_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"garbage", b'{"cluster":"dc","urls":[]}', b'{"cluster":"dc","urls":["x"]}']
+)
+async def test_a_broken_file_of_where_the_bus_is_is_named(tmp_path: Path, content: bytes) -> None:
     """It is not overwritten: somebody may need it."""
-    (tmp_path / "credentials.json").write_bytes(content)
+    file = known_file(tmp_path)
+    file.write_bytes(content)
     text = await trouble(tmp_path)
-    assert text.startswith(f"{tmp_path}/credentials.json is not a credentials file (")
-    assert (tmp_path / "credentials.json").read_bytes() == content
+    assert text.startswith(f"{file} does not say where a bus is (")
+    assert file.read_bytes() == content
+
+
+async def test_it_is_remembered_where_the_bus_is(tmp_path: Path) -> None:
+    """For who only wants to know, also while it does not run."""
+    assert known_bus(tmp_path, "dc") is None
+    async with running(tmp_path) as embedded:
+        urls = tuple(embedded.urls)
+    known = known_bus(tmp_path, "dc")
+    assert known is not None
+    assert known.urls == urls
 
 
 @pytest.mark.parametrize("file", ["data", "data/under"], ids=["a file", "under a file"])

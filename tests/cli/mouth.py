@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 
 from bus import codec, queries
+from bus.credentials import Credentials
 from bus.events import Event, Fact
 from bus.memory import MemoryBus, MemoryServer
+from bus.nkey import For, Key
 from bus.nouns import NOTHING, FrameworkId, Now, Position, RequestId, TraceId, second
 from bus.queries import FrameworkRow
 from bus.subjects import CLUSTER, Author, ask, inbox
@@ -27,6 +30,8 @@ from cli.session import Reach, Where, client_id, user_name, wall_clock
 ME = client_id(user_name())
 START = Now(1_800_000_000 * second)
 command_s = 20.0
+ELSEWHERE = Credentials(url="nats://bus.example:4222", name=ME, role="admin", seed=Key.new(For.USER).seed)
+"""What a command finds where it looks for the cluster's address."""
 
 
 def known(framework: str) -> FrameworkRow:
@@ -56,7 +61,7 @@ class Mouth:
         def run(work: Coroutine[Any, Any, None]) -> None:
             asyncio.run_coroutine_threadsafe(work, loop).result(command_s)
 
-        reach = Reach(open=self._open, run=run)
+        reach = Reach(open=self._open, administer=self._administer, find=lambda _where: ELSEWHERE, run=run)
         return await asyncio.to_thread(CliRunner().invoke, busbar, args, input=input, obj=reach)
 
     async def json(self, *args: str, input: str | None = None) -> Any:
@@ -72,6 +77,9 @@ class Mouth:
             yield bus
         finally:
             await bus.close()
+
+    def _administer(self, where: Where, _keys: Path) -> AbstractAsyncContextManager[MemoryBus]:
+        return self._open(where)
 
     def say(self, by: Author, fact: Fact, to: str = "_", **more: Any) -> Position:
         """Put an event into the stream as its author would."""

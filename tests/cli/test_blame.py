@@ -131,11 +131,11 @@ async def test_a_failure_goes_back_to_what_was_seen_and_to_who_wanted_the_task(p
     assert told["chain"][-1]["seen"] == ["task.ended", {"task": "web.1", "wait_status": 256}]
     assert told["chain"][0]["since_cause_us"] == second
     assert positions(told["existence"]) == [scheduled, asked]
-    assert (told["asked"]["position"], told["asked"]["actor"]) == (asked, "alice")
+    assert (told["asked"]["position"], told["asked"]["actor"]) == (asked, "u-alice")
     summary = told["summary"]
     assert summary.startswith("task web.1: TASK_FAILED (Command exited with status 1) because executor.a1-cmd saw ")
     assert "saw task.ended task=web.1 wait_status=256 at " in summary
-    assert "; asked for by alice (app add at " in summary
+    assert "; asked for by u-alice (app add at " in summary
 
 
 async def test_people_read_one_line_a_step(past):
@@ -161,8 +161,8 @@ async def test_a_kill_goes_back_to_who_asked_for_it(past):
     past.end("web.1", TaskState.KILLED, wait_status=15)
     told = await past.blame("task", "web.1")
     assert positions(told["kill"]) == [delivered, directed, requested, scaled]
-    assert told["summary"].startswith("task web.1: TASK_KILLED because bob (app scale at ")
-    assert "; asked for by alice (app add at " in told["summary"]
+    assert told["summary"].startswith("task web.1: TASK_KILLED because u-bob (app scale at ")
+    assert "; asked for by u-alice (app add at " in told["summary"]
     assert "task web.1 was to be killed, because:" in await past.lines("task", "web.1")
 
 

@@ -39,30 +39,44 @@ def test_ports_somebody_listens_on_are_not_shared_out():
 
 
 def test_every_component_gets_its_credentials_by_file(tmp_path):
-    """Names and options on the command line, secrets never."""
+    """Each its own; names and options on the command line, secrets never."""
     plan = Plan(data=tmp_path, agents=2, resources=WHOLE)
-    (tmp_path / "credentials.json").write_text('{"url": "nats://h:1", "password": "s3cret"}')
     made = members(plan)
     assert [member.name for member in made] == ["master", "a1", "a2", "marathon", "metronome"]
     for member in made:
-        assert str(tmp_path / "credentials.json") in member.argv
-        assert "s3cret" not in " ".join(member.argv)
+        assert str(tmp_path / "keys" / f"{member.name}.json") in member.argv
         assert str(tmp_path / "run" / f"{member.name}.json") in member.argv
 
 
 def test_several_masters_are_nodes_of_their_own(tmp_path):
-    """A master on each, schedulers with one standby; node n1 has the old names, every node its own credentials."""
+    """A master on each, schedulers with one standby; node n1 has the old names, every process its own credentials."""
     made = {member.name: member.argv for member in members(Plan(data=tmp_path, agents=1, resources=WHOLE, masters=3))}
     schedulers = ["marathon", "marathon-n2", "metronome", "metronome-n2"]
     assert list(made) == ["master", "master-n2", "master-n3", "a1", *schedulers]
     for name, node in (("master", "n1"), ("master-n3", "n3"), ("marathon-n2", "n2")):
         assert made[name][made[name].index("--node") + 1] == node
-        file = "credentials.json" if node == "n1" else f"credentials-{node}.json"
-        assert str(tmp_path / file) in made[name]
+        assert str(tmp_path / "keys" / f"{name}.json") in made[name]
         assert str(tmp_path / name / "events.db") in made[name]
     assert "--node" not in made["a1"]
     alone = {member.name: member.argv for member in members(Plan(data=tmp_path, agents=1, resources=WHOLE))}
     assert "--node" not in alone["master"]
+
+
+def test_everybody_who_founds_a_datacenter_is_somebody_of_their_own(tmp_path):
+    """A file for each process, its executor and the person; instances of a scheduler are one identity."""
+    plan = Plan(data=tmp_path, agents=2, resources=WHOLE, masters=3)
+    wanted = {each.file: (each.role, each.name, each.agent) for each in plan.wanted("u-alice")}
+    assert wanted == {
+        "master.json": ("master", "m-n1", ""),
+        "master-n2.json": ("master", "m-n2", ""),
+        "master-n3.json": ("master", "m-n3", ""),
+        **{f"{name}{node}.json": ("framework", name, "") for name in ("marathon", "metronome") for node in ("", "-n2")},
+        **{f"a{number}.json": ("agent", f"a{number}", "") for number in (1, 2)},
+        **{f"a{number}-cmd.json": ("executor", f"a{number}-cmd", f"a{number}") for number in (1, 2)},
+        "credentials.json": ("admin", "u-alice", ""),
+    }
+    asked = {member.argv[member.argv.index("--credentials") + 1] for member in members(plan)}
+    assert asked == {str(tmp_path / "keys" / file) for file in wanted if "-cmd" not in file and "creden" not in file}
 
 
 def test_a_shape_of_before_there_were_several_masters_has_one(tmp_path):

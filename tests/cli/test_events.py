@@ -184,9 +184,10 @@ async def test_following_misses_nothing_between_history_and_live():
     talking = asyncio.create_task(talk())
     await asyncio.sleep(0)
     session = Session(MemoryBus(mouth.server), CLIENT, "alice", Collecting())
-    given = dict.fromkeys(("lines", "since", "name", "kind", "noun", "participle", "to")) | {"from_": 1}
+    unset = ("lines", "since", "name", "kind", "noun", "participle", "to", "task_id", "actor")
+    given = dict.fromkeys(unset) | {"from_": 1}
     with pytest.raises(Enough):
-        await tail.callback.__wrapped__(ClusterMemory(session), session.out, follow=True, task_id=None, **given)
+        await tail.callback.__wrapped__(ClusterMemory(session), session.out, follow=True, **given)
     await talking
     assert seen == list(range(1, count + 2))
 

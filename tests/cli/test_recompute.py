@@ -61,8 +61,9 @@ def hasty(monkeypatch):
 
 
 def a_task(records):
-    """A task that was launched and ended."""
-    ended = [read_event(r) for r in records if b"TASK_FAILED" in r.body and b"task.updated" in r.body]
+    """A task of Marathon that was launched and ended."""
+    told = (r for r in records if r.subject.endswith(".task.updated.marathon") and b"TASK_FAILED" in r.body)
+    ended = [read_event(r) for r in told]
     return ended[0].fact.status.task
 
 

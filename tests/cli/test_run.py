@@ -3,19 +3,22 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from click.testing import CliRunner
 
 from cli.main import busbar
-from cli.run import executor_argv
+from cli.run import attributes_of, executor_argv
 from cli.wiring import Place
 from components import logs
+from components.places import secrets_of
 
 
 def credentials(tmp_path, url="nats://127.0.0.1:1"):
     file = tmp_path / "busbar.json"
-    file.write_text(json.dumps({"url": url, "user": "u", "password": "p"}))
+    file.write_text(json.dumps({"url": url, "name": "marathon", "passport": "p"}))
+    file.chmod(0o600)
     return str(file)
 
 
@@ -31,6 +34,7 @@ def credentials(tmp_path, url="nats://127.0.0.1:1"):
         (("agent", "--id", "A1"), "'A1' is not an id: expected [a-z0-9-]"),
         (("agent", "--id", "a1", "--resources", "cpus:many"), "'cpus:many': expected a number"),
         (("agent", "--id", "a1", "--attributes", "rack"), "'rack': expected NAME:VALUE"),
+        (("agent", "--id", "a1", "--hide", "/"), "--hide /: expected a directory that tasks can do without"),
         (("agent",), "Missing option '--id'"),
         (("executor", "--agent", "-", "--work", "."), "'-' is not an id"),
         (("marathon", "--id", "x.y"), "'x.y' is not an id"),
@@ -52,15 +56,36 @@ def test_without_a_bus_nothing_is_run():
 
 
 def test_an_executor_gets_its_secrets_by_file(tmp_path):
-    """The command line names the file and holds no password."""
+    """The command line names the file beside its agent's, and holds no secret."""
     files = {"store": "/d/a1/agent.db", "pid_file": "/d/run/a1.json"}
     place = Place(bus=None, credentials_file=credentials(tmp_path), node="n1", **files)
     argv = executor_argv(place, "a1", tmp_path)
     assert list(argv[argv.index("--agent") :][:2]) == ["--agent", "a1"]
     assert argv[argv.index("--pid-file") + 1] == "/d/run/a1-cmd.json"
     assert argv[argv.index("--store") + 1] == "/d/a1/agent.executor.db"
-    assert argv[argv.index("--credentials") + 1] == place.credentials_file
+    assert argv[argv.index("--credentials") + 1] == str(tmp_path / "busbar-cmd.json")
     assert "p" not in argv
+
+
+def test_an_agent_has_its_executor_hide_what_it_keeps(tmp_path):
+    """Its directory, secrets, its credentials and its executor's, both stores, and what is asked for."""
+    place = Place(bus=None, credentials_file="/etc/busbar/a1.json", node="n1", store="/d/a1.db", pid_file=None)
+    argv = executor_argv(place, "a1", tmp_path, ("/etc/busbar",))
+    hidden = {path for option, path in pairwise(argv) if option == "--hide"}
+    stores = {f"/d/a1{name}.db{suffix}" for name in ("", ".executor") for suffix in ("", "-wal", "-shm")}
+    mine = {str(tmp_path), secrets_of(str(tmp_path)), "/etc/busbar/a1.json", "/etc/busbar/a1-cmd.json"}
+    assert hidden == {*mine, *stores, "/etc/busbar"}
+    assert "--unconfined" not in argv
+
+
+def test_an_unconfined_agent_has_its_executor_hide_nothing(tmp_path):
+    """Said once on each command line that starts it, and to whoever looks at the node."""
+    place = Place(bus=None, credentials_file=credentials(tmp_path), node="n1", store=None, pid_file=None)
+    argv = executor_argv(place, "a1", tmp_path, ("/etc/busbar",), unconfined=True)
+    assert "--unconfined" in argv
+    assert "--hide" not in argv
+    assert attributes_of("rack:r1", unconfined=True) == {"rack": "r1", "unconfined": "true"}
+    assert attributes_of("rack:r1", unconfined=False) == {"rack": "r1"}
 
 
 @pytest.mark.e2e

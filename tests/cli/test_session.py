@@ -11,12 +11,13 @@ from cli.main import busbar
 from cli.output import Failure, NoCluster
 from cli.session import Where, client_id, find
 
-HERE = {"url": "nats://127.0.0.1:4222", "user": "kernel", "password": "s3cret", "cluster": "dc"}
+HERE = {"url": "nats://127.0.0.1:4222", "name": "u-alice", "role": "viewer", "passport": "s3cret", "cluster": "dc"}
 
 
 def write(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.chmod(0o600)
     return str(path)
 
 
@@ -24,14 +25,14 @@ def test_the_data_directory_of_up_is_found_where_one_stands(tmp_path, monkeypatc
     """Without any option the cluster is the one whose `.busbar` lies here."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / ".busbar" / "credentials.json", HERE)
-    assert find(Where()).password == "s3cret"
+    assert find(Where()).passport == "s3cret"
 
 
 def test_credentials_beat_the_data_directory_and_bus_beats_their_address(tmp_path):
     """What is said most plainly counts."""
     file = write(tmp_path / "c.json", HERE | {"cluster": "east"})
     found = find(Where(bus="nats://other:1", credentials=file, data=str(tmp_path)))
-    assert (found.url, found.cluster, found.user) == ("nats://other:1", "east", "kernel")
+    assert (found.url, found.cluster, found.name) == ("nats://other:1", "east", "u-alice")
 
 
 def test_no_data_directory_is_no_cluster(tmp_path):
@@ -52,6 +53,7 @@ def test_no_data_directory_is_no_cluster(tmp_path):
         ('{"url": "nats://h:1", "cluster": ">"}', "'>' is not an id"),
         ('{"url": "nats://h:1", "token": "t"}', "unknown field `token`"),
         ('{"url": 7}', "Expected `str`, got `int` - at `$.url`"),
+        ('{"url": "nats://h:1", "seed": "SUA"}', "not the seed of a key"),
     ],
 )
 def test_a_wrong_credentials_file_is_named_with_what_is_wrong(tmp_path, content, why):
@@ -61,6 +63,16 @@ def test_a_wrong_credentials_file_is_named_with_what_is_wrong(tmp_path, content,
         find(Where(credentials=file))
     assert failed.value.message.startswith(file)
     assert why in failed.value.message
+
+
+def test_a_credentials_file_that_others_can_read_is_refused_with_what_to_do(tmp_path):
+    """Nothing is asked of any cluster with it."""
+    file = write(tmp_path / "c.json", HERE)
+    (tmp_path / "c.json").chmod(0o640)
+    with pytest.raises(Failure) as failed:
+        find(Where(credentials=file))
+    assert failed.value.message == f"{file} holds a key and can be read by others (mode 0640)"
+    assert failed.value.next == f"chmod 600 {file}"
 
 
 @pytest.mark.parametrize(

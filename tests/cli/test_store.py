@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus.events import CheckpointMade
 from bus.nouns import NOBODY, Position
+from bus.vouching import CheckpointMade
 from eventstore.signing import Signer, checkpoint_text, new_key
 from eventstore.store import open_reader
 from eventstore.verify import verify

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bus.keyring import PERSON, Keyring, Wanted
 from bus.nouns import NOBODY
+from bus.permits import Role
+from bus.server import known_bus, remember
 from cli.store_restore import bus_alone
 from eventstore.verify import verify
 from tests.cli.shop import ok, refused
@@ -91,12 +94,15 @@ async def test_restore_into_what_is_not_empty_is_refused(store: Path, tmp_path: 
 
 
 async def test_restore_into_a_running_bus_needs_an_empty_stream(restored: Path, store: Path) -> None:
-    """Said again into a bus of which only the credentials are known; the second time it holds something."""
+    """Said again into a bus of which credentials and the cluster's keys are known; then it holds something."""
     shutil.rmtree(restored / "bus")
     async with bus_alone(restored, 1):
-        credentials = restored / "credentials.json"
-        await asyncio.to_thread(ok, "restore", store, "--credentials", credentials)
-        said = await asyncio.to_thread(refused, "restore", store, "--credentials", credentials)
+        known = known_bus(restored, "dc")
+        assert known is not None
+        Keyring(restored, "dc").keep([Wanted(PERSON, Role.ADMIN, "u-test")], known.urls)
+        where = ("--credentials", restored / PERSON, "--keys", restored / "keys")
+        await asyncio.to_thread(ok, "restore", store, *where)
+        said = await asyncio.to_thread(refused, "restore", store, *where)
     assert "holds positions up to 19 already" in said
 
 
@@ -173,8 +179,9 @@ async def test_a_stream_of_another_history_is_made_anew(restored: Path, tmp_path
     for epoch in range(1, 40):
         tale.say(MASTER, NOBODY, started(epoch))
     other = _restore(await make_store(tmp_path / "other.db", tale.records), tmp_path / "other")
-    shutil.rmtree(restored / "bus" / "jetstream")
-    shutil.copytree(other / "bus" / "jetstream", restored / "bus" / "jetstream")
+    [theirs], [mine] = ((each / "bus" / "jetstream").glob("A*") for each in (other, restored))  # the accounts
+    shutil.rmtree(mine)
+    shutil.copytree(theirs, mine)
     wrong, _ = wrong_in(restored)
     assert wrong == {"stream": "position 2: is other in the stream than in the store"}
     ok("repair", "--data", restored)
@@ -268,10 +275,8 @@ def _as_three(data: Path, tmp_path: Path) -> Path:
     """The stores of a directory in that of a datacenter of three masters, whose bus holds nothing yet."""
     new = tmp_path / "three"
     new.mkdir()
-    credentials = json.loads((data / "credentials.json").read_text())
-    (new / "credentials.json").write_text(json.dumps(credentials | {"replicas": 3}))
-    (new / "credentials.json").chmod(0o600)
-    for name in ("master", "master-n2"):
+    remember(new, "dc", [1, 2, 3])
+    for name in ("keys", "master", "master-n2"):
         shutil.copytree(data / name, new / name)
     return new
 

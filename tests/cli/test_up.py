@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,13 +101,15 @@ def test_a_second_up_on_the_same_directory_is_refused_with_its_holder(cluster):
     busbar("status", data=cluster)
 
 
-def test_secrets_are_in_no_command_line_and_in_one_file_of_mode_0600(cluster):
-    """`ps` shows nothing worth stealing."""
-    file = cluster / "credentials.json"
-    password = json.loads(file.read_text())["password"]
-    assert file.stat().st_mode & 0o777 == 0o600
+def test_secrets_are_in_no_command_line_and_in_files_of_mode_0600(cluster):
+    """`ps` shows nothing worth stealing, and no other user can read a key."""
+    files = [cluster / "credentials.json", *(cluster / "keys").iterdir()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    seeds = {seed.encode() for file in files for seed in re.findall(r"\bS[OAU][A-Z2-7]{56}\b", file.read_text())}
+    assert len(seeds) > 10
     for process in running(cluster):
-        assert password.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        told = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert not [seed for seed in seeds if seed in told]
 
 
 def test_logs_of_components_are_json(cluster):
@@ -185,14 +188,16 @@ def test_the_store_of_a_running_master_can_be_told(cluster):
     assert len(from_bus.splitlines()) == 20
 
 
-def test_a_wrong_address_or_password_is_no_cluster(cluster, tmp_path):
+def test_a_wrong_address_or_passport_is_no_cluster(cluster, tmp_path):
     """Exit code 3 and what was wrong, within seconds."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"nats://127.0.0.1:{unused.getsockname()[1]}"
         assert url in busbar("app", "list", "--bus", url, data=cluster, code=3).stderr
-    wrong = json.loads((cluster / "credentials.json").read_text()) | {"password": "wrong"}
+    wrong = json.loads((cluster / "credentials.json").read_text())
+    wrong["passport"] = wrong["passport"][:-4] + "AAAA"
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    (tmp_path / "wrong.json").chmod(0o600)
     refused = busbar("app", "list", "--credentials", str(tmp_path / "wrong.json"), data=cluster, code=3)
     assert wrong["url"] in refused.stderr
 

@@ -24,7 +24,19 @@ from bus.events import Event, Fact
 from bus.nouns import Now, Position, RequestId, TraceId, second
 from bus.port import batch_bytes_max, batch_events_max
 from bus.subjects import CLUSTER, Author
-from components.component import Component, Heard, Input, Say, Seen, Sight, State, Wake, apply, consider, state_hash
+from components.component import (
+    Component,
+    Heard,
+    Input,
+    Say,
+    Seen,
+    Sight,
+    State,
+    Wake,
+    apply,
+    consider,
+    state_hash,
+)
 
 S = TypeVar("S", bound=State)
 F = TypeVar("F", bound=Fact)
@@ -60,7 +72,7 @@ def stamped(component: Component[S], state: S, say: Say, told: Input, now: Now, 
         last=False,
         heard=max(state.heard, heard, source.position if source else Position(0)),
         cause=say.cause if say.cause is not None else (source.position if source else None),
-        actor=say.actor if say.actor is not None else (source.actor if source else None),
+        actor=say.actor if say.actor is not None else (source.behind if source else None),
         trace=say.trace if say.trace is not None else (source.trace if source else None),
         request=say.request,
     )

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import AlarmRaised, Event, LeaderElected, LogKept
+from bus.events import Event, LeaderElected, LogKept
 from bus.nouns import NOBODY, Glimpse, Now, Position
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author, Kind
+from bus.vouching import AlarmRaised
 from components.component import (
     Component,
     Heard,
@@ -180,3 +181,72 @@ def test_settings_are_the_same_text_on_every_machine() -> None:
     config = {"weights": {"b": 2.0, "a": 1.0}, "decline_s": 5.0, "argv": ("--secret",)}
     shown = settings_of("me", config, leave_out=("argv",))
     assert shown == '{"me":{"decline_s":5.0,"weights":{"a":1.0,"b":2.0}}}'
+
+
+# ---- terms of others ---------------------------------------------------------------------------------------------
+
+THEM = Author(Kind.MASTER, "main")
+
+
+def echoing() -> Component[State]:
+    """Says something at whatever it hears."""
+
+    def decide(state: State, told: Input, now: Now) -> Iterator[Say]:
+        yield Say(LogKept())
+
+    return dataclasses.replace(component(), decide=decide)
+
+
+def theirs(n: int, epoch: int, position: int) -> Heard:
+    fact = AlarmRaised(alarm="x", message="y")
+    return Heard(Event(by=THEM, to="me", fact=fact, at=AT, n=n, epoch=epoch, position=Position(position)))
+
+
+def test_an_event_of_an_older_term_is_not_decided() -> None:
+    """Only a replay is of a term before one that was heard; what is of the same term is decided."""
+    mind = Mind(echoing(), "dc", lambda: AT)
+    assert mind.decide(theirs(7, 3, 1)) is not None
+    assert mind.decide(theirs(2, 2, 2)) is None
+    assert mind.heard == 2
+    assert mind.decide(theirs(8, 3, 3)) is not None
+    assert mind.decide(theirs(9, 4, 4)) is not None
+
+
+def test_the_newest_term_is_remembered_by_the_log() -> None:
+    """A process that rebuilds from the log knows which terms were heard, and ignores older ones too."""
+    mind = Mind(echoing(), "dc", lambda: AT)
+    first = mind.begin("n", "i")
+    records = [Record(Position(1), each.subject, each.body) for each in first.messages]
+    mind.remember(records[0])
+    for decided in (mind.decide(theirs(7, 3, 2)), mind.decide(theirs(8, 3, 3))):
+        assert decided is not None
+        records += [Record(Position(len(records) + 1), each.subject, each.body) for each in decided.messages]
+    again = Mind(echoing(), "dc", lambda: AT)
+    for record in records:
+        again.remember(record)
+    assert again.state.epochs == mind.state.epochs == {"master.main": 3}
+    assert again.decide(theirs(2, 2, 4)) is None
+
+
+def test_a_term_heard_of_in_silence_is_told_with_the_next_event() -> None:
+    """What is decided without a word is in no event; the term is not lost with it."""
+    silent = [True]
+
+    def decide(state: State, told: Input, now: Now) -> Iterator[Say]:
+        if not silent[0]:
+            yield Say(LogKept())
+
+    mind = Mind(dataclasses.replace(component(), decide=decide), "dc", lambda: AT)
+    assert mind.decide(theirs(7, 3, 1)) is None
+    assert mind.decide(theirs(2, 2, 2)) is None
+    silent[0] = False
+    decided = mind.decide(theirs(8, 3, 3))
+    assert decided is not None
+    assert decided.events[0].epochs == {"master.main": 3}
+
+
+def test_a_client_has_no_terms() -> None:
+    mind = Mind(echoing(), "dc", lambda: AT)
+    event = Event(by=Author(Kind.CLIENT, "u-x"), to="me", fact=AlarmRaised(alarm="x", message="y"), at=AT)
+    assert mind.decide(Heard(event)) is not None
+    assert mind.state.epochs == {}

@@ -14,10 +14,11 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import AlarmCleared, AlarmRaised, Event, Fact, LeaderElected, LogKept, OfferMade
+from bus.events import Event, Fact, LeaderElected, LogKept, OfferMade
 from bus.nouns import MASTER, Now, Position, RequestId, second
 from bus.port import Record
 from bus.subjects import Author, Kind
+from bus.vouching import AlarmCleared, AlarmRaised
 from cli.minds import mind_of
 from components.component import Component, Heard, Input, Say, Seen, Sight, State, Wake, answer, settings_of, sight
 from components.differing import Difference

@@ -146,8 +146,8 @@ class JetStreamPlace:
     def __init__(self, data: Path) -> None:
         self.server = EmbeddedServer(data, cluster=CLUSTER)
         self.proxies: list[Proxy] = []
-        self._one: Credentials | None = None
         self.buses: list[JetStreamBus] = []
+        self._everybody: Credentials | None = None
 
     @property
     def all(self) -> str:
@@ -167,9 +167,9 @@ class JetStreamPlace:
         await self.server.start()
 
     def identity(self, author: Author) -> Credentials:
-        """As whom an author is known here: by one key, as who asks again is."""
-        self._one = self._one or self.credentials
-        return self._one
+        """As whom an author is known here: always the same."""
+        self._everybody = self._everybody or self.credentials
+        return self._everybody
 
     def issued(self, role: Role, name: str, agent: str = "") -> Credentials:
         """New credentials for this server."""

@@ -14,6 +14,7 @@ from bus import codec
 from bus.append import append_surely
 from bus.jetstream import JetStreamBus
 from bus.nouns import Position
+from bus.permits import Role
 from bus.port import Fence, Message, NoAnswer, NobodyThere, NoQuorum, Record, StreamDiverged
 from bus.subjects import Author, Kind, ask, own_log
 from tests.contract.places import CLUSTER, until
@@ -74,7 +75,7 @@ class Load:
     def __init__(self, buses: list[JetStreamBus], author: Author, after: Position) -> None:
         self.buses, self.author, self.after = buses, author, after
         self.writer = Writer(buses[0], author)
-        self.readers = [Reader(buses[1], ALL, after), Reader(buses[2], own_log(CLUSTER, author), Position(0))]
+        self.readers = [Reader(buses[1], ALL, after), Reader(buses[2], own_log(CLUSTER, author), after)]
         self.subject = ask(CLUSTER, author, "summary")
         self.answers = 0
 
@@ -107,11 +108,21 @@ class Load:
         assert positions == list(range(self.after + 1, self.after + 1 + len(positions)))
 
 
+SIDES = {
+    "kernel": (Role.ADMINISTRATOR, Role.ADMINISTRATOR, Role.ADMINISTRATOR),
+    "userspace": (Role.AGENT, Role.VIEWER, Role.AGENT),
+}
+"""Who writes, who reads everything and asks, who reads the writer's log and answers: in the account of the stream,
+where the servers push to readers, or outside of it, where readers pull."""
+both_sides = pytest.mark.parametrize("side", list(SIDES))
+
+
 @asynccontextmanager
-async def load(trio: Trio, name: str) -> AsyncIterator[Load]:
+async def load(trio: Trio, name: str, side: str = "kernel") -> AsyncIterator[Load]:
     """Work that goes on all the time; at the end it is checked."""
-    author = Author(Kind.AGENT, name)
-    buses = [await trio.connect(first) for first in NAMES]
+    author = Author(Kind.AGENT, f"{name}-{side}")
+    await (await trio.connect()).close()  # the stream is there
+    buses = [await trio.connect(first, role, author.id) for first, role in zip(NAMES, SIDES[side], strict=True)]
     try:
         working = Load(buses, author, (await buses[0].extent()).last)
         await working.serve()
@@ -132,9 +143,10 @@ async def load(trio: Trio, name: str) -> AsyncIterator[Load]:
 
 
 @pytest.mark.timeout(120)
-async def test_each_server_is_killed_in_turn_under_load(trio: Trio) -> None:
+@both_sides
+async def test_each_server_is_killed_in_turn_under_load(trio: Trio, side: str) -> None:
     """Append, follow, last, serve and query go on with the two that are left."""
-    async with load(trio, "turns") as working:
+    async with load(trio, "turns", side) as working:
         for node in trio.nodes.values():
             node.kill()
             await working.goes_on()
@@ -145,9 +157,43 @@ async def test_each_server_is_killed_in_turn_under_load(trio: Trio) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_the_streams_leader_freezes(trio: Trio) -> None:
+@both_sides
+async def test_the_streams_leader_steps_down_again_and_again(trio: Trio, side: str) -> None:
+    """Consumers are then on a server that does not lead: readers notice, and miss nothing; the newest message is never
+    one that is older than what was acknowledged before it was asked for."""
+    admin = await trio.connect()
+    looks = 0
+
+    async def look(writer: Writer) -> None:
+        nonlocal looks
+        log = own_log(CLUSTER, writer.author)
+        while True:
+            acknowledged = writer.last
+            with suppress(NoAnswer):
+                newest = await writer.bus.last(log)
+                assert newest is not None
+                assert newest.position >= acknowledged
+                looks += 1
+
+    try:
+        async with load(trio, "stepping", side) as working:
+            looking = asyncio.create_task(look(working.writer))
+            for name in NAMES * 2:
+                await trio.lead(admin, name)
+                seen = looks
+                await working.goes_on()
+                await until(lambda seen=seen: looks > seen or looking.done())  # type: ignore[misc]
+            assert not looking.done()
+            looking.cancel()
+    finally:
+        await admin.close()
+
+
+@pytest.mark.timeout(120)
+@both_sides
+async def test_the_streams_leader_freezes(trio: Trio, side: str) -> None:
     """The others elect; when it thaws it follows, and writes nothing of its own."""
-    async with load(trio, "frozen") as working:
+    async with load(trio, "frozen", side) as working:
         leader = await trio.leader(working.buses[0])
         leader.signal(signal.SIGSTOP)
         try:
@@ -159,9 +205,10 @@ async def test_the_streams_leader_freezes(trio: Trio) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_all_three_are_killed_and_come_back(trio: Trio) -> None:
+@both_sides
+async def test_all_three_are_killed_and_come_back(trio: Trio, side: str) -> None:
     """What was acknowledged is on their disks."""
-    async with load(trio, "dark") as working:
+    async with load(trio, "dark", side) as working:
         trio.close()
         trio.open()
         await working.goes_on()
@@ -180,7 +227,7 @@ async def test_with_two_of_three_gone_nothing_is_written_until_one_is_back(trio:
         first.kill()
         second.kill()
         with pytest.raises(NoQuorum, match="no majority of the bus's servers answers"):
-            await append_surely(bus, chain(author, "a"), under, within_s=10)
+            await append_surely(bus, chain(author, "a"), under, within_s=20)
         with pytest.raises(NoAnswer):
             await bus.last(ALL)
         first.start()
@@ -194,14 +241,15 @@ async def test_with_two_of_three_gone_nothing_is_written_until_one_is_back(trio:
 
 
 @pytest.mark.timeout(120)
-async def test_three_servers_are_trimmed_alike_under_load(trio: Trio) -> None:
+@both_sides
+async def test_three_servers_are_trimmed_alike_under_load(trio: Trio, side: str) -> None:
     """Each begins at the same position afterwards; nothing that is to stay is lost, and writer and readers go on."""
     admin = await trio.connect("n3")
     try:
-        filler, fenced = Author(Kind.AGENT, "filler"), Position(0)
+        filler, fenced = Author(Kind.AGENT, f"filler-{side}"), Position(0)
         for _ in range(4):
             fenced = await admin.append(needles(0, 1000, 100, filler), fence(filler, fenced))
-        async with load(trio, "trimmed") as working:
+        async with load(trio, "trimmed", side) as working:
             asked = Position((await admin.extent()).last - 10)
             await admin.trim(asked)
             await working.goes_on()

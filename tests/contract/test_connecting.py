@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from contextlib import suppress
 
+import msgspec
 import nats as nats_py
 import pytest
 
+from bus.authority import Authority
+from bus.configuration import ACCOUNTS
+from bus.credentials import Credentials
 from bus.following import sequences
 from bus.jetstream import connect
+from bus.keyring import Wanted, issued
+from bus.nkey import For, Key
 from bus.nouns import Position
+from bus.permits import Role
 from bus.port import BusClosed, BusUnreachable, StreamUnfit
-from bus.server import find_binary, free_port
+from bus.server import EmbeddedServer, find_binary, free_port
 from tests.contract.places import CLUSTER, JetStreamPlace, read
 from tests.contract.speech import ALL, LEADER, chain, fence
 
 
-async def refusal(url: str, *, user: str | None = "x", password: str | None = "x", connect_s: float = 0.5) -> str:
-    """What a connection that must not come about says."""
+async def refusal(known: Credentials | str, *, connect_s: float = 0.5) -> str:
+    """What a connection that must not come about says; to an address, as nobody."""
     with pytest.raises((BusUnreachable, StreamUnfit)) as refused:
-        await connect(url, cluster=CLUSTER, user=user, password=password, connect_s=connect_s)
+        await connect(Credentials(url=known) if isinstance(known, str) else known, connect_s=connect_s)
     return str(refused.value)
 
 
 async def test_nobody_gets_in_without_the_credentials(nats: JetStreamPlace) -> None:
-    """None, wrong ones, half of them: refused at once, by name."""
+    """None, those of another cluster, somebody's passport with another key: refused at once, by name."""
     mine = nats.credentials
-    for user, password in [
-        (None, None),
-        ("x", "x"),
-        (mine.user, "x"),
-        (mine.user, None),
-        (mine.user, mine.password[:-1]),
-    ]:
-        text = await refusal(mine.url, user=user, password=password, connect_s=3600)
-        assert text == f"{mine.url} refused the credentials: check user and password"
+    assert await refusal(mine.url, connect_s=3600) == f"{mine.url} refused the credentials of nobody"
+    stranger = issued(Authority.found(CLUSTER), Wanted("", Role.ADMIN, "u-eve"), mine)
+    stolen = msgspec.structs.replace(mine, seed=Key.new(For.USER).seed)
+    for known in (stranger, stolen, msgspec.structs.replace(mine, passport=mine.passport[:-2])):
+        who = f"{known.name} ({known.role}): revoked, or of another cluster"
+        assert await refusal(known, connect_s=3600) == f"{mine.url} refused the credentials of {who}"
 
 
 async def test_the_server_itself_refuses_strangers(nats: JetStreamPlace) -> None:
@@ -103,11 +108,9 @@ async def test_a_server_without_jetstream_keeps_no_stream() -> None:
 
 async def test_who_only_asks_makes_no_stream(nats: JetStreamPlace) -> None:
     """A mistyped cluster name is said so, and leaves nothing on the server."""
-    mine = nats.credentials
+    mistyped = msgspec.structs.replace(nats.credentials, cluster="typo")
     with pytest.raises(BusUnreachable, match=r"there is no LOG-TYPO.*and the cluster's name right\?"):
-        await connect(
-            mine.url, cluster="typo", user=mine.user, password=mine.password, connect_s=0.5, make_stream=False
-        )
+        await connect(mistyped, connect_s=0.5, make_stream=False)
     assert b"LOG-TYPO" not in await nats.api("STREAM.NAMES")
 
 
@@ -169,18 +172,16 @@ async def test_a_stream_that_promises_less_is_refused(
     }
     made = json.loads(await nats.api("STREAM.CREATE.LOG-DC", json.dumps(config | change).encode()))
     assert "error" not in made, made
-    mine = nats.credentials
-    refused = await refusal(mine.url, user=mine.user, password=mine.password, connect_s=3600)
+    refused = await refusal(nats.credentials, connect_s=3600)
     assert refused.startswith("stream LOG-DC: ")
     assert text in refused
 
 
 async def test_a_stream_has_the_room_that_is_wished_for(nats: JetStreamPlace) -> None:
     """And keeps it, whatever is wished for later; more than the server has is refused, and without a wish halved."""
-    mine = nats.credentials
 
     async def room_of(cluster: str, room: int | None) -> int:
-        bus = await connect(mine.url, cluster=cluster, user=mine.user, password=mine.password, room=room)
+        bus = await connect(msgspec.structs.replace(nats.credentials, cluster=cluster), room=room)
         try:
             return (await bus.extent()).room
         finally:
@@ -201,9 +202,9 @@ async def test_a_stream_has_the_room_that_is_wished_for(nats: JetStreamPlace) ->
 
 async def test_replicas_need_a_cluster(nats: JetStreamPlace) -> None:
     """One server alone keeps no stream on three: that is said at once."""
-    mine = nats.credentials
+    three = msgspec.structs.replace(nats.credentials, cluster="east", replicas=3)
     with pytest.raises(StreamUnfit, match="replicas > 1 not supported in non-clustered mode"):
-        await connect(mine.url, cluster="east", user=mine.user, password=mine.password, replicas=3, connect_s=3600)
+        await connect(three, connect_s=3600)
 
 
 async def test_the_first_server_that_answers_is_taken(nats: JetStreamPlace) -> None:
@@ -217,7 +218,7 @@ async def test_the_first_server_that_answers_is_taken(nats: JetStreamPlace) -> N
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as mute:
         urls = [f"nats://127.0.0.1:{free_port()}", f"nats://127.0.0.1:{mute.sockets[0].getsockname()[1]}", mine.url]
         for order in (urls, urls[::-1]):
-            bus = await nats.connect(", ".join(order))
+            bus = await nats.connect(url=", ".join(order))
             assert bus.statistics().links == 1
             assert [row.leader for row in await bus.servers()] == [True]
             await bus.close()
@@ -232,8 +233,7 @@ async def test_each_of_several_addresses_is_checked(url: str) -> None:
 
 async def test_clusters_on_one_server_are_worlds_apart(nats: JetStreamPlace) -> None:
     """Each has its own stream, positions and subjects."""
-    mine = nats.credentials
-    east = await connect(mine.url, cluster="east", user=mine.user, password=mine.password)
+    east = await connect(msgspec.structs.replace(nats.credentials, cluster="east"))
     west = await nats.connect()
     try:
         await west.append(chain(LEADER, "a"), fence(LEADER, 0))
@@ -257,17 +257,18 @@ async def test_readers_leave_no_consumers_behind(nats: JetStreamPlace) -> None:
 
 
 async def test_changed_credentials_end_a_connection_for_good(nats: JetStreamPlace) -> None:
-    """A server that came back with others will never let it in again: the process must read them anew."""
+    """A server that came back with another cluster's keys will never let it in again: the process must end."""
     told: list[str] = []
     bus = await nats.connect(on_lost=told.append)
     waiting = asyncio.create_task(anext(bus.follow(ALL, after=Position(0))))
     await nats.server.stop()
-    path = nats.server.credentials_file
-    path.write_bytes(path.read_bytes().replace(nats.credentials.password.encode(), b"x" * 64))
+    shutil.rmtree(nats.server.keyring.directory)
+    (nats.server.data / "bus" / ACCOUNTS).unlink()
+    nats.server, nats._everybody = EmbeddedServer(nats.server.data), None
     await nats.server.start()
-    with pytest.raises(BusClosed, match="refuses the credentials since its restart"):
+    with pytest.raises(BusClosed, match="refuses the credentials of administrator"):
         await waiting
-    assert told[-1].endswith("refuses the credentials since its restart")
+    assert "refuses the credentials of administrator" in told[-1]
     assert await (await nats.connect()).last(ALL) is None
 
 
@@ -326,7 +327,7 @@ async def test_a_garbage_message_to_a_readers_inbox_changes_nothing(nats: JetStr
     while not subscribed:
         await other.last(ALL)
         subs = [sub.subject for sub in bus._link._client._subs.values()]
-        subscribed = [subject for subject in subs if "_INBOX." in subject and not subject.endswith("*")]
+        subscribed = [subject for subject in subs if "_INBOX_" in subject and not subject.endswith("*")]
     await nats.publish(subscribed[0], b"garbage")
     await other.append(chain(LEADER, *"abc"), fence(LEADER, 0))
     found = list(await waiting)

@@ -35,7 +35,7 @@ SUBJECTS = (
 
 def store(nats: JetStreamPlace, subject: bytes, body: bytes, header: bytes | None = None) -> None:
     """Publish by hand, and wait until the server has taken it."""
-    with Wire(nats.server.credentials_file) as wire:
+    with Wire(nats.credentials) as wire:
         wire.publish(subject, body, header=header)
         wire.flush()
 

@@ -11,7 +11,7 @@ from bus.append import append_surely
 from bus.jetstream import JetStreamBus, connect
 from bus.nouns import Position
 from bus.port import NotCurrent, OutcomeUnknown, TrimUnfinished
-from tests.contract.places import CLUSTER, JetStreamPlace, read
+from tests.contract.places import JetStreamPlace, read
 from tests.contract.proxy import Frame
 from tests.contract.speech import ALL, LEADER, chain, fence
 from tests.contract.test_follow import fill
@@ -20,10 +20,7 @@ UNFINISHED = "stream LOG-DC: trimming it was begun and not finished, it takes no
 
 
 async def administrator(nats: JetStreamPlace, *, mend: bool = True, connect_s: float = 10) -> JetStreamBus:
-    mine = nats.credentials
-    bus = await connect(
-        mine.url, cluster=CLUSTER, user=mine.user, password=mine.password, mend=mend, connect_s=connect_s
-    )
+    bus = await connect(nats.credentials, mend=mend, connect_s=connect_s)
     nats.buses.append(bus)
     return bus
 
@@ -42,7 +39,7 @@ async def die_before(nats: JetStreamPlace, update: int, first: Position) -> None
 
     proxy = await nats.proxy()
     proxy.dies = dies
-    trimming = asyncio.create_task((await nats.connect(proxy.url)).trim(first))
+    trimming = asyncio.create_task((await nats.connect(url=proxy.url)).trim(first))
     await dead.wait()
     trimming.cancel()
     await asyncio.wait({trimming}, timeout=0)  # what it would still send, nobody gets
@@ -55,7 +52,7 @@ async def test_a_trim_cut_short_loses_nothing_and_is_finished_by_the_next(
     """Before it takes nothing, before it is cut, before it takes messages again; with a writer that waits for it."""
     monkeypatch.setattr("bus.trimming.abandoned_s", 1.0)
     bus = await nats.connect()
-    last = await fill(bus, 5000)
+    last = await fill(bus, LEADER, 5000)
     before = await read(bus, ALL, 1000, after=4000)
     await die_before(nats, update, Position(4001))
     writing = asyncio.create_task(append_surely(bus, chain(LEADER, "on"), fence(LEADER, last)))
@@ -69,7 +66,7 @@ async def test_a_trim_cut_short_loses_nothing_and_is_finished_by_the_next(
 async def test_an_unfinished_trim_is_said_in_words(nats: JetStreamPlace) -> None:
     """To who appends, to who connects, to who would trim at the same time."""
     bus = await nats.connect()
-    last = await fill(bus, 3000)
+    last = await fill(bus, LEADER, 3000)
     await die_before(nats, 2, Position(2500))
     with pytest.raises(OutcomeUnknown, match="is being trimmed"):
         await bus.append(chain(LEADER, "on"), fence(LEADER, last))

@@ -9,13 +9,17 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from bus.authority import Authority
+from bus.configuration import ACCOUNTS, Login, Routes, Settings, text
+from bus.credentials import Credentials
 from bus.jetstream import JetStreamBus, connect
+from bus.keyring import Wanted, issued
+from bus.permits import Role
 from bus.port import ClusterRow, NoAnswer, NobodyThere
 from bus.server import find_binary, free_port
 from tests.contract.places import CLUSTER
 
 NAMES = ("n1", "n2", "n3")
-USER, PASSWORD = "busbar", "secret"
 
 
 class Node:
@@ -26,28 +30,27 @@ class Node:
         self.url = f"nats://127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, routes: list[int]) -> None:
-        """Write the configuration: every append on the disk before its answer."""
+    def configure(self, routes: list[int], authority: Authority) -> None:
+        """Write the configuration, as it is for every cluster."""
         self.data.mkdir(parents=True)
-        known = ", ".join(f'"nats://{USER}:{PASSWORD}@127.0.0.1:{port}"' for port in routes)
-        (self.data / "conf").write_text(
-            f"""\
-server_name: {self.name}
-listen: "127.0.0.1:{self.port}"
-authorization {{ user: {USER}, password: {PASSWORD} }}
-jetstream {{ store_dir: {json.dumps(str(self.data))}, sync_interval: always }}
-cluster {{
-  name: dc
-  listen: "127.0.0.1:{self.route_port}"
-  authorization {{ user: {USER}, password: {PASSWORD} }}
-  routes: [{known}]
-}}
-log_file: {json.dumps(str(self.data / "log"))}
-max_payload: 1MB
-ping_interval: "10s"
-feature_flags {{ js_ack_fc_v2: false }}
-"""
+        settings = Settings(
+            name=self.name,
+            listen=f"127.0.0.1:{self.port}",
+            operator=authority.operator_text(),
+            directory=str(self.data),
+            routes=Routes(
+                CLUSTER,
+                f"127.0.0.1:{self.route_port}",
+                Login("route", "secret"),
+                [f"127.0.0.1:{port}" for port in routes],
+            ),
         )
+        (self.data / "conf").write_text(text(settings))
+        self.admit(authority.issuer().accounts_text({}))
+
+    def admit(self, accounts: str) -> None:
+        """Write down who is let in."""
+        (self.data / ACCOUNTS).write_text(accounts)
 
     def start(self) -> None:
         """Start the server, again if it was killed."""
@@ -84,9 +87,10 @@ class Trio:
 
     def __init__(self, data: Path) -> None:
         routes = [free_port() for _ in NAMES]
+        self.authority = Authority.found(CLUSTER)
         self.nodes = {name: Node(data, name, free_port(), route) for name, route in zip(NAMES, routes, strict=True)}
         for node in self.nodes.values():
-            node.configure(routes)
+            node.configure(routes, self.authority)
 
     def open(self) -> None:
         for node in self.nodes.values():
@@ -96,11 +100,14 @@ class Trio:
         for node in self.nodes.values():
             node.kill()
 
-    async def connect(self, first: str = "n1") -> JetStreamBus:
+    async def connect(
+        self, first: str = "n1", role: Role = Role.ADMINISTRATOR, name: str = "administrator"
+    ) -> JetStreamBus:
         """A connection that prefers one server and knows them all."""
         start = NAMES.index(first)
-        urls = ",".join(self.nodes[name].url for name in NAMES[start:] + NAMES[:start])
-        return await connect(urls, cluster=CLUSTER, user=USER, password=PASSWORD, connect_s=30, replicas=3)
+        urls = ",".join(self.nodes[each].url for each in NAMES[start:] + NAMES[:start])
+        known = issued(self.authority, Wanted("", role, name), Credentials(url=urls, replicas=3))
+        return await connect(known, connect_s=30)
 
     async def rows(self, bus: JetStreamBus) -> list[ClusterRow]:
         """Who keeps the stream; asked until somebody leads it."""

@@ -15,8 +15,10 @@ from typing import Any
 import msgpack
 import pytest
 
+from bus.permits import Role
 from tests.e2e.cluster import Cluster, alive, datacenter, processes_under, wait_for
 from tests.e2e.wire import Wire
+from tests.identities import identity_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 HOLD = "while :; do sleep 1; done"
@@ -247,7 +249,7 @@ def test_what_is_published_by_hand_is_alarmed_and_stops_nobody(cluster: Cluster)
     """Afterwards everybody is the same process, every task runs on, a new app is deployed, its trace is whole."""
     before = {name: cluster.component_pid(name) for name in (*NAMES, "a1.executor", "a2.executor")}
     tasks = {task: cluster.pid_of(task) for task in cluster.running("/hold")}
-    with Wire(cluster.data / "credentials.json") as wire:
+    with Wire(identity_of(cluster.data, Role.ADMINISTRATOR, "")) as wire:
         for subject, body in (*garbage(), *forgeries(cluster)):
             wire.publish(subject, body)
         wire.publish("dc.client.u-x.a.b.marathon", b"x", reply="dc.framework.marathon.app.updated.main")
@@ -314,7 +316,7 @@ def test_questions_by_hand_end_nobody(cluster: Cluster) -> None:
         {"task": task, "offset": 2**63, "limit": -1},
     ]
     asked += [{"noun": "task", "id": task, "after": 2**64 - 1, "limit": 2**64 - 1}, {"noun": "\0", "id": "x" * 100_000}]
-    with Wire(cluster.data / "credentials.json") as wire:
+    with Wire(identity_of(cluster.data, Role.VIEWER, "u-odd")) as wire:
         for author, queries in QUESTIONS.items():
             for query in queries.split():
                 for question in (*ODD, *map(msgpack.packb, asked)):

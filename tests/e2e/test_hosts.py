@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from bus.daemon import write_secret
 from tests.e2e.cluster import Cluster, alive, processes_under, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
-MASTERS, AGENT = ("127.0.0.2", "127.0.0.3", "127.0.0.4"), "127.0.0.5"
+MASTERS, AGENT, NEW = ("127.0.0.2", "127.0.0.3", "127.0.0.4"), "127.0.0.5", "127.0.0.6"
 SCRIPTS = sysconfig.get_path("scripts")
 HOLD = "while :; do sleep 1; done"
 
@@ -37,6 +38,10 @@ def free_everywhere() -> int:
             for host in MASTERS[1:]:
                 stack.enter_context(socket.socket()).bind((host, port))
             return port
+
+
+def agent_id(host: str) -> str:
+    return host.replace(".", "-")
 
 
 class Hosts:
@@ -93,7 +98,6 @@ class Hosts:
 def started(place: Path) -> Iterator[Hosts]:
     """A datacenter of three masters and an agent; nothing of it is left afterwards."""
     hosts = Hosts(place)
-    agent = AGENT.replace(".", "-")
     try:
         for host in MASTERS:
             hosts.start(host, "bus")
@@ -102,12 +106,13 @@ def started(place: Path) -> Iterator[Hosts]:
         for host in MASTERS[:2]:
             hosts.start(host, "marathon")
             hosts.start(host, "metronome")
-        hosts.start(AGENT, "agent@", agent)
+        hosts.start(AGENT, "agent@", agent_id(AGENT))
         yield hosts
     finally:
         for unit in ("marathon", "metronome", "agent@"):
             hosts.end(unit)
-        empty(place / AGENT / "agents" / agent)
+        for host in (AGENT, NEW):
+            empty(place / host / "agents" / agent_id(host))
         for unit in ("master", "bus"):
             hosts.end(unit)
 
@@ -121,12 +126,50 @@ def empty(work: Path) -> None:
     wait_for("the executor and its launcher are gone", lambda: not any(map(alive, pids)))
 
 
+def rotate(hosts: Hosts, cluster: Cluster, *given: str) -> None:
+    """New certificates, shown after a reload; the processes that were there are there, and nothing is wrong."""
+    port = int(given[given.index("--port") + 1])
+    before, pids = [shown(host, port) for host in MASTERS], {key: each.pid for key, each in hosts.processes.items()}
+    cluster.run("hosts", "generate", *given, "--rotate-tls")
+    for host in MASTERS:
+        hosts.reload(host, "bus")
+    wait_for("each shows a new one", lambda: not {shown(host, port) for host in MASTERS} & set(before))
+    wait_for("all is well with them", cluster.all_well)
+    cluster.run("app", "scale", "/hold", "1")
+    assert {key: each.pid for key, each in hosts.processes.items() if each.poll() is None} == pids
+
+
+def replace_agent(hosts: Hosts, cluster: Cluster, *given: str) -> None:
+    """Another host in the place of the agent's. The keys that were named are revoked: who has them is out. The new one
+    is let in, though nobody told the servers."""
+    content = cluster.ask("hosts", "generate", *(NEW if each == AGENT else each for each in given))
+    assert {each["name"] for each in content["gone"]} == {agent_id(AGENT), f"{agent_id(AGENT)}-cmd"}
+    for each in content["gone"]:
+        cluster.run("access", "revoke", "--key", each["public"])
+    wait_for("the old agent is out", lambda: hosts.processes[AGENT, "agent@"].poll())
+    assert "authentication revoked" in (hosts.place / AGENT / "agent@.log").read_text()
+    hosts.start(NEW, "agent@", agent_id(NEW))
+    wait_for("the new one is in", lambda: agent_id(NEW) in [each["agent"] for each in cluster.ask("node", "list")])
+
+
+def shown(host: str, port: int) -> bytes:
+    """The certificate of a server, DER: any server's, as it is."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((host, port), timeout=5) as plain:
+        plain.makefile("rb", buffering=0).readline()
+        with context.wrap_socket(plain) as secure:
+            found = secure.getpeercert(binary_form=True)
+    assert found is not None
+    return found
+
+
 def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
-    """Everything answers, an app runs; the first host goes whole, and work goes on."""
+    """Everything answers, an app runs; the first host goes whole and work goes on, as it does over new certificates."""
     ports = ("--port", str(free_everywhere()), "--route-port", str(free_everywhere()))
-    fleet = str(tmp_path / "fleet")
-    Cluster(tmp_path).run("hosts", "generate", "--masters", ",".join(MASTERS), "--agents", AGENT, *ports, "-o", fleet)
-    for host in (*MASTERS, AGENT):
+    given = ("--masters", ",".join(MASTERS), "--agents", AGENT, *ports, "-o", str(tmp_path / "fleet"))
+    Cluster(tmp_path).run("hosts", "generate", *given)
+    for host in (*MASTERS, AGENT, NEW):
         (tmp_path / host).mkdir()
     with started(tmp_path) as hosts:
         opened = {"BUSBAR_CREDENTIALS": str(tmp_path / "fleet" / "admin.json")}
@@ -143,5 +186,8 @@ def test_generated_hosts_are_a_datacenter(tmp_path: Path) -> None:
             hosts.processes[MASTERS[0], unit].wait()
             hosts.start(MASTERS[0], unit)
         wait_for("all is well again", cluster.all_well)
+        rotate(hosts, cluster, *given)
+        assert task in cluster.running("/hold")
         cluster.run("app", "remove", "/hold")
+        replace_agent(hosts, cluster, *given)
     assert processes_under(tmp_path) == []

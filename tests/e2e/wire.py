@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
-from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from bus.credentials import Credentials
+
 
 class Wire:
-    """A socket with the cluster's credentials; whatever is written is what the server gets."""
+    """A socket with somebody's credentials; whatever is written is what the server gets."""
 
-    def __init__(self, credentials: Path) -> None:
-        known = json.loads(credentials.read_text())
-        address = urlsplit(known["url"])
+    def __init__(self, known: Credentials) -> None:
+        address = urlsplit(known.urls[0])
         assert address.hostname is not None
         self._socket = socket.create_connection((address.hostname, address.port or 4222), timeout=10)
         self._answers = self._socket.makefile("rb")
-        assert self._answers.readline().startswith(b"INFO ")
-        login = {"user": known["user"], "pass": known["password"], "verbose": False, "pedantic": False, "headers": True}
+        word, _, greeting = self._answers.readline().partition(b" ")
+        assert word == b"INFO"
+        signature = known.key.sign(json.loads(greeting)["nonce"].encode())
+        sig = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
+        login = {"jwt": known.passport, "sig": sig, "verbose": False, "pedantic": False, "headers": True}
         self._socket.sendall(b"CONNECT " + json.dumps(login).encode() + b"\r\n")
         self.flush()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus.events import CheckpointMade
 from bus.nouns import NOBODY, Now, Position
 from bus.subjects import Author, Kind
+from bus.vouching import CheckpointMade
 from eventstore.checkpoints import CheckpointRefused, Kept, newest_checkpoint, prove, read_checkpoint, stated
 from eventstore.signing import Signer, checkpoint_text
 from eventstore.store import open_reader

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.events import CheckpointMade
 from bus.nouns import Position
+from bus.vouching import CheckpointMade
 from eventstore.signing import KeyRefused, Signer, checkpoint_text, new_key, read_public, verified
 
 FACT = CheckpointMade(upto=Position(812), chain="ab" * 32, folded_n=40, state_hash="cd" * 32)

@@ -11,12 +11,15 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bus.authority import Authority, write_keys
 from bus.binary import find_binary
-from bus.configuration import ACCOUNTS, Login, Routes, Settings, text
+from bus.certificates import new_authority, new_server
+from bus.configuration import ACCOUNTS, Certificate, Login, Routes, Settings, text
 from bus.credentials import Credentials, write_credentials
+from bus.daemon import write_secret
 from bus.ensemble import nodes
 from bus.keyring import AUTHORITY, PERSON, Wanted, issued
 from bus.permits import Role
@@ -38,6 +41,7 @@ class Fleet:
     def __init__(self, data: Path, network: Network, pings: Sequence[str]) -> None:
         self.data, self.network, self.pings = data, network, pings
         self._authority = Authority.found("dc")
+        self._signer = new_authority("dc", datetime.now(UTC))
         self._routes = Login("route", secrets.token_hex(16))
         self._keeping: list[asyncio.Task[None]] = []
         assert list(MASTERS) == nodes(3), "as nodes are called"
@@ -74,8 +78,9 @@ class Fleet:
 
     def _write_credentials(self, directory: Path, wanted: Wanted, first: str) -> None:
         order = sorted(MASTERS, key=lambda node: node != first)
-        url = ",".join(f"nats://{self.network.hosts[node].address}:{CLIENTS}" for node in order)
-        write_credentials(directory / wanted.file, issued(self._authority, wanted, Credentials(url=url, replicas=3)))
+        url = ",".join(f"tls://{self.network.hosts[node].address}:{CLIENTS}" for node in order)
+        where = Credentials(url=url, replicas=3, ca=self._signer.certificate)
+        write_credentials(directory / wanted.file, issued(self._authority, wanted, where))
 
     def _write_server(self, node: str) -> None:
         settings = self._settings(node)
@@ -83,16 +88,21 @@ class Fleet:
         directory.mkdir()
         (directory / "nats-server.conf").write_text(text(settings))
         (directory / ACCOUNTS).write_text(self._authority.issuer().accounts_text({}))
+        assert settings.tls is not None, "hosts speak by TLS"
+        shown = new_server(self._signer, self.network.hosts[node].address, datetime.now(UTC))
+        for file, pem in zip(settings.tls, (*shown, self._signer.certificate), strict=True):
+            write_secret(Path(file), pem.encode())
 
     def _settings(self, node: str) -> Settings:
         others = [f"{self.network.hosts[each].address}:{ROUTES}" for each in MASTERS]
-        address = self.network.hosts[node].address
+        address, directory = self.network.hosts[node].address, self.data / node / "bus"
         return Settings(
             name=f"dc-{node}",
             listen=f"{address}:{CLIENTS}",
             operator=self._authority.operator_text(),
-            directory=str(self.data / node / "bus"),
+            directory=str(directory),
             routes=Routes("dc", f"{address}:{ROUTES}", self._routes, others),
+            tls=Certificate(*(str(directory / name) for name in ("server.pem", "server.key", "ca.pem"))),
         )
 
     def start(self) -> None:

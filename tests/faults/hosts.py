@@ -255,7 +255,7 @@ FAULTS: tuple[Callable[[Field, random.Random], Awaitable[str]], ...] = (
 async def field_at(data: Path, history: History) -> AsyncIterator[Field]:
     """Six hosts with a datacenter on them, and a service of three instances."""
     with network((*MASTERS, *AGENTS)) as net:
-        async with fleet(data, net, PINGS) as there, stage_at(data, history, there.credentials) as stage:
+        async with fleet(data, net, PINGS) as there, stage_at(data, history) as stage:
             field = Field(stage.data, stage.observer, stage.clients, history)
             field.network, field.fleet = net, there
             await field.until("the datacenter is up", lambda: _agents_missing(field), within_s=back_s)

@@ -81,7 +81,7 @@ async def one_round(stage: Stage, pair: Pair, name: str, times: Times) -> None:
     """Arm, work, kill at the step, and count what came of it."""
     await stage.whole()
     client, observer = stage.clients[0], stage.observer
-    work = Work(name, stage.data / f"{name}.txt", mark=observer.mark)
+    work = Work(name, stage.data.parent / f"{name}.txt", mark=observer.mark)
     await work.prepare(client)
     victims: list[tuple[str, float]] = []
     stepper = Stepper(work, pair.scheduler)

@@ -38,7 +38,7 @@ async def one_pause(stage: Stage, victim: Author, name: str) -> tuple[float, flo
     """Stop a leader under work, let another follow, wake it; how long until it was followed, and until it knew it."""
     await stage.whole()
     client, observer = stage.clients[0], stage.observer
-    work = Work(name, stage.data / f"{name}.txt", mark=observer.mark)
+    work = Work(name, stage.data.parent / f"{name}.txt", mark=observer.mark)
     await work.prepare(client)
     stopped = stage.leader(victim)
     mark = observer.mark
@@ -66,7 +66,7 @@ async def _still_leads(stage: Stage, stopped: Instance) -> str:
     """What is wrong while the woken process still believes that it leads."""
     if not alive(stopped.pid):
         return ""
-    rows = await roll_call(stage.bus, _author(stopped))
+    rows = await roll_call(stage.clients[0].bus, _author(stopped))
     leads = [row for row in rows if row.instance == stopped.instance and row.standing == "LEADER"]
     return f"{stopped.by} on {stopped.node} says that it leads" if leads else ""
 

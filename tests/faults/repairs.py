@@ -80,7 +80,7 @@ async def work(data: Path, history: History, name: str) -> list[Record]:
     names = (f"u-{name}-1", f"u-{name}-2")
     async with stage_at(data, history, names=names) as stage:
         client, observer = stage.clients[0], stage.observer
-        done = Work(name, data / f"{name}.txt", mark=observer.mark)
+        done = Work(name, data.parent / f"{name}.txt", mark=observer.mark)
         async with stage.traffic():
             await done.prepare(client)
             await asyncio.gather(done.ask_app(client), done.ask_run(stage.clients[1]))

@@ -231,7 +231,7 @@ async def one_fault(stage: Stage, name: str, number: int, chance: random.Random)
     """Work is asked for just before a fault, and done after it."""
     await recovered(stage)
     client, observer = stage.clients[0], stage.observer
-    work = Work(f"{name.replace('_', '-')}-{number}", stage.data / f"{name}-{number}.txt", mark=observer.mark)
+    work = Work(f"{name.replace('_', '-')}-{number}", stage.data.parent / f"{name}-{number}.txt", mark=observer.mark)
     await work.prepare(client)
     asking = asyncio.gather(work.ask_app(client), work.ask_run(stage.clients[1]))
     inject = next(fault for fault in FAULTS if fault.__name__ == name)

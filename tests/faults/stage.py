@@ -61,7 +61,7 @@ class Stage:
 
         async def all_there() -> str:
             for singleton, count in SINGLETONS.items():
-                found = self.instances[singleton] = await roll_call(self.bus, singleton)
+                found = self.instances[singleton] = await roll_call(self.clients[0].bus, singleton)
                 leaders = [each.instance for each in found if each.standing == LEADER]
                 term = self.observer.leaders.get(singleton)
                 if len(found) != count or len(leaders) != 1 or term is None or term.instance != leaders[0]:

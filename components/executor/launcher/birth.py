@@ -15,6 +15,7 @@ from functools import cache
 from typing import NoReturn
 
 from components.executor.launcher.confine import Confinement
+from components.executor.launcher.secrets import Secrets
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
@@ -27,7 +28,7 @@ _DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 class Order:
     """What is to be executed, where, as whom, and what is hidden from it; None: it is not confined at all."""
 
-    __slots__ = ("argv", "env", "hide", "sandbox", "task", "user")
+    __slots__ = ("argv", "env", "hide", "sandbox", "secrets", "task", "user")
 
     def __init__(
         self,
@@ -36,10 +37,11 @@ class Order:
         argv: Sequence[str],
         env: dict[str, str],
         user: str | None,
+        secrets: Secrets,
         hide: Sequence[str] | None,
     ) -> None:
         self.task, self.sandbox, self.argv, self.env, self.user = task, sandbox, list(argv), env, user
-        self.hide = hide
+        self.secrets, self.hide = secrets, hide
 
 
 class Newborn:
@@ -114,7 +116,7 @@ def fork(order: Order) -> Newborn:
     person = _Person(order.user)
     env = person.env | order.env
     person.own(order.sandbox)
-    confinement = None if order.hide is None else Confinement(order.sandbox, order.hide)
+    confinement = None if order.hide is None else Confinement(order.sandbox, order.hide, order.secrets.directories)
     opened: list[int] = []
     try:
         _open_files(order.sandbox, person, opened)
@@ -162,13 +164,14 @@ def _live(
         os.setsid()
         _forget_descriptors(files, wait, report)
         _forget_signals()
-        problem = _confined(confinement)  # while the launcher writes down that this process is
+        problem = _readied(order, env, person, confinement)  # while the launcher writes down that this process is
         if not os.read(wait, 1):
             os.kill(os.getpid(), signal.SIGKILL)  # the launcher is gone or changed its mind: this is no exit status
         os.umask(0o022)
         if problem is not None:
             raise problem
         person.become()
+        order.secrets.place(order.sandbox)
         os.chdir(order.sandbox)
         _execute(order.argv, env)
     except BaseException as problem:
@@ -176,9 +179,11 @@ def _live(
     os._exit(127)
 
 
-def _confined(confinement: Confinement | None) -> OSError | None:
-    """Be confined, if that is to be; or why that is not possible."""
+def _readied(order: Order, env: dict[str, str], person: _Person, confinement: Confinement | None) -> OSError | None:
+    """Have the secrets, and be confined if that is to be; or why that is not possible."""
     try:
+        env |= order.secrets.environment()
+        order.secrets.hand_over(person.own)
         if confinement is not None:
             confinement.enter()
     except OSError as problem:

@@ -60,11 +60,12 @@ _capget, _capset = _libc.capget, _libc.capset
 class Confinement:
     """What one task is to be kept from, as it is on this machine now."""
 
-    __slots__ = ("capabilities", "directories", "disks", "files", "pins", "root", "sandbox")
+    __slots__ = ("capabilities", "directories", "disks", "files", "kept", "pins", "root")
 
-    def __init__(self, sandbox: str, hide: Iterable[str]) -> None:
+    def __init__(self, sandbox: str, hide: Iterable[str], keep: Iterable[str] = ()) -> None:
+        """`keep` names directories that stay in their place although they are inside of what is hidden."""
         self.root = os.geteuid() == 0
-        self.sandbox = (os.path.realpath(sandbox), sandbox)
+        self.kept = [path for each in (sandbox, *keep) for path in (os.path.realpath(each), each)]
         hidden = _outermost(map(os.path.realpath, hide))
         self.directories = [path for path in hidden if os.path.isdir(path)]
         self.files = [path for path in hidden if os.path.isfile(path)]
@@ -104,14 +105,14 @@ class Confinement:
     def _cover(self) -> None:
         for path in self.pins:
             _attach(path, path, _BIND | _REC)
-        sandbox = os.open(self.sandbox[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        kept = [(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), path) for path in self.kept]
         for path in self.directories:
             _attach("tmpfs", path, _COVER, "tmpfs", "mode=755")
         for path in (*self.files, *self.disks):
             _attach("/dev/null", path, _BIND)
-        for path in self.sandbox:
-            _put_back(sandbox, path)
-        os.close(sandbox)
+        for directory, path in kept:
+            _put_back(directory, path)
+            os.close(directory)
         for path in self.directories:
             _attach(None, path, _REMOUNT | _BIND | _RDONLY | _COVER)
 
@@ -159,15 +160,15 @@ def _disks() -> Iterator[str]:
                 yield path
 
 
-def _put_back(sandbox: int, path: str) -> None:
-    """See to it that the sandbox is what is at a path."""
+def _put_back(directory: int, path: str) -> None:
+    """See to it that a directory is what is at a path."""
     try:
-        there = os.path.samestat(os.stat(path), os.fstat(sandbox))
+        there = os.path.samestat(os.stat(path), os.fstat(directory))
     except FileNotFoundError:
         there = False
         os.makedirs(path)
     if not there:
-        _attach(f"/proc/self/fd/{sandbox}", path, _BIND | _REC)
+        _attach(f"/proc/self/fd/{directory}", path, _BIND | _REC)
 
 
 def _attach(source: str | None, target: str, flags: int, kind: str | None = None, options: str | None = None) -> None:

@@ -1,11 +1,12 @@
 """The launcher process: one for each work directory, attached to by one executor at a time.
 
-    {"do": "attach", "epoch": 3}                                       {"say": "attached", "pid", "tasks", "obstacle"}
-    {"do": "launch", "task", "sandbox", "argv", "env", "user", "hide"} {"say": "started", "task", "pid"}
-    {"do": "watch", "task", "sandbox"}                                 {"say": "failed", "task", "message"}
-    {"do": "kill", "task", "sandbox", "grace_s"}                       {"say": "ended", "task", "status", "stopped"}
-    {"do": "ping"}                                                     {"say": "pong"}
-    {"do": "shutdown", "grace_s"}                                      {"say": "refused", "message"}
+    {"do": "attach", "epoch": 3}                                  {"say": "attached", "pid", "tasks", "obstacle"}
+    {"do": "launch", "task", "sandbox", "argv", "env", "user",    {"say": "started", "task", "pid"}
+     "hide", "secrets": {"env", "files", "owned"}}
+    {"do": "watch", "task", "sandbox"}                            {"say": "failed", "task", "message"}
+    {"do": "kill", "task", "sandbox", "grace_s"}                  {"say": "ended", "task", "status", "stopped"}
+    {"do": "ping"}                                                {"say": "pong"}
+    {"do": "shutdown", "grace_s"}                                 {"say": "refused", "message"}
 
 `obstacle` is why tasks cannot be confined here, null if they can. `hide` is a list of paths; null: do not confine.
 
@@ -32,6 +33,7 @@ from components.executor.launcher.confine import be_undumpable, obstacle
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import log
+from components.executor.launcher.secrets import secrets_in
 from components.executor.launcher.table import Table
 from components.executor.launcher.wire import Connection, Message
 
@@ -136,7 +138,8 @@ class Launcher:
         match message:
             case {"do": "launch", "task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
                 user, hide = message.get("user"), self._hidden(message.get("hide", []))
-                self.table.launch(Order(task, sandbox, argv, env, None if user is None else str(user), hide))
+                secrets, as_user = secrets_in(message.get("secrets")), None if user is None else str(user)
+                self.table.launch(Order(task, sandbox, argv, env, as_user, secrets, hide))
             case {"do": "watch", "task": str(task), "sandbox": str(sandbox)}:
                 self.table.watch(task, sandbox)
             case {"do": "kill", "task": str(task), "sandbox": str(sandbox), "grace_s": int() | float() as grace_s}:

@@ -213,6 +213,19 @@ def test_what_an_earlier_process_left_in_the_trash_is_deleted(sandboxes: Sandbox
     assert os.listdir(sandboxes.trash) == []
 
 
+def test_what_cannot_be_deleted_is_tried_again_with_the_next(sandboxes: Sandboxes, sandbox: Path):
+    """Here a file is in its place for a while."""
+    elsewhere = sandbox.rename(sandbox.with_name("elsewhere"))
+    sandbox.write_text("in the way")
+    with told_logs() as logs:
+        sandboxes.delete([T1])
+    assert [line["path"] for line in logs] == [str(sandbox)]
+    sandbox.unlink()
+    elsewhere.rename(sandbox)
+    sandboxes.delete([])
+    assert os.listdir(sandboxes.all) == []
+
+
 def test_a_stop_ends_deleting(sandboxes: Sandboxes, sandbox: Path):
     """A clean stop does not wait for a large sandbox; the next process goes on."""
     sandboxes.stopped = True

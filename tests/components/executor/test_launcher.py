@@ -6,7 +6,6 @@ import os
 import pwd
 import resource
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -108,11 +107,9 @@ async def test_a_sandbox_that_cannot_be_made_says_why(place):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-async def test_a_task_runs_as_its_user():
+async def test_a_task_runs_as_its_user(open_place):
     """User, groups and home are the user's; the sandbox and its files belong to it."""
-    root = Path(tempfile.mkdtemp())
-    root.chmod(0o755)
-    place = Place(root)
+    place = open_place
     client = await place.attach()
     assert await client.run("t1", "id -u; id -G; echo $HOME; touch mine", user="nobody") == 0
     entry = pwd.getpwnam("nobody")
@@ -120,9 +117,6 @@ async def test_a_task_runs_as_its_user():
     assert place.read("t1").splitlines() == [str(entry.pw_uid), groups, entry.pw_dir]
     assert place.sandbox("t1").joinpath("stdout").stat().st_uid == entry.pw_uid
     assert place.sandbox("t1").joinpath(".busbar").stat().st_uid == 0
-    await place.stack.aclose()
-    await shutdown_launcher(str(place.work))
-    shutil.rmtree(root)
 
 
 # ---- kills

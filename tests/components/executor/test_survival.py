@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -170,11 +168,9 @@ async def test_a_sandbox_that_was_tampered_with_harms_only_its_task(place):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-async def test_a_task_cannot_point_a_launcher_at_another_process(tmp_path):
+async def test_a_task_cannot_point_a_launcher_at_another_process(open_place):
     """Its user swaps the record for one that names somebody else's process: that one is neither adopted nor killed."""
-    root = Path(tempfile.mkdtemp())
-    root.chmod(0o755)
-    place = Place(root)
+    place = open_place
     client = await place.attach()
     client.launch("victim", FOREVER)
     victim = await client.started("victim")
@@ -191,9 +187,6 @@ async def test_a_task_cannot_point_a_launcher_at_another_process(tmp_path):
     await client.told_of("t1", "failed")
     assert alive(victim)
     os.kill(main, signal.SIGKILL)
-    await place.stack.aclose()
-    await shutdown_launcher(str(place.work))
-    shutil.rmtree(root)
 
 
 async def test_a_status_that_cannot_be_written_is_told_and_kept(place):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bus.events import AlarmCleared, AlarmRaised, CheckpointConfirmed, CheckpointDisputed
 from bus.nouns import Refusal
 from bus.queries import AlarmRow
 from bus.subjects import Author, Kind
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointConfirmed, CheckpointDisputed
 from components.master.alarms import AlarmSeen, alarms_max, message_length_max
 from components.master.queries import alarms
 from tests.components.driver import START

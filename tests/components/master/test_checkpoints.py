@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from bus.codec import decode
-from bus.events import AlarmCleared, AlarmRaised, CheckpointConfirmed, CheckpointDisputed, CheckpointMade
 from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Position
 from bus.queries import answer_ok
 from bus.subjects import CLUSTER, Author, Kind, ask, own_log
+from bus.vouching import AlarmCleared, AlarmRaised, CheckpointConfirmed, CheckpointDisputed, CheckpointMade
 from components.component import apply, state_hash
 from components.master import MasterConfig, component
 from components.master.checkpoints import StoreStands, disputes

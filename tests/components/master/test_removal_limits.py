@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from bus.events import AgentMarked, AlarmRaised
+from bus.events import AgentMarked
 from bus.nouns import AgentId
 from bus.subjects import CLUSTER, Author, Kind, ping
+from bus.vouching import AlarmRaised
 from components.master import MasterConfig
 from components.master.alarms import AlarmSeen
 from components.master.config import parse_rate, removals_kept_max

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from bus.codec import decode, encode, subject
-from bus.events import AgentRegistered, AlarmRaised, CheckpointDisputed, CheckpointMade, Event
+from bus.events import AgentRegistered, Event
 from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Position, parse_resources
 from bus.port import Message
 from bus.subjects import CLUSTER, Author, Kind, everything
+from bus.vouching import AlarmRaised, CheckpointDisputed, CheckpointMade
 from cli.minds import mind_of
 from components.histories import History, Settings, add_settings
 from components.master import component

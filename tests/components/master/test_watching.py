@@ -10,22 +10,24 @@ import msgspec
 import pytest
 
 from bus.codec import decode
-from bus.events import AlarmRaised, CheckpointMade
 from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import Position
-from bus.port import Extent, NoAnswer
+from bus.port import Extent, NoAnswer, Record
 from bus.subjects import CLUSTER, own_log
+from bus.vouching import AlarmRaised, CheckpointMade
 from components.master import MasterConfig, component, watching
 from components.master.alarms import AlarmSeen
 from components.master.checkpoints import StoreStands
 from components.master.hands import MasterHands
 from components.master.state import Checkpoint
 from components.master.watching import (
+    FOREIGN,
     HEADROOM,
     STORE_CHAIN,
     StoreWatch,
     headroom_message,
     something_said,
+    watch_foreign,
     watch_headroom,
 )
 from components.runtime import live
@@ -162,6 +164,54 @@ async def test_a_master_vouches_for_what_it_stored(tmp_path):
     stop.set()
     await life
     await bus.close()
+
+
+async def test_what_is_nobodys_event_is_an_alarm_once_and_none_after_an_hour_of_quiet(tmp_path, monkeypatch):
+    """Garbage in a whole stream's copy: its last position is told; the next message on it is told again."""
+    monkeypatch.setattr(watching, "foreign_quiet_s", 0.0)
+    path, seen, standing = str(tmp_path / "store.db"), [], set()
+    told = asyncio.Event()
+
+    async def see(sight):
+        seen.append(sight)
+        standing.clear()
+        standing.update({sight.alarm} if sight.message else ())
+        told.set()
+
+    async with open_writer(path, cluster=CLUSTER, log=None) as writer:
+        await writer.append([Record(Position(1), "dc.agent.a1.task.reported.main", b"garbage")])
+        task = asyncio.create_task(watch_foreign(path, 0.01, Position(0), standing, see))
+        await asyncio.wait_for(told.wait(), 10)
+        assert seen[0].alarm == FOREIGN
+        assert "1 message on the stream" in seen[0].message
+        assert "#1 dc.agent.a1.task.reported.main" in seen[0].message
+        while len(seen) < 2:
+            await asyncio.sleep(0.01)
+        assert seen[1] == AlarmSeen(alarm=FOREIGN)
+        await writer.append([Record(Position(2), "dc.agent.a1.task.reported.main", b"more")])
+        while len(seen) < 3:
+            await asyncio.sleep(0.01)
+        assert "2 messages" in seen[2].message
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_what_was_told_before_is_not_told_again(tmp_path):
+    """A new leader begins behind the last checkpoint."""
+    path, seen = str(tmp_path / "store.db"), []
+
+    async def see(sight):
+        seen.append(sight)
+
+    async with open_writer(path, cluster=CLUSTER, log=None) as writer:
+        await writer.append([Record(Position(1), "dc.agent.a1.task.reported.main", b"garbage")])
+        task = asyncio.create_task(watch_foreign(path, 0.001, Position(1), set(), see))
+        async with open_reader(path) as reader:
+            for _ in range(20):
+                await reader.foreigners()
+        task.cancel()
+        await asyncio.wait({task})
+    assert seen == []
 
 
 async def test_a_checkpoint_is_no_reason_for_another_but_what_is_said_after_it_is(tmp_path):
