@@ -14,6 +14,9 @@ from typing import NamedTuple
 ACCOUNTS, PID = "accounts.conf", "nats-server.pid"
 """Beside the configuration: who is let in, and the server's process."""
 
+buffered_max = 4_000
+"""Messages that wait to be stored; what comes then is refused. Each takes a while on the disk, so what one says in a
+second would keep everybody from speaking for minutes. More than the largest batch. (nats-server: 100,000)"""
 batches_open_max = 60_000
 batch_idle_s = 2
 """Whoever may publish at all may begin an atomic batch and not end it, and above the bound nobody begins one: so it is
@@ -80,7 +83,7 @@ def _head(settings: Settings) -> str:
 server_name: {_quoted(settings.name)}
 listen: {_quoted(settings.listen)}
 include ./{ACCOUNTS}
-jetstream {{ store_dir: {_quoted(directory)}, sync_interval: always, {_BATCHES} }}
+jetstream {{ store_dir: {_quoted(directory)}, sync_interval: always, max_buffered_msgs: {buffered_max}, {_BATCHES} }}
 log_file: {_quoted(f"{directory}/nats-server.log")}
 logfile_size_limit: 10MB
 logfile_max_num: 3

@@ -1,7 +1,7 @@
 """How a log is read from outside the stream's account: a consumer that is asked for more, again and again.
 
 A consumer that pushes would have to be told where to, and inside the stream's account that is anywhere.
-(nats-server: consumer.go processNextMsgReq; client.go processServiceImport: an empty response ends it; ADR-13)
+(nats-server: consumer.go processNextMsgReq; ADR-13)
 
 Rule of this room: one request at a time, which asks for no more than may wait here.
 """
@@ -19,6 +19,8 @@ from bus.replies import Parcel, Send
 from bus.stream import SlotTaken, Stream, retry_pause_s
 
 batch_messages = 1000
+wary_messages = 100
+"""Behind an empty message, that are asked for one by one."""
 batch_bytes = 16 * 1024 * 1024
 """Of one request: that much may wait for a slow reader."""
 request_s = 30
@@ -47,8 +49,8 @@ class Pull(Reader):
 
     async def _ask_for_more(self) -> None:
         if self._wants_more():
-            self._open = batch_messages
-            await ask_next(self._stream, self._name, self._inbox, _NEXT)
+            self._open = 1 if self._stream.wary else batch_messages
+            await ask_next(self._stream, self._name, self._inbox, _NEXT | {"batch": self._open})
 
     def _wants_more(self) -> bool:
         return self._open == 0 and not self._buffer and not self._broken
@@ -56,8 +58,17 @@ class Pull(Reader):
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
         super()._count(records, parcel, stream_seq, consumer_seq)
         self._open -= 1
-        if not parcel.body:  # an empty answer is the last one that comes over the border: what follows it is lost
-            self._broken = True
+        self._stream.wary = max(0, self._stream.wary - 1)
+        if not parcel.body:
+            self._ended_by_nothing()
+
+    def _ended_by_nothing(self) -> None:
+        """An empty message is, to the border between the accounts, the end of the answers to a request: what was to
+        come behind it is lost. Where there is one there may be many, so what follows is asked for one by one.
+        (nats-server: client.go processServiceImport)"""
+        self._broken = self._broken or self._open > 0
+        self._open = 0
+        self._stream.wary = wary_messages
 
     def _control(self, parcel: Parcel) -> None:
         if self._is_heartbeat(parcel):
@@ -69,7 +80,6 @@ class Pull(Reader):
 
 
 _NEXT: dict[str, object] = {
-    "batch": batch_messages,
     "max_bytes": batch_bytes,
     "expires": request_s * 1_000_000_000,
     "idle_heartbeat": heartbeat_s * 1_000_000_000,

@@ -93,6 +93,8 @@ class Stream:
         self._missing_since: float | None = None
         self._known: dict[str, Position] = {}
         self._slots: set[int] = set()
+        self.wary = 0
+        """How many messages are still asked for one by one. (`bus.pulling`)"""
 
     # ---- made and accepted ----------------------------------------------------------------------------------------
 

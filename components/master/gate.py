@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ forgiven_s = 3600.0
 looks_max = 3
 """Looks in a row at which somebody says more than its role may, until it is suspended; of ten times as much, one."""
 much = 10
+unsaid_max = 1000
+"""Words that wait for a bus that takes none; beyond them the oldest are lost."""
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class Gate:
         self._attempts = Attempts(directory / "nats-server.log")
         self._traffic = Traffic(directory)
         self._changed = asyncio.Event()
+        self._unsaid: deque[Message] = deque(maxlen=unsaid_max)
         self._said = 0
 
     # ---- what the log says ----------------------------------------------------------------------------------------
@@ -137,12 +141,15 @@ class Gate:
         return {public: _seconds(one.last) for public, one in self._offences.items() if one.until and one.last}
 
     async def _look(self) -> None:
-        for attempt in self._attempts.news(self.clock()):
-            await self._say(self._as_fact(attempt))
-        usages = await self._traffic.look()
-        for fact in [*self._resumed(), *self._judged(usages)]:
-            self._changed.set()
-            await self._say(fact)
+        """Who says too much is kept out before it is said: on a bus that it fills nothing is said soon."""
+        judged = [*self._resumed(), *self._judged(await self._traffic.look())]
+        if judged:
+            await asyncio.to_thread(self._apply)
+        tried = [self._as_fact(attempt) for attempt in self._attempts.news(self.clock())]
+        self._unsaid += map(self._message, [*judged, *tried])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(look_s):  # who is revoked meanwhile must not wait longer
+                await self._say()
 
     def _as_fact(self, attempt: Attempt) -> AttemptRefused:
         name, _ = self.names.get(attempt.public, ("", None))
@@ -203,16 +210,21 @@ class Gate:
 
     # ---- what it says ---------------------------------------------------------------------------------------------
 
-    async def _say(self, fact: Fact) -> None:
-        """On the bus, once; what is lost was not worth more."""
+    def _message(self, fact: Fact) -> Message:
         self._said += 1
         at = self.clock()
         event = Event(by=self.me, to="_", fact=fact, at=at, request=RequestId(f"{self.me.id}-{at}-{self._said}"))
-        message = Message(codec.subject(self.bus.cluster, event), codec.encode(event), event.request)
-        try:
-            await self.bus.append([message], None)
-        except OutcomeUnknown as error:
-            log.warning("not told", what=fact.type, why=str(error))
+        return Message(codec.subject(self.bus.cluster, event), codec.encode(event), event.request)
+
+    async def _say(self) -> None:
+        """What is to be said, on the bus, each once: what has an unknown outcome is said again at the next look."""
+        while self._unsaid:
+            try:
+                await self.bus.append([self._unsaid[0]], None)
+            except OutcomeUnknown as error:
+                log.warning("not told yet", messages=len(self._unsaid), why=str(error))
+                return
+            self._unsaid.popleft()
 
 
 def _seconds(at: Now) -> int:

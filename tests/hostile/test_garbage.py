@@ -15,6 +15,7 @@ from tests.hostile.wire import Wire
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 SEED = 4711
+EMPTY = 40
 payload_max = 640 * 1024
 QUERIES = {
     "master.main": "agents frameworks offers tasks identities tokens passport alarms history trace counts foreign",
@@ -50,6 +51,18 @@ def test_garbage_to_everybody(besieged: Stage) -> None:
         shower(besieged, "agent", [f"dc.agent.a1.task.reported.{to}" for to in ("main", "a1-cmd", "_")], bodies, 200)
         shower(besieged, "executor", [f"dc.executor.a1-cmd.task.{what}.a1" for what in ("reported", "x")], bodies, 200)
         shower(besieged, "framework", ["dc.framework.metronome.offer.accepted.main"], bodies, 200)
+        besieged.cluster.run("job", "run", "count")
+
+
+@pytest.mark.parametrize("identity", ["operator", "executor"])
+def test_nothing_holds_nobody_up(besieged: Stage, identity: str) -> None:
+    """An empty message is the end of all answers to the server; to who reads on behind many of them it is not."""
+    subject = {"operator": "job.requested.metronome", "executor": "task.reported.a1"}[identity]
+    with besieged.attacked({LOGS[identity]}), Wire(besieged.credentials(identity)) as wire:
+        for _ in range(EMPTY):
+            wire.publish(f"dc.{LOGS[identity]}.{subject}")
+        assert wire.flush() == []
+        TALLY[identity] += EMPTY
         besieged.cluster.run("job", "run", "count")
 
 

@@ -49,7 +49,7 @@ class Wire:
         assert address.hostname is not None
         self.name = known.name
         self._socket = socket.create_connection((address.hostname, address.port or 4222), timeout=patience_s)
-        self._buffer = b""
+        self._buffer = bytearray()
         self.heard: list[Heard] = []
         self.errors: list[str] = []
         self._pongs = self._subscriptions = self._questions = 0
@@ -133,7 +133,8 @@ class Wire:
         size, header = int(words[-1]), int(words[-2]) if has_header else 0
         reply = words[2].decode() if len(words) == (5 if has_header else 4) else ""
         self._fill(size + 2, max(within_s, 1.0))
-        content, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
+        content = bytes(self._buffer[:size])
+        del self._buffer[: size + 2]
         return Heard(words[0].decode(), reply, content[:header], content[header:])
 
     def _line(self, within_s: float) -> bytes:
@@ -142,7 +143,9 @@ class Wire:
         while CRLF not in self._buffer:
             if not self._more(deadline - time.monotonic()):
                 return b""
-        line, _, self._buffer = self._buffer.partition(CRLF)
+        end = self._buffer.index(CRLF)
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
         return line
 
     def _fill(self, size: int, within_s: float) -> None:

@@ -7,19 +7,25 @@ writes under a name that it has stolen carries that name, so a message that got 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bus import codec
+from bus.events import Event
 from bus.following import sequences
-from bus.permits import Role
+from bus.permits import Role, slots
 from tests.hostile.wire import Wire
 from tests.identities import identity_of
 
 CHAINED = ("master", "agent", "executor", "framework")
 NAME = "u-witness"
 INBOX = f"_INBOX_{NAME}.pull"
+asks_max = 4
+readers_max = 500
+"""Each empty message ends one."""
+batch_max, batch_bytes_max = 500, 8 * 1024 * 1024
 
 
 class Stored(NamedTuple):
@@ -44,16 +50,24 @@ class Witness:
     """Reads the stream of one data directory."""
 
     def __init__(self, data: Path) -> None:
-        self._wire = Wire(identity_of(data, Role.AUDITOR, NAME))
-        self._wire.subscribe(INBOX)
+        self._credentials = identity_of(data, Role.AUDITOR, NAME)
         self._known: list[Stored] = []
+        self._readers = 0
+
+    def _open(self) -> Wire:
+        wire = Wire(self._credentials)
+        wire.subscribe(f"{INBOX}.>")
+        return wire
 
     def state(self) -> dict[str, Any]:
         """What the server says of the stream."""
-        answer = self._wire.ask("log.dc.info", b'{"deleted_details": true}')
-        assert answer is not None, "the stream is gone"
-        found: dict[str, Any] = json.loads(answer.body)
-        return found
+        for _ in range(asks_max):  # what is under way while the server reads who is kept out is not answered
+            with self._open() as wire:
+                answer = wire.ask("log.dc.info", b'{"deleted_details": true}')
+            if answer is not None:
+                found: dict[str, Any] = json.loads(answer.body)
+                return found
+        raise AssertionError("the stream is gone")
 
     def end(self) -> int:
         """The position of the last message."""
@@ -61,36 +75,53 @@ class Witness:
 
     def read(self) -> list[Stored]:
         """Everything up to now."""
-        self._known += self._read(len(self._known))
-        return list(self._known)
+        end = self.end()
+        for _ in range(readers_max):
+            if len(self._known) >= end:
+                return list(self._known)
+            with self._open() as wire:
+                self._read(wire, end)
+        raise AssertionError(f"position {len(self._known) + 1} of {end} is not read in {readers_max} tries")
 
-    def _read(self, after: int) -> list[Stored]:
-        name, end = f"{NAME}_0", self.end()
+    def said(self, type_: str) -> list[Event]:
+        """The events of one type, in the order of the stream."""
+        found: list[Event] = []
+        for each in self.read():
+            if f".{type_}." in each.subject:
+                with suppress(codec.Foreign, codec.Unreadable):
+                    found.append(codec.decode(each.subject, each.body, each.position))
+        return found
+
+    def _read(self, wire: Wire, end: int) -> None:
+        """Up to a position, with one reader, as far as it gets."""
+        self._readers += 1
+        name = f"{NAME}_{self._readers % slots}"
         config = {"name": name, "filter_subject": "dc.>", "ack_policy": "none", "mem_storage": True}
-        begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+        begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": len(self._known) + 1}
         request = json.dumps({"stream_name": "LOG-DC", "config": config | begin, "action": "create"}).encode()
-        made = self._wire.ask(f"log.dc.create.{name}.dc.>", request)
-        assert made is not None, "no reader"
+        made = wire.ask(f"log.dc.create.{name}.dc.>", request)
+        if made is None:
+            return
         assert b'"error"' not in made.body, made.body
-        try:
-            return list(self._pull(name, after, end))
-        finally:
-            self._wire.ask(f"log.dc.end.{name}")
+        while len(self._known) < end and self._pull(wire, name, end - len(self._known)):
+            pass
+        wire.ask(f"log.dc.end.{name}")
 
-    def _pull(self, name: str, after: int, end: int) -> Iterator[Stored]:
-        seen, heard = after, self._wire.heard
-        while seen < end:
-            heard.clear()
-            want = min(500, end - seen)
-            self._wire.publish(
-                f"log.dc.next.{name}", json.dumps({"batch": want, "no_wait": True}).encode(), reply=INBOX
-            )
-            self._wire.listen_until(lambda want=want: len(heard) >= want or (heard and heard[-1].status))
-            for each in heard:
-                numbers = sequences(each.reply)
-                if numbers is not None and numbers[0] == seen + 1:
-                    seen += 1
-                    yield Stored(seen, each.subject, each.header, each.body)
+    def _pull(self, wire: Wire, name: str, want: int) -> bool:
+        """Take some messages; whether there were any."""
+        inbox, before = f"{INBOX}.{name}.{len(self._known)}", len(self._known)
+        question = {"batch": min(want, batch_max), "max_bytes": batch_bytes_max, "no_wait": True}
+        wire.heard.clear()
+        wire.publish(f"log.dc.next.{name}", json.dumps(question).encode(), reply=inbox)
+        heard = wire.heard
+        wire.listen_until(
+            lambda: len(heard) >= question["batch"] or (heard and (heard[-1].status or not heard[-1].body))
+        )
+        for each in heard:
+            numbers = sequences(each.reply)
+            if numbers is not None and numbers[0] == len(self._known) + 1:
+                self._known.append(Stored(numbers[0], each.subject, each.header, each.body))
+        return len(self._known) > before
 
 
 def laundered(before: Sequence[Stored], new: Sequence[Stored], forgers: Collection[str] = ()) -> list[str]:
