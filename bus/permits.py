@@ -125,10 +125,11 @@ def _permits(c: str) -> Iterator[Permit]:
     yield Permit(
         Role.EXECUTOR,
         Space.USER,
-        "runs the tasks of one agent, and speaks to that agent alone",
+        "runs the tasks of one agent, speaks to that agent alone, and tells whoever else speaks to it that it does not",
         (
             f"{c}.executor.{{me}}.*.*.{{agent}}",
             f"{c}.executor.{{me}}.*.*._",
+            *(f"{c}.executor.{{me}}.{word}.*" for word in ("event.unreadable", "request.refused")),
             *_reading(c, f"{c}.*.*.*.*.{{me}}", f"{c}.executor.{{me}}.>"),
             *_past(c, "executor"),
         ),

@@ -16,7 +16,7 @@ import msgspec
 
 from bus.events import Event, Fact, LeaderResigned, LogKept, RequestRefused, Term
 from bus.nouns import NOBODY, WOKEN, Glimpse, Noun, Now, Position, Refusal, RequestId, TraceId, second
-from bus.subjects import Author
+from bus.subjects import Author, Kind
 
 answers_kept_s = 24 * 3600
 """How long the same request gets the same answer again."""
@@ -139,7 +139,13 @@ class Say(NamedTuple):
 
 def answer(heard: Event, fact: Fact) -> Say:
     """The answer to a request, to the one who asked."""
-    return Say(fact, to=heard.by.id, request=heard.request)
+    return Say(fact, to=heard.by.id, request=asked(heard))
+
+
+def asked(heard: Event) -> RequestId | None:
+    """The id of a request. Only clients ask: were an owner of a log answered under the id that its answer bears, both
+    would answer each other for ever."""
+    return heard.request if heard.by.kind is Kind.CLIENT else None
 
 
 def refuse(heard: Event, reason: Refusal, message: str) -> Say:
@@ -265,11 +271,11 @@ def _remember(state: State, event: Event, request: RequestId) -> None:
 
 def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterator[Say]:
     """`decide`, but the same request gets the same answer again instead of a second decision."""
-    if isinstance(told, Heard) and told.event.request is not None:
-        given = state.answers.get(told.event.request)
-        if given is not None:
-            yield Say(given.fact, to=given.to, request=told.event.request)
-            return
+    request = asked(told.event) if isinstance(told, Heard) else None
+    given = state.answers.get(request) if request is not None else None
+    if given is not None:
+        yield Say(given.fact, to=given.to, request=request)
+        return
     yield from component.decide(state, told, now)
 
 

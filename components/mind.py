@@ -14,10 +14,10 @@ import structlog
 
 from bus import codec
 from bus.codec import Foreign, Unreadable
-from bus.events import Event, EventUnreadable, Fact, LeaderResigned, RequestRefused, Term
+from bus.events import Event, EventUnreadable, Fact, LeaderResigned, Term
 from bus.nouns import Glimpse, Now, Position, Refusal
 from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
-from components.component import Component, Heard, Input, S, Say, apply, consider, glimpse_of
+from components.component import Component, Heard, Input, S, Say, apply, asked, consider, glimpse_of, refuse
 
 log = structlog.get_logger()
 
@@ -39,9 +39,8 @@ class Decided:
 def complaint(unreadable: Unreadable) -> Say:
     """What the author of an event is told that cannot be read."""
     event = unreadable.event
-    if event.request is not None:
-        refused = RequestRefused(reason=Refusal.INVALID, message=str(unreadable))
-        return Say(refused, to=event.by.id, request=event.request)
+    if asked(event) is not None:
+        return refuse(event, Refusal.INVALID, str(unreadable))
     fact = EventUnreadable(
         unreadable=event.position,
         unreadable_type=unreadable.type,
@@ -136,11 +135,18 @@ class Mind(Generic[S]):
         """Decide on one input and fold what follows from it."""
         if isinstance(told, Heard):
             self.heard = told.event.position
-            if self._is_of_an_older_term(told.event):
+            if self._is_my_own(told.event) or self._is_of_an_older_term(told.event):
                 return None
         now = self.now()
         said = [self._say(say, told, now) for say in consider(self.component, self.state, told, now)]
         return self._finish(said, glimpse_of(told)) if said else None
+
+    def _is_my_own(self, event: Event) -> bool:
+        """Whether it is from and to this component: nobody speaks to itself, and who answered it would never end."""
+        if event.by != self.component.author:
+            return False
+        log.error("event from myself to myself", position=event.position, type=event.type)
+        return True
 
     def _is_of_an_older_term(self, event: Event) -> bool:
         """Whether a newer term of the same author was heard: then this is a replay, whoever said it. (a fence lets
@@ -156,9 +162,11 @@ class Mind(Generic[S]):
             self._epochs[by] = event.epoch
         return False
 
-    def complain(self, unreadable: Unreadable) -> Decided:
+    def complain(self, unreadable: Unreadable) -> Decided | None:
         """Tell the author of an event that it cannot be read."""
         event, self.heard = unreadable.event, unreadable.event.position
+        if self._is_my_own(event):
+            return None
         say = complaint(unreadable)
         return self._finish([self._say(say, Heard(event), self.now())])
 

@@ -45,7 +45,7 @@ from bus.secrets import SecretsAwaited, names_of
 from bus.subjects import Author, Kind
 from components.agent.config import AgentConfig
 from components.agent.state import AgentState, Task, after, held_bytes, knows, sandbox_name, slim, weigh
-from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
+from components.component import Heard, Input, Say, Seen, Sight, Wake, asked, refuse, sight
 
 live_bytes_max = 400 * 1024
 """What the live tasks may take in a registration, which is one event: 800 to 1,400 of them, by their ids."""
@@ -94,7 +94,7 @@ def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Ite
             yield from _obey(config, state, event, now)
         case Heard(event) if event.by == config.executor_author:
             yield from _believe(config, state, event)
-        case Heard(event) if event.request is not None:
+        case Heard(event) if asked(event) is not None:
             yield refuse(event, Refusal.INVALID, f"{config.id} is an agent: nothing can be requested of it")
         case Seen(ResourcesDetected(resources=resources)) if config.resources is None:
             if state.registration_due or resources != state.resources:

@@ -12,7 +12,7 @@ from bus.nouns import AgentId, FrameworkId, Now, Refusal
 from bus.secrets import SecretGiven, SecretWithdrawn
 from bus.subjects import Kind
 from bus.vouching import CheckpointConfirmed, CheckpointDisputed
-from components.component import Heard, Input, Say, Seen, Sight, Wake, refuse, sight
+from components.component import Heard, Input, Say, Seen, Sight, Wake, asked, refuse, sight
 from components.master.accepts import go_on_with
 from components.master.agents import hear_agent, lose_agent, say_changes, say_unreachable
 from components.master.alarms import AlarmSeen, hear_witness, raised, see_alarm
@@ -75,7 +75,7 @@ def _lose_agent(config: MasterConfig, state: MasterState, sight: PingsMissed, no
 
 def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Iterator[Say]:
     if shut_out(state, event.by.id):
-        if event.request is not None:
+        if asked(event) is not None:
             yield refuse(event, Refusal.REVOKED, f"{event.by.id} is let in no more")
         return
     match event.by.kind:

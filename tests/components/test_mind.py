@@ -10,7 +10,7 @@ import pytest
 
 from bus import codec
 from bus.events import Event, LeaderElected, LogKept
-from bus.nouns import NOBODY, Glimpse, Now, Position
+from bus.nouns import NOBODY, Glimpse, Now, Position, RequestId
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author, Kind
 from bus.vouching import AlarmRaised
@@ -250,3 +250,12 @@ def test_a_client_has_no_terms() -> None:
     event = Event(by=Author(Kind.CLIENT, "u-x"), to="me", fact=AlarmRaised(alarm="x", message="y"), at=AT)
     assert mind.decide(Heard(event)) is not None
     assert mind.state.epochs == {}
+
+
+def test_nobody_speaks_to_itself() -> None:
+    """A forged event from and to one component, with a request: its answer would be heard, and answered, for ever."""
+    mind = Mind(echoing(), "dc", lambda: AT)
+    mine = Event(by=ME, to=ME.id, fact=AlarmRaised(alarm="x", message="y"), at=AT, n=1, request=RequestId("r"))
+    assert mind.decide(Heard(msgspec.structs.replace(mine, position=Position(7)))) is None
+    assert mind.complain(codec.Unreadable("newer", mine, "a.b", 1)) is None
+    assert mind.state.n == 0

@@ -15,6 +15,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from bus.nkey import For, Key
 from bus.permits import Role
 from tests.e2e.cluster import Cluster, alive, datacenter, processes_under, wait_for
 from tests.e2e.wire import Wire
@@ -155,16 +156,18 @@ def test_a_wrong_command_says_what_was_wrong(cluster: Cluster, args: tuple[str, 
 
 
 def test_a_cluster_that_is_not_there_is_exit_code_3(cluster: Cluster, tmp_path: Path) -> None:
-    """No data directory, nobody at the address, a stranger at the address, wrong password, wrong cluster."""
+    """No data directory, nobody at the address, a stranger at the address, somebody else's key, wrong cluster."""
     known = json.loads((cluster.data / "credentials.json").read_text())
     refused("status", data=tmp_path / "none", code=3, why="no cluster:")
     refused("status", "--bus", "nats://127.0.0.1:1", data=cluster.data, code=3, why="no NATS server answers")
     refused("status", "--bus", "http://x", data=cluster.data, code=2, why="expected nats://HOST:PORT")
     refused("down", data=tmp_path / "none", code=3, why="was never used there")
     file = tmp_path / "credentials.json"
+    file.touch(mode=0o600)
     for change, code, why in (
-        ({"password": "wrong"}, 3, "refused the credentials"),
-        ({"cluster": "typo"}, 3, "there is no LOG-TYPO"),
+        ({"seed": Key.new(For.USER).seed}, 3, "refused the credentials of u-"),
+        ({"seed": "SUABC"}, 1, "not the seed of a key"),
+        ({"cluster": "typo"}, 1, "(admin) may not say log.typo.info"),
         ({"cluster": "a.b c"}, 1, "'a.b c' is not an id"),
         ({"url": 5}, 1, "Expected `str`, got `int` - at `$.url`"),
         ({"token": "x"}, 1, "unknown field `token`"),
