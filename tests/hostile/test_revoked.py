@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus.access import IdentityRevoked
+from bus.access import IdentityGranted, IdentityRevoked
 from bus.credentials import Credentials
 from bus.nouns import second
 from bus.permits import Role
@@ -77,13 +77,13 @@ def test_a_revoked_identity_is_out_within_a_second(besieged: Stage, tmp_path: Pa
 
 def refused(stage: Stage, text: str, file: Path) -> str:
     """Joining is refused, and nobody becomes anybody."""
-    before = len(stage.cluster.ask("access", "list"))
+    before = len(stage.witness.said("identity.granted"))
     code, out, err = command("access", "join", "-o", str(file), stage=stage, stdin=text)
     assert code in (1, 3), (code, out, err)
     assert err.startswith("error: ")
     assert "Traceback" not in err
     assert not file.exists()
-    assert len(stage.cluster.ask("access", "list")) == before
+    assert len(stage.witness.said("identity.granted")) == before
     TALLY["joiner"] += 1
     return err
 
@@ -137,5 +137,6 @@ def test_of_two_who_race_with_one_token_one_wins(besieged: Stage, tmp_path: Path
     assert sorted(each.returncode for each in running) == [0, 1], told
     assert sum(file.exists() for file in files) == 1
     assert any("was exchanged before" in err for _, err in told)
-    assert [row["name"] for row in besieged.cluster.ask("access", "list")].count("u-race") == 1
+    granted = [each.fact for each in besieged.witness.said("identity.granted")]
+    assert sum(isinstance(fact, IdentityGranted) and fact.name == "u-race" for fact in granted) == 1
     TALLY["joiner"] += 2
