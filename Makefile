@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 GATES := gate-leaders gate-pauses gate-failover gate-servers gate-stores gate-repairs gate-hosts
-.PHONY: demo test check sim bench docs wheel clean help gate gate-files $(GATES)
+.PHONY: demo test check sim soak bench docs wheel clean help gate gate-files $(GATES)
 
 help:
 	@echo "make demo   boot a datacenter, run a service and a job on it, check every claim"
@@ -13,6 +13,7 @@ help:
 	@echo "make check  what CI runs before the tests: ruff, mypy, generated documents"
 	@echo "make sim    whole datacenters on virtual time: SEEDS=1000 [SEED=n]"
 	@echo "make gate   a real datacenter, broken on purpose: [SEED=n] [COUNT=n]; one by one: $(GATES) gate-files"
+	@echo "make soak   everybody tries everything: a thousand connections, a minute's flood"
 	@echo "make bench  measure: latency, throughput, memory, start, fold"
 	@echo "make docs   write the generated references again"
 	@echo "make wheel  build the wheel, install it in an empty environment, run the demo from it"
@@ -47,6 +48,9 @@ $(GATES): gate-%: $(INSTALLED)
 
 gate-files: $(INSTALLED)
 	$(BIN)/python -m tests.eventstore.faults $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+soak: $(INSTALLED)
+	HOSTILE_CONNECTIONS=1000 HOSTILE_FLOOD_S=60 $(BIN)/python -m pytest tests/hostile
 
 bench: $(INSTALLED)
 	$(BIN)/python -m ops.bench

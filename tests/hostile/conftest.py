@@ -11,17 +11,17 @@ from tests.hostile.stage import TALLY, Stage, stage
 
 @pytest.fixture(scope="session")
 def datacenter_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """One datacenter for all attacks."""
+    """One datacenter for all attacks, which does what it is for after them."""
     with stage(tmp_path_factory.mktemp("hostile") / "data") as found:
         yield found
+        found.check_works()
 
 
 @pytest.fixture(scope="module")
 def besieged(datacenter_: Stage) -> Iterator[Stage]:
-    """The datacenter, which does what it is for after each module of attacks."""
+    """The datacenter; everybody lives after each module of attacks."""
     yield datacenter_
     datacenter_.check_alive()
-    datacenter_.check_works()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -148,10 +148,10 @@ def test_a_stolen_key_does_not_end_its_owner(besieged: Stage, identity: str) -> 
 
 
 def forged(body: bytes) -> list[bytes]:
-    """The same event with other words around it. A registration with a fresh number is left out: no inbox can tell that
-    from what its agent says. (architecture 5b)"""
+    """The same event with other words around it. Left out is what no inbox can tell from what its agent says: a
+    registration with a fresh number (architecture 5b), and a later term, behind which the true one is not heard."""
     event = msgpack.unpackb(body)
     fresh = [] if event["type"] == "agent.registered" else [{"n": event["n"] + 500}]
-    changes = [*fresh, {"n": 0}, {"n": -1}, {"prev": b"x" * 32}, {"epoch": 999}, {"v": 99}]
+    changes = [*fresh, {"n": 0}, {"n": -1}, {"prev": b"x" * 32}, {"epoch": 0}, {"v": 99}]
     changes += [{"at": 2**62}, {"heard": 2**62}, {"last": not event.get("last")}, {"by": "master.main"}, {"to": "zz"}]
     return [msgpack.packb(event | change) for change in changes]

@@ -51,8 +51,7 @@ def until_out(stage: Stage, known: Credentials, act: str) -> tuple[int, float]:
 
 def _act(wire: Wire, act: str) -> None:
     if act == "publish":
-        wire.publish(f"dc.client.{wire.name}.app.requested.marathon", mark(wire.name))
-        wire.flush()
+        wire.ask(f"dc.client.{wire.name}.app.requested.marathon", mark(wire.name))
     else:
         wire.ask(f"log.dc.next.{wire.name}_0", b'{"batch": 1, "no_wait": true}', within_s=1)
 

@@ -75,7 +75,7 @@ def test_many_connections_keep_nobody_out(besieged: Stage) -> None:
 
 
 def test_too_many_connections_of_one_are_closed(besieged: Stage, tmp_path: Path) -> None:
-    """Its identity is suspended, and resumed later; it is said both times."""
+    """Its identity is suspended, and it is said; others go on."""
     known = joined(besieged, tmp_path / "many.json", "--client", "many")
     with ExitStack() as stack:
         for _ in range(40):
@@ -84,8 +84,6 @@ def test_too_many_connections_of_one_are_closed(besieged: Stage, tmp_path: Path)
     assert "connections" in suspended(besieged, known.name)[0].why
     wait_for("it is kept out", lambda: not is_let_in(known), within_s=3)
     besieged.cluster.run("job", "run", "count")
-    wait_for("it is resumed", lambda: resumed(besieged, known.name), within_s=30)
-    wait_for("it is let in", lambda: is_let_in(known), within_s=5)
     TALLY["viewer"] += 40
 
 

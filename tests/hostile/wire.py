@@ -49,6 +49,7 @@ class Wire:
         assert address.hostname is not None
         self.name = known.name
         self._socket = socket.create_connection((address.hostname, address.port or 4222), timeout=patience_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         self.heard: list[Heard] = []
         self.errors: list[str] = []
