@@ -25,11 +25,11 @@ PRIVATE = [
 MOUNTINFO = rb"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-41 27 0:40 / /work/sandboxes/t1/a\040b\011c\012d\134e rw,relatime shared:3 - tmpfs tmpfs rw
-42 27 254:0 /srv /work/sandboxes/t1 rw,relatime master:1 propagate_from:2 - ext4 /dev/a\040b rw
-43 27 0:41 / /work/sandboxes/t10 rw - tmpfs tmpfs rw
-44 27 0:42 / /work/sandboxes/t2/\303\274\377 rw - tmpfs tmpfs rw
-45 41 0:43 / /work/sandboxes/t1/a\040b\011c\012d\134e/f rw - tmpfs tmpfs rw
+41 27 0:40 / /box/sandboxes/t1/a\040b\011c\012d\134e rw,relatime shared:3 - tmpfs tmpfs rw
+42 27 254:0 /srv /box/sandboxes/t1 rw,relatime master:1 propagate_from:2 - ext4 /dev/a\040b rw
+43 27 0:41 / /box/sandboxes/t10 rw - tmpfs tmpfs rw
+44 27 0:42 / /box/sandboxes/t2/\303\274\377 rw - tmpfs tmpfs rw
+45 41 0:43 / /box/sandboxes/t1/a\040b\011c\012d\134e/f rw - tmpfs tmpfs rw
 """.strip()
 
 
@@ -38,21 +38,21 @@ def test_mount_points_are_read_with_their_escapes():
     assert mount_points(MOUNTINFO) == [
         "/proc",
         "/",
-        "/work/sandboxes/t1/a b\tc\nd\\e",
-        "/work/sandboxes/t1",
-        "/work/sandboxes/t10",
-        "/work/sandboxes/t2/ü\udcff",
-        "/work/sandboxes/t1/a b\tc\nd\\e/f",
+        "/box/sandboxes/t1/a b\tc\nd\\e",
+        "/box/sandboxes/t1",
+        "/box/sandboxes/t10",
+        "/box/sandboxes/t2/ü\udcff",
+        "/box/sandboxes/t1/a b\tc\nd\\e/f",
     ]
 
 
 def test_what_lies_in_a_directory_is_named_deepest_first():
     """In the order in which it can be unmounted; a longer name beside it is not in it."""
     points = mount_points(MOUNTINFO)
-    inside = "/work/sandboxes/t1/a b\tc\nd\\e"
-    assert points_in("/work/sandboxes/t1", points) == [f"{inside}/f", inside, "/work/sandboxes/t1"]
-    assert points_in("/work/sandboxes/t1", ["/work/sandboxes/t1", "/work/sandboxes/t1"]) == ["/work/sandboxes/t1"]
-    assert points_in("/work/sandboxes/t", points) == []
+    inside = "/box/sandboxes/t1/a b\tc\nd\\e"
+    assert points_in("/box/sandboxes/t1", points) == [f"{inside}/f", inside, "/box/sandboxes/t1"]
+    assert points_in("/box/sandboxes/t1", ["/box/sandboxes/t1", "/box/sandboxes/t1"]) == ["/box/sandboxes/t1"]
+    assert points_in("/box/sandboxes/t", points) == []
 
 
 def test_this_machines_own_mounts_are_found(tmp_path: Path):
