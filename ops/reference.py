@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,8 +61,7 @@ def _fields(cls: type[Fact]) -> Iterator[str]:
 def _name(hint: object) -> str:
     text = getattr(hint, "__name__", None) if not getattr(hint, "__args__", None) else None
     text = text or str(hint)
-    for module in ("bus.nouns.", "bus.documents.", "typing."):
-        text = text.replace(module, "")
+    text = re.sub(r"bus\.(nouns|documents\.\w+)\.|typing\.", "", text)
     return text.replace("|", "or").replace("NoneType", "None")
 
 

@@ -18,7 +18,7 @@ SHELL |= {"fetching.py", "shelf.py"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",
-    "bus/documents.py",
+    *(f"bus/documents/{name}.py" for name in ("app", "base", "group", "job", "pod", "reading", "secrets")),
     "bus/subjects.py",
     "bus/events.py",
     "bus/services.py",

@@ -33,11 +33,7 @@ NAME = "is not allowed, expected [a-z0-9-], 1 to 63 characters, no dash at an en
 LINE = "is not allowed, expected text without NUL characters"
 ENV_NAME = "is not allowed, expected letters, digits and _, no digit in front"
 LABEL = "is not allowed, expected text without control characters"
-APP_FIELDS = (
-    "id, cmd, args, cpus, mem, disk, instances, env, labels, ports, portDefinitions, requirePorts, backoffSeconds, "
-    "backoffFactor, maxLaunchDelaySeconds, taskKillGracePeriodSeconds, user, secrets, "
-    "container"
-)
+APP_FIELDS = ", ".join(field.encode_name for field in msgspec.structs.fields(AppSpec))
 
 
 def refusal(document: object, shape: type[AppSpec] | type[JobSpec]) -> str:
@@ -116,7 +112,7 @@ def refusal(document: object, shape: type[AppSpec] | type[JobSpec]) -> str:
             f"Object contains unknown field `instancse` (did you mean `instances`?), expected one of {APP_FIELDS} "
             "- at `$`",
         ),
-        ({"fetch": []}, f"Object contains unknown field `fetch`, expected one of {APP_FIELDS} - at `$`"),
+        ({"residency": {}}, f"Object contains unknown field `residency`, expected one of {APP_FIELDS} - at `$`"),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
 )

@@ -1,0 +1,65 @@
+"""What people write: apps, pods and groups in Marathon's shape, jobs in Metronome's.
+
+Rule of this room: the fields, defaults and limits are the originals', and a wrong document is refused with
+the path of the field. (Marathon: `docs/rest-api/public/api/v2/types`; Metronome: `api/v1/schema`)
+"""
+
+from __future__ import annotations
+
+from bus.documents.app import (
+    AppSpec,
+    Constraint,
+    Container,
+    HealthCheck,
+    HealthCommand,
+    Network,
+    PortDefinition,
+    ReadinessCheck,
+    Rollout,
+    UnreachableStrategy,
+    UpgradeStrategy,
+)
+from bus.documents.base import APP_ID, JOB_ID, DocumentError, EnvSecret, Fetch, SecretSource, SecretVolume
+from bus.documents.group import GroupSpec
+from bus.documents.job import JobRunSpec, JobSpec, Restart, Schedule
+from bus.documents.pod import Endpoint, PodContainer, PodHealthCheck, PodSpec, PodVolume, VolumeMount
+from bus.documents.reading import check_document, parse_document
+from bus.documents.secrets import Confiding, plain_env, secret_env, secret_files
+
+__all__ = [
+    "APP_ID",
+    "JOB_ID",
+    "AppSpec",
+    "Confiding",
+    "Constraint",
+    "Container",
+    "DocumentError",
+    "Endpoint",
+    "EnvSecret",
+    "Fetch",
+    "GroupSpec",
+    "HealthCheck",
+    "HealthCommand",
+    "JobRunSpec",
+    "JobSpec",
+    "Network",
+    "PodContainer",
+    "PodHealthCheck",
+    "PodSpec",
+    "PodVolume",
+    "PortDefinition",
+    "ReadinessCheck",
+    "Restart",
+    "Rollout",
+    "Schedule",
+    "SecretSource",
+    "SecretVolume",
+    "UnreachableStrategy",
+    "UpgradeStrategy",
+    "VolumeMount",
+    "check_document",
+    "parse_document",
+    "plain_env",
+    "secret_env",
+    "secret_files",
+]
