@@ -22,7 +22,7 @@ from bus.documents.app import (
 from bus.documents.base import APP_ID, JOB_ID, DocumentError, EnvSecret, Fetch, SecretSource, SecretVolume
 from bus.documents.group import GroupSpec
 from bus.documents.job import JobRunSpec, JobSpec, Restart, Schedule
-from bus.documents.pod import Endpoint, PodContainer, PodHealthCheck, PodSpec, PodVolume, VolumeMount
+from bus.documents.pod import Endpoint, PodCommand, PodContainer, PodHealthCheck, PodSpec, PodVolume, VolumeMount
 from bus.documents.reading import check_document, parse_document
 from bus.documents.secrets import Confiding, plain_env, secret_env, secret_files
 
@@ -43,6 +43,7 @@ __all__ = [
     "JobRunSpec",
     "JobSpec",
     "Network",
+    "PodCommand",
     "PodContainer",
     "PodHealthCheck",
     "PodSpec",

@@ -50,22 +50,17 @@ class ExecutorAmounts(Document, frozen=True):
     disk: Megabytes = 10.0
 
 
-class ShellCommand(Document, frozen=True):
-    """A command line, for /bin/sh."""
+class PodCommand(Document, frozen=True):
+    """A command line for /bin/sh, or a program and its arguments: exactly one of the two."""
 
-    shell: Line
-
-
-class ArgvCommand(Document, frozen=True):
-    """A program and its arguments."""
-
-    argv: Argv
+    shell: Line | None = None
+    argv: Argv | None = None
 
 
 class Exec(Document, frozen=True):
     """What a container executes."""
 
-    command: ShellCommand | ArgvCommand
+    command: PodCommand
 
 
 class Endpoint(Document, frozen=True):
@@ -95,7 +90,7 @@ class PodTcpCheck(Document, frozen=True):
 class PodCommandCheck(Document, frozen=True):
     """Healthy if it exits with 0."""
 
-    command: ShellCommand | ArgvCommand
+    command: PodCommand
 
 
 class PodHealthCheck(Document, frozen=True):
