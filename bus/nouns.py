@@ -328,6 +328,10 @@ class Offer(Noun, frozen=True):
     hostname: str
     resources: Resources
     attributes: dict[str, str] = {}
+    role: str = "*"
+    """Whose share the agent's resources are kept for; `*`: anybody's."""
+    region: str = ""
+    zone: str = ""
 
 
 class Command(Noun, frozen=True):
@@ -356,6 +360,8 @@ class TaskInfo(Noun, frozen=True):
     """The agent's, as the offer had it."""
     ports: tuple[int, ...] = ()
     """Those of `resources`, in the order the app asked for them. (Mesos: DiscoveryInfo)"""
+    place: dict[str, str] = {}
+    """What its app's constraints count of the agent: field and value, so that the next is held against it."""
     kill_grace_s: float = 3.0
     """(Mesos: `executor.cpp`, 3 s)"""
     max_completion_s: float | None = None

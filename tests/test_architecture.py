@@ -18,11 +18,15 @@ SHELL |= {"fetching.py", "shelf.py"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",
-    *(f"bus/documents/{name}.py" for name in ("app", "base", "group", "job", "pod", "reading", "secrets")),
+    *(
+        f"bus/documents/{name}.py"
+        for name in ("app", "base", "constraints", "group", "job", "pod", "reading", "secrets")
+    ),
     "bus/subjects.py",
     "bus/events.py",
     "bus/services.py",
     "bus/access.py",
+    "bus/patterns.py",
     "bus/permits.py",
     "bus/vouching.py",
     "bus/secrets.py",
@@ -35,6 +39,7 @@ PURE_ELSEWHERE = (
     "eventstore/trace.py",
     "components/again.py",
     "components/answering.py",
+    "components/constraints.py",
     "components/differing.py",
     "components/histories.py",
     "components/mind.py",
