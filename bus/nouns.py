@@ -272,6 +272,7 @@ class Reason(StrEnum):
     TASK_KILLED_DURING_LAUNCH = "REASON_TASK_KILLED_DURING_LAUNCH"
     MAX_COMPLETION_TIME_REACHED = "REASON_MAX_COMPLETION_TIME_REACHED"
     RECONCILIATION = "REASON_RECONCILIATION"
+    TASK_HEALTH_CHECK_STATUS_UPDATED = "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"
 
 
 class Source(StrEnum):
@@ -347,6 +348,44 @@ class Command(Noun, frozen=True):
     """Paths in the sandbox at which a secret can be read, and its name."""
 
 
+class Probe(StrEnum):
+    """How a check looks. (Mesos: CheckInfo.Type)"""
+
+    COMMAND = "COMMAND"
+    TCP = "TCP"
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+
+
+class Check(Noun, frozen=True):
+    """How it is found out whether a task is healthy. (Mesos: HealthCheck; Marathon: `HealthCheck.scala`)
+
+    Healthy is a command that exits with 0, a port that takes connections, an answer from 200 to 399.
+    """
+
+    probe: Probe
+    port: int = 0
+    """The host's; none with a command."""
+    path: str = "/"
+    command: Command | None = None
+    """Executed in the task's sandbox and confinement; its environment is the task's, and this on top."""
+    ipv6: bool = False
+    delay_s: float = 15.0
+    """From the start of the task to the first look."""
+    interval_s: float = 10.0
+    """From one look to the next."""
+    timeout_s: float = 20.0
+    """After which a look has failed; 0: never. (Mesos)"""
+    grace_s: float = 10.0
+    """From the start of the task, delay included: failures before do not count until it was healthy once."""
+    failures_max: int = 3
+    """In a row, at which the task is killed. 0: the executor kills at the first (Mesos), Marathon never."""
+    ignore_1xx: bool = False
+    """Answers below 200 say nothing. Marathon's own checks only."""
+    codes: tuple[int, ...] = ()
+    """The answers that are good; none: 200 to 399. (Marathon: httpStatusCodesForReady)"""
+
+
 class TaskInfo(Noun, frozen=True):
     """A task as a framework asks for it and everybody after it carries it on."""
 
@@ -365,6 +404,12 @@ class TaskInfo(Noun, frozen=True):
     kill_grace_s: float = 3.0
     """(Mesos: `executor.cpp`, 3 s)"""
     max_completion_s: float | None = None
+    health: Check | None = None
+    """What its executor checks."""
+    watched: tuple[Check, ...] = ()
+    """What its framework checks by itself, over the network: nobody else does."""
+    readiness: Check | None = None
+    """The same, until it is ready for the first time."""
     labels: dict[str, str] = {}
     app: AppId | None = None
     job: JobId | None = None
@@ -384,6 +429,22 @@ class TaskStatus(Noun, frozen=True):
     """The exit code, where the task ended by itself."""
     signal: int | None = None
     """The number of the signal that ended it."""
+    healthy: bool | None = None
+    """What its executor's check found last; None: nothing yet, or there is no check."""
+    failures: int = 0
+    """Of that check, in a row."""
+
+
+def is_news(before: TaskStatus, after: TaskStatus) -> bool:
+    """Whether one status may follow the other as a change: of the state, or of the health of a running task.
+
+    Each failed check of an unhealthy task is a change: it has one failure more. (Mesos: `checker`, on every failure)
+    """
+    if after.state in MOVES[before.state]:
+        return True
+    running = before.state is after.state is TaskState.RUNNING
+    found = (after.healthy, after.failures)
+    return running and after.healthy is not None and found != (before.healthy, before.failures)
 
 
 class HeldTask(Noun, frozen=True):

@@ -26,7 +26,6 @@ from bus.events import (
 )
 from bus.nouns import (
     MASTER,
-    MOVES,
     TERMINAL,
     HeldTask,
     Now,
@@ -39,12 +38,13 @@ from bus.nouns import (
     TaskInfo,
     TaskState,
     TaskStatus,
+    is_news,
     second,
 )
 from bus.secrets import SecretsAwaited, names_of
 from bus.subjects import Author, Kind
 from components.agent.config import AgentConfig
-from components.agent.state import AgentState, Task, after, held_bytes, knows, sandbox_name, slim, weigh
+from components.agent.state import AgentState, Task, after, held_bytes, knows, sandbox_name, weigh
 from components.component import Heard, Input, Say, Seen, Sight, Wake, asked, refuse, sight
 
 live_bytes_max = 400 * 1024
@@ -198,7 +198,7 @@ def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus
     if size > info_bytes_max:
         why = f"its description is {size} bytes, at most {info_bytes_max} can be handed to an executor"
         return _status(info.task, TaskState.ERROR, why, Reason.TASK_INVALID)
-    if state.weight + weigh(slim(info)) > live_bytes_max:
+    if state.weight + weigh(info) > live_bytes_max:
         why = f"{config.id} has {len(state.tasks)} tasks, and a list with one more would not fit into its registration"
         return _status(info.task, TaskState.DROPPED, why)
     return None
@@ -249,7 +249,7 @@ def _legal(task: Task, status: TaskStatus) -> TaskStatus | None:
     status = msgspec.structs.replace(status, message=status.message[:message_length_max])
     if status.state in _NEVER_SAID:
         return None
-    if status.state in MOVES[task.status.state]:
+    if is_news(task.status, status):
         return status
     if status.state not in TERMINAL:
         return None

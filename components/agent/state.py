@@ -22,7 +22,6 @@ from bus.events import (
     TaskReported,
 )
 from bus.nouns import (
-    MOVES,
     TERMINAL,
     Command,
     HeldTask,
@@ -35,6 +34,7 @@ from bus.nouns import (
     TaskInfo,
     TaskState,
     TaskStatus,
+    is_news,
     second,
 )
 from bus.secrets import SecretsAwaited
@@ -141,7 +141,7 @@ def _take(state: AgentState, event: Event, info: TaskInfo) -> None:
     assert not knows(state, info.task), f"{info.task} is launched twice, #{event.n}"
     status = TaskStatus(task=info.task, state=TaskState.STAGING, source=Source.MASTER)
     kept = slim(info)
-    task = Task(info=kept, status=status, since=event.at, launched_at=event.at, weight=weigh(kept))
+    task = Task(info=kept, status=status, since=event.at, launched_at=event.at, weight=weigh(info))
     state.tasks[info.task] = task
     state.weight += task.weight
 
@@ -150,7 +150,7 @@ def _report(state: AgentState, event: Event, status: TaskStatus) -> None:
     task = state.tasks.get(status.task)
     if task is None:
         return  # the answer to a launch that was turned away, or to a kill of a task that had ended: nothing changes
-    assert status.state in MOVES[task.status.state], f"{status.task}: {task.status.state} -> {status.state}, #{event.n}"
+    assert is_news(task.status, status), f"{status.task}: {task.status.state} -> {status.state}, #{event.n}"
     task.status, task.since, task.reported_n = status, event.at, event.n
     state.unheard.pop(status.task, None)
     state.awaiting.pop(status.task, None)
@@ -174,7 +174,9 @@ def knows(state: AgentState, task: TaskId) -> bool:
 
 def slim(info: TaskInfo) -> TaskInfo:
     """What an agent keeps of a task that is handed on: the rest its executor has, and the master."""
-    return msgspec.structs.replace(info, command=Command(), labels={}, hostname="", ports=())
+    return msgspec.structs.replace(
+        info, command=Command(), labels={}, hostname="", ports=(), health=None, watched=(), readiness=None
+    )
 
 
 def weigh(info: TaskInfo) -> int:
@@ -183,11 +185,14 @@ def weigh(info: TaskInfo) -> int:
         task=info.task,
         state=max(TaskState, key=len),
         source=max(Source, key=len),
-        reason=max(Reason, key=len),
+        reason=Reason.EXECUTOR_REGISTRATION_TIMEOUT,
         exit_status=255,
         signal=255,
     )
-    return held_bytes(HeldTask(info=info, status=longest))
+    if info.health is not None:
+        health = Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
+        longest = msgspec.structs.replace(longest, reason=health, healthy=False, failures=2**31)
+    return held_bytes(HeldTask(info=slim(info), status=longest))
 
 
 def held_bytes(held: HeldTask) -> int:

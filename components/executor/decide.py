@@ -15,8 +15,9 @@ from bus.events import Event, KillDelivered, TaskDelivered, TaskReported
 from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
 from bus.port import batch_events_max
 from components.component import Heard, Input, Say, Seen, Wake, refuse
+from components.executor.checks import found, say
 from components.executor.config import ExecutorConfig
-from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
+from components.executor.sights import HealthSeen, LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState, Task, after
 
 LOST = "exit status unknown"
@@ -35,6 +36,8 @@ def decide(config: ExecutorConfig, state: ExecutorState, told: Input, now: Now) 
             yield from _hear(config, state, event, now)
         case Seen(TaskStarted() | TaskEnded() | LaunchFailed() as sight) if sight.task in state.tasks:
             yield from _see(state.tasks[sight.task], sight, config)
+        case Seen(HealthSeen() as sight) if sight.task in state.tasks:
+            yield from found(config, state.tasks[sight.task], sight, now)
         case Wake():
             yield from _overdue(config, state, now)
         case _:
@@ -60,7 +63,7 @@ def _deliver(config: ExecutorConfig, state: ExecutorState, delivered: TaskDelive
     name = delivered.task.task
     if name in state.tasks:
         task = state.tasks[name]
-        yield _say(config, task, TaskReported(status=task.status, kill_at=task.kill_at))
+        yield say(config, task, TaskReported(status=task.status, kill_at=task.kill_at))
     elif name in state.ended:
         yield Say(TaskReported(status=state.ended[name]), to=config.agent, trace=delivered.task.trace)
     elif delivered.start_by is not None and now >= delivered.start_by:
@@ -81,10 +84,10 @@ def _kill(config: ExecutorConfig, state: ExecutorState, name: TaskId, grace_s: f
     kill_at = after(now, task.delivered.task.kill_grace_s if grace_s is None else grace_s)
     if task.kill_at is None:
         status = TaskStatus(task=name, state=TaskState.KILLING, source=Source.EXECUTOR)
-        yield _say(config, task, TaskReported(status=status, kill_at=kill_at))
+        yield say(config, task, TaskReported(status=status, kill_at=kill_at))
     elif kill_at < task.kill_at:
         # a new deadline is no new status: it is for our own log, the agent need not hear it
-        yield _say(config, task, TaskReported(status=task.status, kill_at=kill_at), to=NOBODY)
+        yield say(config, task, TaskReported(status=task.status, kill_at=kill_at), to=NOBODY)
 
 
 def _overdue(config: ExecutorConfig, state: ExecutorState, now: Now) -> Iterator[Say]:
@@ -97,7 +100,7 @@ def _overdue(config: ExecutorConfig, state: ExecutorState, now: Now) -> Iterator
             source=Source.EXECUTOR,
             reason=Reason.MAX_COMPLETION_TIME_REACHED,
         )
-        yield _say(config, state.tasks[name], TaskReported(status=status, kill_at=now))
+        yield say(config, state.tasks[name], TaskReported(status=status, kill_at=now))
 
 
 def _see(task: Task, sight: TaskStarted | TaskEnded | LaunchFailed, config: ExecutorConfig) -> Iterator[Say]:
@@ -107,11 +110,11 @@ def _see(task: Task, sight: TaskStarted | TaskEnded | LaunchFailed, config: Exec
                 status = TaskStatus(
                     task=sight.task, state=TaskState.RUNNING, source=Source.EXECUTOR, message=f"pid {pid}"
                 )
-                yield _say(config, task, TaskReported(status=status))
+                yield say(config, task, TaskReported(status=status))
         case TaskEnded(wait_status=wait_status, stopped=stopped):
-            yield _say(config, task, TaskReported(status=_ended(task, wait_status, stopped)))
+            yield say(config, task, TaskReported(status=_ended(task, wait_status, stopped)))
         case LaunchFailed(message=message):
-            yield _say(config, task, TaskReported(status=_failed(task, message)))
+            yield say(config, task, TaskReported(status=_failed(task, message)))
 
 
 def _ended(task: Task, wait_status: int | None, stopped: bool) -> TaskStatus:
@@ -124,6 +127,9 @@ def _ended(task: Task, wait_status: int | None, stopped: bool) -> TaskStatus:
     state, reason = TaskState.FINISHED if exit_status == 0 else TaskState.FAILED, None
     if killing and task.status.reason is None:
         state = TaskState.KILLED
+    elif killing and task.status.healthy is False:
+        state, reason = TaskState.KILLED, task.status.reason
+        message = f"{message}; it was killed as unhealthy: {task.status.message}"
     elif killing and state is TaskState.FAILED:
         reason, message = (
             task.status.reason,
@@ -141,6 +147,8 @@ def _ended(task: Task, wait_status: int | None, stopped: bool) -> TaskStatus:
         message=message,
         exit_status=exit_status,
         signal=signal,
+        healthy=task.status.healthy if killing else None,
+        failures=task.status.failures if killing else 0,
     )
 
 
@@ -188,8 +196,3 @@ def _too_late(name: TaskId, late_us: int) -> TaskStatus:
         reason=Reason.EXECUTOR_REGISTRATION_TIMEOUT,
         message=f"it was not started: the executor heard of it {late_us // 1000} ms too late",
     )
-
-
-def _say(config: ExecutorConfig, task: Task, reported: TaskReported, *, to: str | None = None) -> Say:
-    """A report on a task, in the task's trace, to the agent unless said otherwise."""
-    return Say(reported, to=config.agent if to is None else to, trace=task.delivered.task.trace)

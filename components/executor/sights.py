@@ -25,6 +25,16 @@ class TaskEnded(Sight, frozen=True):
     """It was ended because everything on its agent was."""
 
 
+@sight("health.seen")
+class HealthSeen(Sight, frozen=True):
+    """A check of a running task found something."""
+
+    task: TaskId
+    healthy: bool
+    message: str = ""
+    """What was wrong."""
+
+
 @sight("launch.failed")
 class LaunchFailed(Sight, frozen=True):
     """A task's command was not executed and never will be."""

@@ -13,6 +13,7 @@ from bus.events import Event, TaskDelivered, TaskReported
 from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskId, TaskState, TaskStatus, second
 from components.component import State
 
+_LIVE_REASONS = (None, Reason.MAX_COMPLETION_TIME_REACHED, Reason.TASK_HEALTH_CHECK_STATUS_UPDATED)
 ended_max = 1000
 """Ended tasks whose last status is remembered."""
 
@@ -36,6 +37,9 @@ class Task:
     """When it has had its max_completion_s; none once it is being killed."""
     kill_at: Now | None = None
     """When SIGKILL follows SIGTERM; none unless it is being killed."""
+    running_since: Now | None = None
+    proven: bool = False
+    """Whether it was healthy once: from then on each failed check counts."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +70,7 @@ def _remember(state: ExecutorState, reported: TaskReported, at: Now) -> None:
     elif status.task not in state.tasks:
         _end(state, status)  # killed before it was delivered
     else:
-        _move(state, state.tasks[status.task], reported)
+        _move(state, state.tasks[status.task], reported, at)
 
 
 def _begin(state: ExecutorState, delivered: TaskDelivered, status: TaskStatus, at: Now) -> None:
@@ -79,11 +83,14 @@ def _begin(state: ExecutorState, delivered: TaskDelivered, status: TaskStatus, a
         insort(state.due, (task.due_at, status.task))
 
 
-def _move(state: ExecutorState, task: Task, reported: TaskReported) -> None:
+def _move(state: ExecutorState, task: Task, reported: TaskReported, at: Now) -> None:
     status = reported.status
     before, after = task.status.state, status.state
     assert after == before or after in MOVES[before], f"{status.task}: {before} -> {after}"
     task.status = status
+    task.proven = task.proven or status.healthy is True
+    if after is TaskState.RUNNING and before is not TaskState.RUNNING:
+        task.running_since = at
     if after in TERMINAL:
         _undue(state, task)
         del state.tasks[status.task]
@@ -126,4 +133,5 @@ def _check_task(name: TaskId, task: Task) -> None:
     assert task.status.task == name == task.delivered.task.task, f"{name}: remembers {task.status.task}"
     assert state in (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING), f"{name}: live and {state}"
     assert (task.kill_at is not None) == (state is TaskState.KILLING), f"{name}: {state}, SIGKILL at {task.kill_at}"
-    assert reason in (None, Reason.MAX_COMPLETION_TIME_REACHED), f"{name}: live and {reason}"
+    assert reason in _LIVE_REASONS, f"{name}: live and {reason}"
+    assert task.running_since is not None or state is not TaskState.RUNNING, f"{name}: runs, but since when"

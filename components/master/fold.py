@@ -18,7 +18,6 @@ from bus.events import (
     TaskUpdated,
 )
 from bus.nouns import (
-    MOVES,
     TERMINAL,
     FrameworkId,
     Now,
@@ -28,6 +27,7 @@ from bus.nouns import (
     TaskId,
     TaskState,
     TaskStatus,
+    is_news,
 )
 from bus.secrets import SecretKept, SecretRemoved
 from bus.vouching import AlarmCleared, AlarmRaised, CheckpointMade
@@ -172,7 +172,7 @@ def _move(state: MasterState, event: Event, fact: TaskUpdated) -> None:
     task = state.tasks[status.task]
     agent = state.agents[task.info.agent]
     before = task.status.state
-    assert status.state in MOVES[before], f"{status.task}: {before} -> {status.state}, #{event.n}"
+    assert is_news(task.status, status), f"{status.task}: {before} -> {status.state}, #{event.n}"
     held = task.holds
     task.status, task.since, task.unreachable_since = status, event.at, fact.unreachable_since
     if held and not task.holds:

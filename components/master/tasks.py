@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 
 from bus.events import Event, KillDirected, KillRequested, TaskReconciled, TaskUpdated
-from bus.nouns import MOVES, TERMINAL, FrameworkId, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
+from bus.nouns import TERMINAL, FrameworkId, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus, is_news
 from components.component import Say, refuse
 from components.master.state import Agent, Framework, MasterState, Task
 from components.master.validity import not_seconds
@@ -40,7 +40,7 @@ def updated(task: Task, status: TaskStatus, *, acted_n: int = 0, unreachable_sin
 
 def believable(task: Task, status: TaskStatus) -> bool:
     """Whether a status is news of the task, and the agent's to say."""
-    return status.state in MOVES[task.status.state] and status.state not in NOT_AN_AGENTS
+    return is_news(task.status, status) and status.state not in NOT_AN_AGENTS
 
 
 def from_agent(task: Task, status: TaskStatus) -> TaskStatus:

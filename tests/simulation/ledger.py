@@ -173,7 +173,8 @@ class Ledger:
         if task not in self.states or fact.status.reason is Reason.RECONCILIATION:
             return
         before = self.states[task]
-        assert state in MOVES[before], f"#{event.position} {task}: {before} -> {state}"
+        health = state is before is TaskState.RUNNING and fact.status.healthy is not None
+        assert health or state in MOVES[before], f"#{event.position} {task}: {before} -> {state}"
         self.states[task] = state
         if state in TERMINAL or state is TaskState.UNREACHABLE:
             self.holding.discard(task)

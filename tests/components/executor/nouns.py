@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bus.events import KillDelivered, TaskDelivered
-from bus.nouns import AgentId, Command, FrameworkId, Resources, TaskId, TaskInfo, TraceId
+from bus.nouns import AgentId, Check, Command, FrameworkId, Resources, TaskId, TaskInfo, TraceId
 from bus.subjects import Author, Kind
 from components.executor import ExecutorConfig, ExecutorState, component
 from tests.components.driver import Stage
@@ -19,6 +19,7 @@ def delivered(
     sandbox: str | None = None,
     kill_grace_s: float = 3.0,
     max_completion_s: float | None = None,
+    health: Check | None = None,
     trace: str | None = "trace-1",
 ) -> TaskDelivered:
     info = TaskInfo(
@@ -30,6 +31,7 @@ def delivered(
         command=command or Command(shell="true"),
         kill_grace_s=kill_grace_s,
         max_completion_s=None if max_completion_s is None else float(max_completion_s),
+        health=health,
         trace=None if trace is None else TraceId(trace),
     )
     return TaskDelivered(task=info, executor=CONFIG.id, sandbox=sandbox or f"/sandboxes/{name}")
