@@ -189,6 +189,10 @@ class AgentRegistered(Fact, frozen=True):
     answers: Position | None = None
     """The position of the `agent.marked` this registration answers."""
     key: str = ""  # its public key (X25519, hex): secrets are sealed to it
+    role: str = "*"
+    """Whose share the resources are kept for: frameworks of this role alone are offered them; `*`: anybody's."""
+    region: str = ""
+    zone: str = ""
 
 
 @fact("agent.admitted", said="master, to the agent")
@@ -204,6 +208,9 @@ class AgentAdmitted(Fact, frozen=True):
     changes: tuple[TaskStatus, ...] = ()
     """What the registration changes about the agent's tasks: each becomes a `task.updated`."""
     key: str = ""
+    role: str = "*"
+    region: str = ""
+    zone: str = ""
 
 
 @fact("agent.refused", said="master, to the agent")

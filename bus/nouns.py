@@ -39,6 +39,11 @@ NOBODY = "_"
 MASTER = "main"
 """The id of the master's log: one name, whoever leads."""
 
+ANYBODY = "*"
+"""The role of resources that are kept for nobody in particular. (Mesos)"""
+PUBLIC_ROLE = "slave_public"
+"""What nodes in the public zone are kept for, and whose share Marathon uses. (DC/OS)"""
+
 Ranges = tuple[tuple[int, int], ...]
 """Inclusive, ascending, disjoint, e.g. `((31000, 31004), (31010, 31010))`."""
 
@@ -460,7 +465,7 @@ class Unfit(Noun, frozen=True):
     agent: AgentId
     offer: OfferId
     reason: str
-    """One of InsufficientCpus, -Memory, -Disk, -Ports. (Marathon: NoOfferMatchReason)"""
+    """UnfulfilledConstraint, InsufficientCpus and so on: one of `components.matching.REASONS`, or NodeBackoff."""
     needed: str
     had: str
     app: AppId | None = None

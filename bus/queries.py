@@ -204,6 +204,10 @@ class AgentRow(Noun, frozen=True):
     registered_at: Now
     attributes: dict[str, str] = {}
     unreachable_since: Now | None = None
+    role: str = "*"
+    """Whose share its resources are kept for."""
+    region: str = ""
+    zone: str = ""
 
 
 class FrameworkRow(Noun, frozen=True):

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from bus.ensemble import nodes, on_node
 from bus.keyring import FOUNDERS, ISSUER, PERSON, Wanted
-from bus.nouns import Ranges, Resources, parse_resources, without
+from bus.nouns import PUBLIC_ROLE, Ranges, Resources, parse_resources, without
 from bus.permits import Role
 from bus.subjects import CLUSTER
 from cli.output import Failure
@@ -30,6 +30,8 @@ from components.agent.shelf import wipe
 from components.executor.attach import LauncherLost, shutdown_launcher
 
 agents_default = 2
+PUBLIC_ATTRIBUTES = "public_ip:true"
+"""Of agents in the public zone. (DC/OS)"""
 agents_max = 64
 """Agents on one machine; each is two processes."""
 patience_s = 8.0
@@ -63,6 +65,8 @@ class Plan:
     """More options for `run master`."""
     unconfined: bool = False
     """Tasks can read what is in `data`."""
+    public_agents: int = 0
+    """Of the agents, so many of the last are in the public zone."""
 
     @property
     def key(self) -> Path:
@@ -72,6 +76,11 @@ class Plan:
     @property
     def agent_ids(self) -> list[str]:
         return [f"a{number}" for number in range(1, self.agents + 1)]
+
+    @property
+    def public_ids(self) -> list[str]:
+        """The agents in the public zone."""
+        return self.agent_ids[self.agents - self.public_agents :]
 
     @property
     def keys(self) -> Path:
@@ -102,6 +111,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     resources: str
     """In the form of `--resources`."""
     masters: int = 1
+    public_agents: Annotated[int, Meta(ge=0, le=agents_max)] = 0
 
     @classmethod
     def read(cls, data: Path) -> Shape | None:
@@ -166,7 +176,8 @@ def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:
     work = plan.data / "agents" / agent_id
     given = ("--id", agent_id, "--work", str(work), "--hostname", "127.0.0.1", "--resources", as_flag(share))
     seen = ("--unconfined",) if plan.unconfined else ("--hide", str(plan.data))
-    return _member(plan, agent_id, "agent", *given, *seen, store=work / "agent.db")
+    public = ("--role", PUBLIC_ROLE, "--attributes", PUBLIC_ATTRIBUTES) if agent_id in plan.public_ids else ()
+    return _member(plan, agent_id, "agent", *given, *public, *seen, store=work / "agent.db")
 
 
 def _member(plan: Plan, name: str, role: str, *given: str, store: Path | None = None) -> Member:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import structlog
 
-from bus.nouns import AgentId, ExecutorId, FrameworkId, parse_resources
+from bus.nouns import PUBLIC_ROLE, AgentId, ExecutorId, FrameworkId, parse_resources
 from bus.port import Bus
 from bus.subjects import check_id
 from cli.output import Failure, wrong_usage
@@ -209,7 +209,10 @@ def _weight(text: str) -> tuple[str, float]:
 @click.option("--hostname", metavar="NAME", help="Under which tasks on this agent are reached; the node's name.")
 @click.option("--work", default=".", metavar="DIR", help="Where sandboxes and the executor's files are kept.")
 @click.option("--resources", metavar="TEXT", help="cpus:4;mem:8192;disk:1024;ports:[31000-32000]; else what there is.")
-@click.option("--attributes", default="", metavar="TEXT", help="rack:r1;zone:z1")
+@click.option("--attributes", default="", metavar="TEXT", help="rack:r1;disk:ssd")
+@click.option("--role", default="*", show_default=True, help="Whose share it is kept for; slave_public: public zone.")
+@click.option("--region", default="", metavar="NAME", help="Where it is, for constraints on @region.")
+@click.option("--zone", default="", metavar="NAME", help="Where in the region, for constraints on @zone.")
 @click.option(
     "--sandbox-gc-s", type=float, default=604_800.0, show_default=True, help="Until an ended task's files go."
 )
@@ -222,6 +225,9 @@ def agent(
     work: str,
     resources: str | None,
     attributes: str,
+    role: str,
+    region: str,
+    zone: str,
     sandbox_gc_s: float,
     hide: tuple[str, ...],
     unconfined: bool,
@@ -247,6 +253,9 @@ def agent(
         executor_argv=executor_argv(place, id_, Path(work).absolute(), hide, unconfined=unconfined),
         resources=checked(parse_resources, text=resources) if resources is not None else None,
         attributes=attributes_of(attributes, unconfined=unconfined),
+        role=role,
+        region=region,
+        zone=zone,
         sandbox_gc_s=sandbox_gc_s,
     )
     if unconfined:
@@ -337,7 +346,9 @@ def executor(place: Place, agent_id: str, id_: str, work: str, hide: tuple[str, 
 
 @run.command()
 @click.option("--id", "id_", default="marathon", show_default=True, metavar="ID", help="Name of the scheduler.")
-@click.option("--role", default="*", show_default=True, help="Whose share of the cluster its apps use.")
+@click.option(
+    "--role", default=PUBLIC_ROLE, show_default=True, help="Whose share its apps use; it gets what is kept for it too."
+)
 @click.option("--decline-s", type=float, default=120.0, show_default=True, help="How long a declined offer stays away.")
 @place_options
 def marathon(place: Place, id_: str, **settings: object) -> None:

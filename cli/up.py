@@ -39,6 +39,9 @@ data_option = click.option(
 @click.command()
 @data_option
 @click.option("--agents", type=click.IntRange(1, agents_max), help="How many agents; as before, or 2.")
+@click.option(
+    "--public-agents", type=click.IntRange(0, agents_max), help="Of them in the public zone; as before, or 0."
+)
 @click.option("--resources", metavar="TEXT", help="Split between the agents: cpus:4;mem:8192; as before, or all.")
 @click.option("--masters", type=click.Choice(["1", "3", "5"]), help="Nodes with master and bus; as before, or 1.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; as before, or any free port.")
@@ -58,6 +61,7 @@ def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -
     Example:
         busbar up --detach
         busbar up --masters 3 --agents 3 --detach
+        busbar up --agents 3 --public-agents 1
         busbar up --data /var/lib/busbar --agents 4 --resources 'cpus:8;mem:16384;ports:[31000-32000]'
     """
     path, out = Path(data).absolute(), Output(as_json)
@@ -83,7 +87,12 @@ def _hold(data: Path, given: dict[str, Any], ready: Callable[[Content], None], t
         plan = _plan(data, given)
 
         def remember(content: Content) -> None:
-            shape = Shape(agents=plan.agents, resources=as_flag(plan.resources), masters=plan.masters)
+            shape = Shape(
+                agents=plan.agents,
+                resources=as_flag(plan.resources),
+                masters=plan.masters,
+                public_agents=plan.public_agents,
+            )
             shape.write(data)  # one that came up, no other
             ready(content)
 
@@ -144,7 +153,16 @@ def _plan(data: Path, given: dict[str, Any]) -> Plan:
         port=given["port"],
         master=tuple(flags),
         unconfined=given["unconfined"],
+        public_agents=_public_agents(given["public_agents"], before, agents),
     )
+
+
+def _public_agents(given: int | None, before: Shape | None, agents: int) -> int:
+    """How many of the agents are in the public zone: jobs and most apps need one that is not."""
+    public = given if given is not None else (before.public_agents if before is not None else 0)
+    if public >= agents:
+        raise wrong_usage(f"--public-agents {public}: expected fewer than the {agents} agents")
+    return public
 
 
 def _masters(given: str | None, before: Shape | None, data: Path) -> int:

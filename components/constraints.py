@@ -27,9 +27,7 @@ from bus.documents.constraints import (
 )
 from bus.nouns import Offer
 from bus.patterns import matches
-from components.matching import Shortfall
-
-CONSTRAINT = "UnfulfilledConstraint"
+from components.matching import CONSTRAINT, Shortfall
 
 Constraints = Sequence[Sequence[str]]
 """Each a field, an operator, and a value where the operator takes one."""

@@ -10,12 +10,21 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from bus.nouns import Ranges, Resources, normal, without
+from bus.nouns import ANYBODY, Ranges, Resources, normal, without
 
+ROLE = "UnfulfilledRole"
+CONSTRAINT = "UnfulfilledConstraint"
+RESERVATION = "NoCorrespondingReservationFound"
+MAINTENANCE = "AgentMaintenance"
 CPUS = "InsufficientCpus"
 MEMORY = "InsufficientMemory"
 DISK = "InsufficientDisk"
+GPUS = "InsufficientGpus"
 PORTS = "InsufficientPorts"
+SCARCE = "DeclinedScarceResources"
+REASONS = (ROLE, CONSTRAINT, RESERVATION, MAINTENANCE, CPUS, MEMORY, DISK, GPUS, PORTS, SCARCE)
+"""Why an offer does not match, all there are, in the order an offer is held against them: the first that fails counts.
+Nothing is reserved, drained or scarce here, so three of them never occur. (Marathon: `NoOfferMatchReason.scala`)"""
 
 
 class Shortfall(NamedTuple):
@@ -33,10 +42,23 @@ class Taken(NamedTuple):
     ports: tuple[int, ...]
 
 
-def fit(free: Resources, needed: Resources, ports: Sequence[int] = (), *, required: bool = False) -> list[Shortfall]:
+def wrong_role(accepted: Sequence[str], kept_for: str) -> list[Shortfall]:
+    """Whether resources kept for a role may be used at all; who names no role accepts those that are anybody's.
+
+    (Marathon: acceptedResourceRoles; `--accepted_resource_roles_default_behavior` as DC/OS has it)
+    """
+    if kept_for in (accepted or (ANYBODY,)):
+        return []
+    return [Shortfall(ROLE, f"role {' or '.join(accepted or (ANYBODY,))}", f"role {kept_for}")]
+
+
+def fit(
+    free: Resources, needed: Resources, ports: Sequence[int] = (), *, required: bool = False, gpus: int = 0
+) -> list[Shortfall]:
     """What is missing for one more task; nothing if it fits.
 
     `ports` are the wanted ones, 0 for any. A number is taken if it is free; if not, any other does unless `required`.
+    No node has a GPU.
     """
     short = []
     if free.cpu_milli < needed.cpu_milli:
@@ -45,6 +67,8 @@ def fit(free: Resources, needed: Resources, ports: Sequence[int] = (), *, requir
         short.append(Shortfall(MEMORY, f"{needed.mem_mb} MB", f"{free.mem_mb} MB"))
     if free.disk_mb < needed.disk_mb:
         short.append(Shortfall(DISK, f"{needed.disk_mb} MB", f"{free.disk_mb} MB"))
+    if gpus:
+        short.append(Shortfall(GPUS, f"{gpus} gpus", "0 gpus"))
     if free.port_count < len(ports):
         short.append(Shortfall(PORTS, f"{len(ports)} ports", f"{free.port_count} ports"))
     elif required and without(_fixed(ports), free.ports):
@@ -71,9 +95,9 @@ def take(
 
 
 def amount(words: str) -> float | None:
-    """The number in `4 cpus`, `512 MB`, `2 ports` as `fit` writes them; none if port numbers are listed."""
+    """The number in `4 cpus`, `512 MB`, `2 ports` as `fit` writes them; none if it is no amount, as listed ports."""
     number, _, unit = words.partition(" ")
-    return float(number) if unit in ("cpus", "MB", "ports") else None
+    return float(number) if unit in ("cpus", "MB", "gpus", "ports") and number[:1].isdigit() else None
 
 
 def _cpus(amount: Resources) -> str:

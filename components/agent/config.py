@@ -41,6 +41,11 @@ class AgentConfig:
     resources: Resources | None = None
     """What may be shared out; None: what the machine has."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    role: str = "*"
+    """Whose share the resources are kept for; `slave_public` in the public zone. (Mesos: `--default_role`)"""
+    region: str = ""
+    zone: str = ""
+    """Where the node is. (Mesos: `--domain`)"""
     sandbox_gc_s: float = 604_800.0
     """How long the files of an ended task are kept. (Mesos: `--gc_delay`, 1 week)"""
     ended_max: int = 1000
@@ -72,6 +77,9 @@ class AgentConfig:
             raise ValueError("executor_argv: expected a command line, found none")
         if not 0 < len(self.hostname) <= 255:
             raise ValueError(f"hostname {self.hostname!r}: expected 1 to 255 characters")
+        for name in ("region", "zone"):
+            if getattr(self, name) and not _WORD.fullmatch(getattr(self, name)):
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected 1 to 255 of a-z A-Z 0-9 _ / . -")
         for name in _NUMBERS:
             if not 0 <= getattr(self, name) <= number_max:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: expected a number from 0 to {number_max}")

@@ -277,6 +277,9 @@ def _registration(config: AgentConfig, state: AgentState, resources: Resources, 
         tasks=(*(_held(task, 0) for task in state.tasks.values()), *ended),
         answers=mark.position if mark else None,
         key=config.key,
+        role=config.role,
+        region=config.region,
+        zone=config.zone,
     )
     return Say(fact, to=MASTER)
 

@@ -122,6 +122,7 @@ def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
         ports=task.ports,
         replaces=waited.replaces,
         trace=task.trace,
+        place=task.place,
     )
     app.verdicts.pop(task.agent, None)
     state.unconfirmed[task.task] = at

@@ -11,22 +11,27 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from bus.events import FrameworkSuppressed, OfferMade
-from bus.nouns import MASTER, Now, Offer, TaskId, TaskInfo, Unfit
+from bus.nouns import MASTER, AppId, Now, Offer, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
 from components.component import Say
+from components.constraints import Tally, unmet
 from components.marathon.config import MarathonConfig
 from components.marathon.state import App, MarathonState, Waiting, last_any_port
 from components.marathon.tasks import task_bytes, task_info
-from components.matching import Shortfall, fit, take
+from components.matching import Shortfall, fit, take, wrong_role
 
 
 def hear_offers(config: MarathonConfig, state: MarathonState, fact: OfferMade, now: Now) -> Iterator[Say]:
     """Answer every offer; want no more if nothing is left to place."""
     ready = [app for app in state.apps.values() if app.ready(now)]
-    place = partial(_place, config, state, ready)
+    place = partial(_place, config, state, ready, {})
     yield from answer_offers(fact, place, lambda: not state.idle, decline_s=config.decline_s)
     if state.idle and not state.suppressed:
         yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
+
+
+_Tallies = dict[AppId, Tally]
+"""Of each app with constraints, counted once in a decision."""
 
 
 class _Turn(NamedTuple):
@@ -41,8 +46,8 @@ class _Turn(NamedTuple):
 class _Plan:
     """One offer, while it is filled."""
 
-    def __init__(self, config: MarathonConfig, state: MarathonState, offer: Offer) -> None:
-        self.config, self.offer = config, offer
+    def __init__(self, config: MarathonConfig, state: MarathonState, tallies: _Tallies, offer: Offer) -> None:
+        self.config, self.tallies, self.offer = config, tallies, offer
         self.free = offer.resources
         self.last_port = state.last_ports.get(offer.agent, 0)
         self.launch: list[TaskInfo] = []
@@ -54,7 +59,19 @@ class _Plan:
         return len(self.launch) >= self.config.launches_max or self.size >= accept_bytes_max
 
     def lacks(self, app: App) -> list[Shortfall]:
-        return fit(self.free, app.spec.resources, _numbers(app), required=app.spec.require_ports)
+        """Each check that fails, in the order of `matching.REASONS`."""
+        spec = app.spec
+        short = wrong_role(spec.accepted_resource_roles, self.offer.role)
+        if spec.constraints:
+            short += unmet(spec.constraints, self.offer, self._tally(app))
+        return short + fit(self.free, spec.resources, _numbers(app), required=spec.require_ports, gpus=spec.gpus)
+
+    def _tally(self, app: App) -> Tally:
+        """Where the app's instances of its present version are, those of this decision included."""
+        if app.spec.id not in self.tallies:
+            placed = ((one.hostname, one.place) for task, one in app.launched.items() if task not in app.outdated)
+            self.tallies[app.spec.id] = Tally(app.spec.constraints, placed)
+        return self.tallies[app.spec.id]
 
     def add(self, app: App, task: TaskId) -> None:
         """One more task on the offer."""
@@ -65,6 +82,8 @@ class _Plan:
         self.size += task_bytes(info)
         self.free -= taken.resources
         self.last_port = last_any_port(spec, taken.ports, self.last_port)
+        if spec.constraints:
+            self._tally(app).add(info.hostname, info.place)
 
     def reject(self, app: App, short: Sequence[Shortfall]) -> None:
         """Write down why an app does not fit."""
@@ -73,9 +92,14 @@ class _Plan:
 
 
 def _place(
-    config: MarathonConfig, state: MarathonState, ready: Sequence[App], offer: Offer, reasons_max: int
+    config: MarathonConfig,
+    state: MarathonState,
+    ready: Sequence[App],
+    tallies: _Tallies,
+    offer: Offer,
+    reasons_max: int,
 ) -> Placed:
-    plan = _Plan(config, state, offer)
+    plan = _Plan(config, state, tallies, offer)
     line = [turn for app in ready if (turn := _turn(app, iter(app.waiting.items())))]
     heapify(line)
     while line and not plan.full:

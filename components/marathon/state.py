@@ -62,6 +62,8 @@ class Launched:
     ports: tuple[int, ...]
     replaces: TaskId | None
     trace: TraceId | None
+    place: dict[str, str] = field(default_factory=dict)
+    """What its app's constraints count of its agent."""
     state: TaskState = TaskState.STAGING
 
 

@@ -14,10 +14,13 @@ from msgspec.structs import replace
 
 from bus.documents import AppSpec, plain_env, secret_env, secret_files
 from bus.nouns import AgentId, AppId, Command, FrameworkId, Offer, OfferId, Resources, TaskId, TaskInfo, TraceId
+from components.constraints import place_of
 from components.matching import Taken
 
 name_chars_max = 200
 """Of an app's path in a task id, which is a file name too."""
+place_bytes_max = 4096
+"""Of what a task carries of its agent: all an agent's attributes."""
 label_chars_max = 512
 """Longer labels do not become variables. (Marathon: maxEnvironmentVarLength)"""
 
@@ -60,6 +63,7 @@ def task_info(
             secret_files=secret_files(spec),
         ),
         labels=spec.labels,
+        place=place_of(spec.constraints, offer),
         app=spec.id,
         trace=trace,
     )
@@ -110,4 +114,5 @@ def largest_task_bytes(spec: AppSpec) -> int:
     offer = Offer(offer=OfferId("o-0-0"), agent=AgentId("a" * 63), hostname="h" * 253, resources=Resources())
     taken = Taken(Resources(ports=tuple((port, port) for port in ports)), ports)
     task = task_id(spec.id, 10**9, 1000)
-    return task_bytes(task_info(spec, "2000-01-01T00:00:00.000Z", None, task, FrameworkId("f" * 63), offer, taken))
+    info = task_info(spec, "2000-01-01T00:00:00.000Z", None, task, FrameworkId("f" * 63), offer, taken)
+    return task_bytes(info) + (place_bytes_max if spec.constraints else 0)

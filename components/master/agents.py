@@ -107,6 +107,9 @@ def _register(
         acted_n=event.n,
         changes=_fitting(_changes(state, agent, fact)) if agent is not None else (),
         key=fact.key,
+        role=fact.role,
+        region=fact.region,
+        zone=fact.zone,
     )
     yield Say(admitted, to=name)
     agent = state.agents[name]

@@ -86,6 +86,9 @@ def _admit_agent(state: MasterState, event: Event, fact: AgentAdmitted) -> None:
         _readmit(state, agent, fact)
     agent.admitted_n, agent.acted_n = event.n, max(agent.acted_n, fact.acted_n)
     agent.key = fact.key
+    if agent.role != fact.role:
+        agent.filters = {}  # of frameworks that may not be offered anything here any more, none would end
+    agent.role, agent.region, agent.zone = fact.role, fact.region, fact.zone
     agent.later = {status.task: status for status in fact.changes}
     note_unfinished(state, agent)
     touch(state, agent, event.n, event.at)

@@ -73,6 +73,9 @@ def make_offers(config: MasterConfig, state: MasterState, now: Now, since_n: int
         return
 
     def filtered(framework: FrameworkId, agent: AgentId, resources: Resources) -> bool:
+        kept_for = state.agents[agent].role
+        if kept_for != "*" and not may_use(state.frameworks[framework].role, kept_for):
+            return True
         filters = state.agents[agent].filters.get(framework, ())
         return any(entry.until > now and entry.resources.covers(resources) for entry in filters)
 
@@ -89,6 +92,14 @@ def make_offers(config: MasterConfig, state: MasterState, now: Now, since_n: int
         role, goes_on_with = state.frameworks[framework].role, more if index == len(groups) else None
         fact = OfferMade(framework=framework, role=role, offers=offers, expires_at=expires_at, more=goes_on_with)
         yield Say(fact, to=framework)
+
+
+def may_use(role: str, kept_for: str) -> bool:
+    """Whether a framework of a role may be offered what is kept for another: everybody's, its own, or its parents'.
+
+    (Mesos: `docs/roles.md`, `docs/reservation.md`)
+    """
+    return kept_for == "*" or role == kept_for or role.startswith(f"{kept_for}/")
 
 
 def _free(state: MasterState, takers: list[Framework], now: Now, since_n: int) -> list[tuple[AgentId, Resources]]:
@@ -135,6 +146,9 @@ class _Batch:
             hostname=agent.hostname,
             resources=resources,
             attributes=agent.attributes,
+            role=agent.role,
+            region=agent.region,
+            zone=agent.zone,
         )
         size = len(msgspec.msgpack.encode(offer))
         self.offers.setdefault(framework, []).append((size, offer))

@@ -44,6 +44,9 @@ def _agent_row(state: MasterState, agent: Agent) -> AgentRow:
         tasks=len(agent.task_ids),
         registered_at=agent.registered_at,
         attributes=agent.attributes,
+        role=agent.role,
+        region=agent.region,
+        zone=agent.zone,
         unreachable_since=agent.unreachable_since,
     )
 

@@ -88,6 +88,10 @@ class Agent:
     """The agent is known to have heard what the master said to it up to this number in the master's log."""
     key: str = ""
     """Its public key, as it last registered: secrets are sealed to it."""
+    role: str = "*"
+    """Whose share its resources are kept for."""
+    region: str = ""
+    zone: str = ""
     unreachable_since: Now | None = None
     marked_n: int = 0
     marked_heard: Position = NOWHERE

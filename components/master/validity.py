@@ -23,6 +23,7 @@ attributes_bytes_max = 4096
 task_bytes_max = 256 * 1024
 """One task's description: half an event, so that everybody on its way can add to it."""
 role_length_max = 255
+zone_length_max = 255
 seconds_max = 10 * 365 * 24 * 3600
 BUILT_IN = frozenset({"marathon", "metronome"})
 """Ids of frameworks that no agent may take, even before they register."""
@@ -59,7 +60,9 @@ def agent_invalid(fact: AgentRegistered) -> str | None:
         return f"its attributes are {size} bytes: expected at most {attributes_bytes_max}"
     if not KEY.fullmatch(fact.key):
         return "its public key is not a key: expected 64 hexadecimal digits"
-    return None
+    if max(len(fact.region), len(fact.zone)) > zone_length_max:
+        return f"its region and zone have {len(fact.region)} and {len(fact.zone)} characters: expected at most 255"
+    return role_invalid(fact.role)
 
 
 def framework_invalid(fact: FrameworkRegistered) -> str | None:

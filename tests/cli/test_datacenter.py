@@ -128,3 +128,11 @@ def test_what_the_disk_refuses_is_said_exactly(tmp_path, number, message, way_on
     with pytest.raises(Failure) as failed, disk(tmp_path):
         raise OSError(number, os.strerror(number), "/d/x")
     assert (failed.value.message, failed.value.next) == (message, way_on)
+
+
+def test_the_last_agents_are_in_the_public_zone(tmp_path):
+    plan = Plan(data=tmp_path, agents=3, resources=Resources(cpu_milli=3000, mem_mb=300), public_agents=1)
+    public = [member.name for member in members(plan) if "slave_public" in member.argv]
+    assert public == plan.public_ids == ["a3"]
+    assert "public_ip:true" in next(member for member in members(plan) if member.name == "a3").argv
+    assert Plan(data=tmp_path, agents=3, resources=Resources()).public_ids == []

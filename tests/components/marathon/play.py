@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from bus.documents import AppSpec
@@ -74,12 +76,11 @@ class Play(Stage[MarathonState]):
         """Alice creates an app."""
         return self.ask(AppRequested(app=spec(app, **fields)))
 
-    def offer(self, resources: Resources = ROOMY, agent: str = "a1") -> Offer:
-        """A new offer, not yet said."""
+    def offer(self, resources: Resources = ROOMY, agent: str = "a1", **where: Any) -> Offer:
+        """A new offer, not yet said; `where`: the node's attributes, role, region, zone."""
         self.offers += 1
-        return Offer(
-            offer=OfferId(f"o-{self.offers}"), agent=AgentId(agent), hostname=f"{agent}.example", resources=resources
-        )
+        name, host = OfferId(f"o-{self.offers}"), f"{agent}.example"
+        return Offer(offer=name, agent=AgentId(agent), hostname=host, resources=resources, **where)
 
     def make(self, *offers: Offer) -> list[Event]:
         """The master makes offers, by default one roomy one; all that follows at once."""

@@ -41,6 +41,7 @@ from bus.subjects import Author, Kind
 from components.master import MasterConfig, component
 from components.master.books import check_all
 from components.master.decide import PingsMissed
+from components.master.offers import may_use
 from components.master.state import MasterState, allocatable
 from tests.components.driver import START, Stage, only
 
@@ -71,7 +72,9 @@ class Datacenter(Stage[MasterState]):
         answers: Position | None = None,
         attributes: dict[str, str] | None = None,
         hostname: str | None = None,
+        **where: str,
     ) -> list[Event]:
+        """`where`: its role, region and zone."""
         amount = resources if isinstance(resources, Resources) else parse_resources(resources)
         fact = AgentRegistered(
             hostname=f"host-{agent}"[:255] if hostname is None else hostname,
@@ -79,6 +82,7 @@ class Datacenter(Stage[MasterState]):
             attributes=attributes or {},
             tasks=tuple(tasks),
             answers=answers,
+            **where,
         )
         return self.tell(Author(Kind.AGENT, agent), fact)
 
@@ -149,7 +153,8 @@ class Datacenter(Stage[MasterState]):
         check_all(self.state)
         for agent in self.state.agents.values():
             for framework in self.state.frameworks.values():
-                if framework.wants and allocatable(self.state, agent):
+                offerable = allocatable(self.state, agent) and may_use(framework.role, agent.role)
+                if framework.wants and offerable:
                     filters = agent.filters.get(framework.framework, [])
                     kept = any(entry.until > self.now and entry.resources.covers(agent.free) for entry in filters)
                     assert kept, f"{agent.agent} has {agent.free} free, and {framework.framework} is not asked"
