@@ -298,6 +298,7 @@ class Refusal(StrEnum):
     ID_TAKEN = "id_taken"
     BELOW_HELD = "below_held"
     RUNS_ACTIVE = "runs_active"
+    HAS_DEPENDANTS = "has_dependants"
     FORBIDDEN = "forbidden"
     REVOKED = "revoked"
     TOKEN_USED = "token_used"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bus.documents import AppSpec, JobSpec
+from bus.documents import AppSpec
 from bus.nouns import (
     NOTHING,
     AgentId,
@@ -428,43 +428,7 @@ class Explanation(Noun, frozen=True):
     note: str = ""
 
 
-# ---- asked of metronome: `jobs`, `runs`, `explain` -------------------------------------------------------------------
-
-
-class RunRow(Noun, frozen=True):
-    """One run of a job."""
-
-    run: RunId
-    job: JobId
-    state: str
-    created_at: Now
-    finished_at: Now | None = None
-    tasks: tuple[TaskStatus, ...] = ()
-    agent: AgentId | None = None
-    schedule: str | None = None
-    nominal: Now | None = None
-    message: str = ""
-
-
-class RunsQuestion(Noun, frozen=True):
-    """Which runs: of one job or of all, finished ones too; of those, the latest."""
-
-    job: JobId | None = None
-    run: RunId | None = None
-    """Only this one."""
-    limit: int = 1000
-
-
-class JobRow(Noun, frozen=True):
-    """A job and how it went."""
-
-    job: JobSpec
-    active: int
-    successes: int
-    failures: int
-    next_run_at: Now | None = None
-    last_success_at: Now | None = None
-    last_failure_at: Now | None = None
+# ---- asked of metronome: `explain`; of jobs and runs in `bus.job_rows` ----------------------------------------------
 
 
 class JobExplainQuestion(Noun, frozen=True):

@@ -5,7 +5,7 @@ Rule of this room: as in `bus.events`, whose kernel space knows nothing of these
 
 from __future__ import annotations
 
-from bus.documents import AppSpec, JobSpec
+from bus.documents import AppSpec, JobSpec, Schedule
 from bus.events import Fact, fact
 from bus.nouns import AgentId, AppId, FrameworkId, JobId, Now, RunId, TaskId, TaskStatus
 
@@ -60,6 +60,34 @@ class JobRequested(Fact, frozen=True):
 
     job: JobSpec
     update: bool = False
+    keep_schedules: bool = False
+    """The schedules it has stay, whatever `job` says of them. (Metronome: PUT of a job)"""
+
+
+@fact("schedule.requested", said="client, to metronome")
+class ScheduleRequested(Fact, frozen=True):
+    """A job shall have one more schedule, or have `schedule` in place of its own of that id if `update`."""
+
+    job: JobId
+    schedule: Schedule
+    update: bool = False
+
+
+@fact("switch.requested", said="client, to metronome")
+class SwitchRequested(Fact, frozen=True):
+    """A schedule shall fire, or fire no more, and stay as it is otherwise."""
+
+    job: JobId
+    schedule: str
+    enabled: bool
+
+
+@fact("schedule-removal.requested", said="client, to metronome")
+class ScheduleRemovalRequested(Fact, frozen=True):
+    """A job shall have one schedule less."""
+
+    job: JobId
+    schedule: str
 
 
 @fact("run.requested", said="client, to metronome")
@@ -140,9 +168,14 @@ class JobSpecified(Fact, frozen=True):
 
     job: JobSpec
     changed: str
-    """What the request was: created or updated."""
+    """What the request was: created, updated, or what became of `schedule`: added, changed, enabled, disabled,
+    removed."""
     next_at: Now | None = None
-    """When its schedule fires next; said, not computed by readers, because time zones change."""
+    """When it fires next, by the first of its schedules; said, not computed by readers, because time zones change."""
+    nexts: dict[str, Now] = {}
+    """When each schedule fires next, if there are several."""
+    schedule: str | None = None
+    """The one schedule that was asked about."""
 
 
 @fact("job.removed", said="metronome, to the client")
@@ -154,14 +187,16 @@ class JobRemoved(Fact, frozen=True):
 
 @fact("run.created", said="metronome, to the client or nobody")
 class RunCreated(Fact, frozen=True):
-    """A run of a job begins: wanted now, or by a schedule for the nominal time."""
+    """A run of a job begins: wanted now, by a schedule for the nominal time, or after those it depends on."""
 
     job: JobId
     run: RunId
     schedule: str | None = None
     nominal: Now | None = None
     next_at: Now | None = None
-    """When the schedule fires next, if it was the schedule."""
+    """When the schedule fires next, if it was the schedule; none if it never does again."""
+    parents: tuple[RunId, ...] = ()
+    """The runs of the jobs it depends on that led to it, if it was those."""
 
 
 @fact("schedule.skipped", said="metronome, to nobody")

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bus.job_rows import JobRow, RunRow
 from bus.nouns import Noun
-from bus.queries import AgentRow, AppRow, FrameworkRow, InstanceRow, JobRow, RunRow
+from bus.queries import AgentRow, AppRow, FrameworkRow, InstanceRow
 from cli.output import date
 
 NEW, GONE, CHANGED = "new", "gone", "changed"

@@ -7,8 +7,9 @@ from typing import IO
 import click
 
 from bus.documents import JobSpec
+from bus.job_rows import JobRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Refusal
-from bus.queries import JobExplainQuestion, JobExplanation, JobRow, RunRow, RunsQuestion
+from bus.queries import JobExplainQuestion, JobExplanation
 from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from cli.document import called, command_line, read_document
 from cli.explain import show_explanation

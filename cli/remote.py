@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
+from bus.job_rows import RunRow, RunsQuestion
 from bus.nouns import Now, Position
 from bus.port import NoAnswer, NobodyThere
-from bus.queries import PastQuestion, QueryRefused, RunRow, RunsQuestion, TasksQuestion, pack, unpack
+from bus.queries import PastQuestion, QueryRefused, TasksQuestion, pack, unpack
 from bus.subjects import Author, ask
 from cli.moments import Moment, Point
 from cli.output import Failure, Output

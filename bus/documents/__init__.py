@@ -21,7 +21,16 @@ from bus.documents.app import (
 )
 from bus.documents.base import APP_ID, JOB_ID, DocumentError, EnvSecret, Fetch, SecretSource, SecretVolume
 from bus.documents.group import GroupSpec
-from bus.documents.job import JobRunSpec, JobSpec, Restart, Schedule
+from bus.documents.job import (
+    Dependency,
+    JobConstraint,
+    JobPlacement,
+    JobRunSpec,
+    JobSpec,
+    JobVolume,
+    Restart,
+    Schedule,
+)
 from bus.documents.pod import Endpoint, PodCommand, PodContainer, PodHealthCheck, PodSpec, PodVolume, VolumeMount
 from bus.documents.reading import check_document, parse_document
 from bus.documents.secrets import Confiding, plain_env, secret_env, secret_files
@@ -33,6 +42,7 @@ __all__ = [
     "Confiding",
     "Constraint",
     "Container",
+    "Dependency",
     "DocumentError",
     "Endpoint",
     "EnvSecret",
@@ -40,8 +50,11 @@ __all__ = [
     "GroupSpec",
     "HealthCheck",
     "HealthCommand",
+    "JobConstraint",
+    "JobPlacement",
     "JobRunSpec",
     "JobSpec",
+    "JobVolume",
     "Network",
     "PodCommand",
     "PodContainer",

@@ -13,7 +13,7 @@ import msgspec
 from bus.complaints import complaint
 from bus.documents.app import AppSpec, PortDefinition
 from bus.documents.base import APP_ID, JOB_ID, DocumentError, EnvSecret
-from bus.documents.job import JobSpec
+from bus.documents.job import JobSpec, wrong_in_job
 from bus.documents.secrets import Confiding
 from bus.secrets import path_invalid, paths_clash
 
@@ -86,6 +86,8 @@ def check_document(document: AppSpec | JobSpec) -> None:
     else:
         if not JOB_ID.fullmatch(document.id) or len(document.id) > 255:
             raise DocumentError(f"{document.id!r} is not a job id: expected a.b, parts of [a-z0-9-] - at `$.id`")
+        for path, wrong in wrong_in_job(document):
+            raise DocumentError(f"{wrong} - at `{path}`")
         _check_command(document.run.cmd, document.run.args, "$.run")
         used = _check_secrets(document.run, "$.run", "$.run.volumes")
         for key in document.run.secrets:

@@ -34,6 +34,6 @@ def component(config: MetronomeConfig) -> Component[MetronomeState]:
         decide=partial(decide, config),
         wake_at=wake_at,
         check=check,
-        queries={"jobs": queries.jobs, "runs": queries.runs, "explain": queries.explain},
+        queries={"jobs": queries.jobs, "runs": queries.runs, "queue": queries.queue, "explain": queries.explain},
         settings=settings_of("metronome", config),
     )

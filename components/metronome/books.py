@@ -6,8 +6,10 @@ Rule of this room: only `fold` comes here. Every entry follows from a job or a r
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
-from bus.nouns import JobId, Now, RunId, TaskId
+from bus.nouns import JobId, Now, TaskId
+from components.metronome.dependencies import ready
 from components.metronome.state import Attempt, Job, MetronomeState, Run, Version, attempts_kept_max
 
 # ---- what is due ------------------------------------------------------------------------------------------------
@@ -22,20 +24,38 @@ def settle(state: MetronomeState, run: Run) -> None:
     run.due = _due(state, "run", run.run, run.due, run.next_due())
 
 
-def fires_next(state: MetronomeState, job_id: JobId, at: Now | None) -> None:
-    """A job fires at that time, or no more."""
+def fires_next(state: MetronomeState, job_id: JobId, schedule: str, at: Now | None) -> None:
+    """A schedule of a job fires at that time, or no more."""
+    nexts = state.jobs[job_id].nexts
+    _due(state, "job", f"{job_id} {schedule}", nexts.pop(schedule, None), at)
+    if at is not None:
+        nexts[schedule] = at
+
+
+def owe(state: MetronomeState, job_id: JobId, at: Now) -> None:
+    """What follows from any change of a job that depends on others, and of those: whether a run of it is due."""
     job = state.jobs[job_id]
-    job.next_at = at
-    job.due = _due(state, "job", job_id, job.due, at)
+    since = at if job.owed_at is None else job.owed_at
+    job.owed_at = _due(state, "child", job_id, job.owed_at, since if ready(state, job_id) else None)
 
 
-def _due(state: MetronomeState, kind: str, name: JobId | RunId, before: Now | None, at: Now | None) -> Now | None:
+def _due(state: MetronomeState, kind: str, name: str, before: Now | None, at: Now | None) -> Now | None:
     if before != at:
         if before is not None:
-            del state.dues[bisect_left(state.dues, (before, kind, str(name)))]
+            del state.dues[bisect_left(state.dues, (before, kind, name))]
         if at is not None:
-            insort(state.dues, (at, kind, str(name)))
+            insort(state.dues, (at, kind, name))
     return at
+
+
+def depend(state: MetronomeState, child: JobId, before: Iterable[JobId], after: Iterable[JobId]) -> None:
+    """A job depends on other jobs than before."""
+    for parent in before:
+        del state.children[parent][child]
+        if not state.children[parent]:
+            del state.children[parent]
+    for parent in after:
+        state.children.setdefault(parent, {})[child] = None
 
 
 # ---- what waits -------------------------------------------------------------------------------------------------

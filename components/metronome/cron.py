@@ -161,8 +161,8 @@ def parse_zone(text: str) -> ZoneInfo:
 # ---- the next firing --------------------------------------------------------------------------------------------
 
 
-def next_after(cron: Cron, zone: str, after: Now) -> Now:
-    """The first firing after a moment. Raises ValueError for an unknown zone."""
+def next_after(cron: Cron, zone: str, after: Now) -> Now | None:
+    """The first firing after a moment; None if there is none any more. Raises ValueError for an unknown zone."""
     start = _EPOCH + timedelta(microseconds=after)
     find = _by_passing_minutes if cron.any_hour else _by_time_of_day
     found = find(cron, parse_zone(zone), start)

@@ -24,7 +24,7 @@ from components.component import Heard, Input, Say, Wake
 from components.metronome.config import MetronomeConfig
 from components.metronome.offers import hear_offers
 from components.metronome.requests import hear_request
-from components.metronome.runs import hear_update, run_due
+from components.metronome.runs import follow, hear_update, run_due
 from components.metronome.schedules import fire
 from components.metronome.state import MetronomeState
 from components.referring import hear_names
@@ -87,7 +87,10 @@ def _do_what_is_due(state: MetronomeState, now: Now) -> Iterator[Say]:
         if at > now:
             return
         if kind == "job":
-            yield from fire(state, JobId(name), now)
+            job, _, schedule = name.partition(" ")
+            yield from fire(state, JobId(job), schedule, now)
+        elif kind == "child":
+            yield from follow(state, JobId(name), now)
         elif (run := state.run(RunId(name))) is not None:
             yield from run_due(state, run, now)
 

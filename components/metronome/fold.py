@@ -15,20 +15,21 @@ from bus.events import (
     OfferDeclined,
     TaskReconciled,
 )
-from bus.nouns import MOVES, JobId, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
+from bus.nouns import MOVES, TERMINAL, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
 from bus.secrets import SecretsNamed
 from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
 from components.metronome.books import (
     fires_next,
     forget_if_empty,
-    forget_job,
     forget_run,
+    owe,
     release,
     settle,
     wait,
     wait_no_more,
     withdraw,
 )
+from components.metronome.described import job_removed, job_specified
 from components.metronome.state import (
     LOST,
     RUN_MOVES,
@@ -39,7 +40,6 @@ from components.metronome.state import (
     RunState,
     Spec,
     Verdict,
-    Version,
 )
 from components.referring import fold_names
 
@@ -70,11 +70,11 @@ def fold(state: MetronomeState, event: Event) -> None:
 def _fold_jobs(state: MetronomeState, event: Event) -> None:
     match event.fact:
         case JobSpecified() as fact:
-            _specified(state, fact, event.n)
+            job_specified(state, fact, event.n, event.at)
         case JobRemoved() as fact:
-            _removed(state, fact.job)
+            job_removed(state, fact.job, event.at)
         case ScheduleSkipped() as fact:
-            fires_next(state, fact.job, fact.next_at)
+            fires_next(state, fact.job, fact.schedule, fact.next_at)
         case RunCreated() as fact:
             _created(state, fact, event)
         case AttemptScheduled() as fact:
@@ -82,7 +82,7 @@ def _fold_jobs(state: MetronomeState, event: Event) -> None:
         case RunStopped() as fact:
             _stopped(state, fact)
         case RunUpdated() as fact:
-            _updated(state, fact, event.at)
+            _updated(state, fact, event)
 
 
 # ---- the master and its offers ----------------------------------------------------------------------------------
@@ -123,42 +123,10 @@ def _launched(state: MetronomeState, task: TaskInfo, at: Now) -> None:
     assert attempt.waits, f"{task.task} is launched and did not wait: {run}"
     assert not run.stopping, f"{task.task} is launched and its run is stopped: {run.stopping}"
     wait_no_more(state, run, attempt)
-    attempt.asked_at, attempt.agent = at, task.agent
+    attempt.asked_at = attempt.launched_at = at
+    attempt.agent = task.agent
     state.verdicts.get(run.job, {}).pop(task.agent, None)
     settle(state, run)
-
-
-# ---- jobs -------------------------------------------------------------------------------------------------------
-
-
-def _specified(state: MetronomeState, fact: JobSpecified, n: int) -> None:
-    job = state.jobs.get(fact.job.id)
-    if job is None:
-        job = state.jobs[fact.job.id] = Job(version=None)
-    if job.version is None:
-        state.removed.pop(fact.job.id, None)
-        job.successes = job.failures = 0
-        job.last_success_at = job.last_failure_at = None
-    else:
-        release(state, job.version)
-    job.version = Version(str(n))
-    state.specs[job.version] = Spec(job=fact.job, users=1)
-    fires_next(state, fact.job.id, fact.next_at)
-
-
-def _removed(state: MetronomeState, job_id: JobId) -> None:
-    job = state.jobs[job_id]
-    assert job.version is not None, f"{job_id} is removed twice"
-    fires_next(state, job_id, None)
-    release(state, job.version)
-    job.version = None
-    state.removed[job_id] = None
-    for run in job.active.values():
-        run.job_removed = True
-        settle(state, run)
-    if len(state.removed) > state.removed_jobs_kept_max:
-        forget_job(state, next(iter(state.removed)))
-    forget_if_empty(state, job_id)
 
 
 # ---- runs -------------------------------------------------------------------------------------------------------
@@ -169,8 +137,9 @@ def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
     assert job.version is not None, f"{fact.run}: {fact.job} is removed"
     assert fact.run not in state.runs, f"{fact.run} is created twice"
     if fact.schedule is not None:
-        assert fact.nominal == job.next_at, f"{fact.run} fires for {fact.nominal}, due is {job.next_at}"
-        fires_next(state, fact.job, fact.next_at)
+        due = job.nexts.get(fact.schedule)
+        assert fact.nominal == due, f"{fact.run} fires for {fact.nominal}, due is {due}"
+        fires_next(state, fact.job, fact.schedule, fact.next_at)
     spec = state.specs[job.version]
     spec.users += 1
     start_by, end_by = _deadlines(spec, fact, event.at)
@@ -181,13 +150,17 @@ def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
         client=event.to,
         trace=event.trace,
         created_at=event.at,
+        created_n=event.n,
+        parents=fact.parents,
         schedule=fact.schedule,
         nominal=fact.nominal,
         start_by=start_by,
         end_by=end_by,
     )
     job.active[fact.run] = run
+    job.began_n = event.n
     state.runs[fact.run] = fact.job
+    owe(state, fact.job, event.at)
     settle(state, run)
 
 
@@ -195,9 +168,11 @@ def _deadlines(spec: Spec, fact: RunCreated, at: Now) -> tuple[Now, Now | None]:
     """Until when it must be active once, and until when it may be."""
     how, active_s = spec.job.run, spec.job.run.restart.active_deadline_seconds
     start_by = at + how.max_launch_delay * second
-    for schedule in spec.job.schedules:
-        if schedule.id == fact.schedule and fact.nominal is not None:
-            start_by = min(start_by, fact.nominal + schedule.starting_deadline_seconds * second)
+    schedule = spec.job.schedule(fact.schedule) if fact.schedule else None
+    if schedule is not None and fact.nominal is not None:
+        deadline_us = schedule.starting_deadline_seconds * second
+        begin = fact.nominal if fact.nominal + deadline_us > at else at  # what is caught up has all of it again
+        start_by = min(start_by, begin + deadline_us)
     return Now(start_by), None if active_s is None else Now(at + active_s * second)
 
 
@@ -217,11 +192,12 @@ def _stopped(state: MetronomeState, fact: RunStopped) -> None:
     settle(state, run)
 
 
-def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
+def _updated(state: MetronomeState, fact: RunUpdated, event: Event) -> None:
+    at = event.at
     run, to = state.run(fact.run), RunState(fact.state)
     assert run is not None, f"{fact.run} is not known"
     if fact.status is not None:
-        _task_moved(run.attempt(fact.status.task), fact.status)
+        _task_moved(run.attempt(fact.status.task), fact.status, at)
     if fact.delay_until is not None:
         run.delay_us, run.failed_at, run.retry_at = fact.delay_until - at, at, fact.delay_until
     if fact.message or to is not run.state:
@@ -229,16 +205,19 @@ def _updated(state: MetronomeState, fact: RunUpdated, at: Now) -> None:
     if to is not run.state:
         assert to in RUN_MOVES[run.state], f"{fact.run}: {run.state} -> {to}"
         _run_moved(state, run, to, at)
+        if run.ended:
+            _finished(state, run, event)
     settle(state, run)
 
 
-def _task_moved(attempt: Attempt, status: TaskStatus) -> None:
+def _task_moved(attempt: Attempt, status: TaskStatus, at: Now) -> None:
     before = attempt.state
     assert attempt.lives, f"{status}: it was over as {before}"
     assert status.state in MOVES[before] or status.state is TaskState.UNKNOWN, f"{status}: was {before}"
     attempt.status = status
-    if status.state in LOST:
-        attempt.given_up = True
+    attempt.given_up = status.state in LOST
+    if attempt.given_up or status.state in TERMINAL:
+        attempt.finished_at = at
 
 
 def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
@@ -250,21 +229,30 @@ def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
     withdraw(state, run)
     release(state, run.version)
     run.finished_at, run.retry_at = at, None
-    _finished(state, run, state.jobs[run.job])
 
 
-def _finished(state: MetronomeState, run: Run, job: Job) -> None:
+def _finished(state: MetronomeState, run: Run, event: Event) -> None:
+    job = state.jobs[run.job]
     job.finished[run.run] = job.active.pop(run.run)
     if run.job_removed:
         pass  # what may be counted now is another job of that name
     elif run.state is RunState.SUCCESS:
-        job.successes, job.last_success_at = job.successes + 1, run.finished_at
+        _succeeded(state, run, job, event)
     else:
         job.failures, job.last_failure_at = job.failures + 1, run.finished_at
+    owe(state, run.job, event.at)
     forgotten = job.version is None and run.job not in state.removed
     if forgotten or len(job.finished) > state.runs_kept_max:
         forget_run(state, job, next(iter(job.finished.values())))
     forget_if_empty(state, run.job)
+
+
+def _succeeded(state: MetronomeState, run: Run, job: Job, event: Event) -> None:
+    job.successes, job.last_success_at = job.successes + 1, event.at
+    job.success_n, job.success_run = event.n, run.run
+    job.success_began_n = max(job.success_began_n, run.created_n)
+    for child in state.children.get(run.job, {}):
+        owe(state, child, event.at)
 
 
 def _run_of(state: MetronomeState, task: TaskId) -> Run:

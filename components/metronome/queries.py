@@ -5,52 +5,58 @@ Rule of this room: answers come from the folded state alone; they look and do no
 
 from __future__ import annotations
 
+from collections import Counter
 from heapq import nlargest
 
 import msgspec
 
+from bus.job_rows import AttemptRow, JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Source, TaskState, TaskStatus, second
-from bus.queries import (
-    Check,
-    JobExplainQuestion,
-    JobExplanation,
-    JobRow,
-    QueryRefused,
-    RunRow,
-    RunsQuestion,
-)
+from bus.queries import Check, JobExplainQuestion, JobExplanation, QueryRefused
+from components.metronome.dependencies import waits_for
 from components.metronome.state import Attempt, Job, MetronomeState, Run
 
 
 def jobs(state: MetronomeState, _question: bytes, _now: Now) -> list[JobRow]:
     """Every job and how it went, by name."""
-    return [
-        JobRow(
-            job=state.specs[job.version].job,
-            active=len(job.active),
-            successes=job.successes,
-            failures=job.failures,
-            next_run_at=job.next_at,
-            last_success_at=job.last_success_at,
-            last_failure_at=job.last_failure_at,
-        )
-        for _, job in sorted(state.jobs.items())
-        if job.version is not None
-    ]
+    return [_job_row(state, name, job) for name, job in sorted(state.jobs.items()) if job.version is not None]
+
+
+def _job_row(state: MetronomeState, name: JobId, job: Job) -> JobRow:
+    assert job.version is not None, f"{name} is removed"
+    return JobRow(
+        job=state.specs[job.version].job,
+        active=len(job.active),
+        successes=job.successes,
+        failures=job.failures,
+        next_run_at=job.next_at,
+        last_success_at=job.last_success_at,
+        last_failure_at=job.last_failure_at,
+        nexts=job.nexts,
+        dependants=tuple(sorted(state.children.get(name, ()))),
+        waits_for=waits_for(state, name),
+    )
 
 
 def runs(state: MetronomeState, question: bytes, _now: Now) -> list[RunRow]:
     """The runs that were asked for, also of jobs that are no more; oldest first."""
     asked = msgspec.msgpack.decode(question, type=RunsQuestion) if question else RunsQuestion()
-    if asked.run is not None:
-        run = state.run(asked.run)
-        found = [run] if run and asked.job in (None, run.job) else []
-    elif asked.job is not None:
-        found = _all(state.jobs[asked.job]) if asked.job in state.jobs else []
-    else:
-        found = [run for job in state.jobs.values() for run in _all(job)]
+    found = [run for run in _asked_for(state, asked) if _is_asked(run, asked)]
     latest = nlargest(max(asked.limit, 0), found, key=lambda run: (run.created_at, run.run))
     return [_row(run) for run in reversed(latest)]
+
+
+def _asked_for(state: MetronomeState, asked: RunsQuestion) -> list[Run]:
+    if asked.run is not None:
+        run = state.run(asked.run)
+        return [run] if run and asked.job in (None, run.job) else []
+    if asked.job is not None:
+        return _all(state.jobs[asked.job]) if asked.job in state.jobs else []
+    return [run for job in state.jobs.values() for run in _all(job)]
+
+
+def _is_asked(run: Run, asked: RunsQuestion) -> bool:
+    return asked.active in (None, not run.ended) and asked.state in (None, run.state)
 
 
 def _all(job: Job) -> list[Run]:
@@ -70,11 +76,51 @@ def _row(run: Run) -> RunRow:
         schedule=run.schedule,
         nominal=run.nominal,
         message=run.message or run.stopping,
+        attempts=tuple(_attempt_row(attempt) for attempt in launched),
+        parents=run.parents,
+        retry_at=run.retry_at,
     )
 
 
 def _status(attempt: Attempt) -> TaskStatus:
     return attempt.status or TaskStatus(task=attempt.task, state=TaskState.STAGING, source=Source.MASTER)
+
+
+def _attempt_row(attempt: Attempt) -> AttemptRow:
+    assert attempt.launched_at is not None, f"{attempt.task} was not launched"
+    return AttemptRow(
+        task=attempt.task,
+        state=attempt.status.state if attempt.status else None,
+        created_at=attempt.launched_at,
+        finished_at=attempt.finished_at,
+        agent=attempt.agent,
+    )
+
+
+def queue(state: MetronomeState, _question: bytes, _now: Now) -> list[QueuedRow]:
+    """The jobs whose runs wait for an offer: who waits longest is first."""
+    waiting: dict[JobId, list[Run]] = {}
+    for group in state.waiting.values():
+        for run_id in group.values():
+            run = state.run(run_id)
+            assert run is not None, f"{run_id} waits and is not known"
+            waiting.setdefault(run.job, []).append(run)
+    rows = [_queued(state, job, sorted(runs, key=_age)) for job, runs in waiting.items()]
+    return sorted(rows, key=lambda row: (row.since, row.job))
+
+
+def _age(run: Run) -> tuple[Now, int]:
+    return run.created_at, run.created_n
+
+
+def _queued(state: MetronomeState, job: JobId, runs: list[Run]) -> QueuedRow:
+    return QueuedRow(
+        job=job,
+        runs=tuple(run.run for run in runs),
+        needed=state.specs[runs[0].version].job.run.resources,
+        since=runs[0].created_at,
+        reasons=_reasons(state, job),
+    )
 
 
 # ---- why runs wait ----------------------------------------------------------------------------------------------
@@ -106,6 +152,9 @@ def _note(state: MetronomeState, job: JobId, retry_at: Now | None, now: Now) -> 
     waiting = _waiting(state, job)
     if not waiting and retry_at is not None:
         return f"after a failure the next attempt is due in {max(0, retry_at - now) / second:.1f} s"
+    parents = waits_for(state, job)
+    if not waiting and parents and not state.jobs[job].active:
+        return f"it runs once {' and '.join(parents)} {'have' if len(parents) > 1 else 'has'} succeeded"
     if not waiting:
         return "nothing waits: every active run is launched"
     if not state.admitted:
@@ -113,6 +162,11 @@ def _note(state: MetronomeState, job: JobId, retry_at: Now | None, now: Now) -> 
     verdicts = state.verdicts[job].values()
     if not verdicts:
         return "no offer came since it waits: no node is up, all are full, or others are offered what is free"
-    unfits = [unfit for verdict in verdicts for unfit in verdict.unfit]
-    counts = {reason: sum(unfit.reason == reason for unfit in unfits) for reason in sorted({u.reason for u in unfits})}
+    counts = _reasons(state, job)
     return "; ".join(f"{reason} on {count} of {len(verdicts)} nodes" for reason, count in counts.items())
+
+
+def _reasons(state: MetronomeState, job: JobId) -> dict[str, int]:
+    """Why a job's runs do not fit, by how many nodes said so."""
+    unfits = [unfit for verdict in state.verdicts.get(job, {}).values() for unfit in verdict.unfit]
+    return dict(sorted(Counter(unfit.reason for unfit in unfits).items()))

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bus.events import Event, Fact, KillRequested, TaskReconciled, TaskUpdated
-from bus.nouns import MASTER, MOVES, NOBODY, JobId, Now, Reason, TaskState, TaskStatus, TraceId, second
+from bus.nouns import MASTER, MOVES, NOBODY, JobId, Now, Reason, RunId, TaskState, TaskStatus, TraceId, second
 from bus.services import AttemptScheduled, RunCreated, RunStopped, RunUpdated
 from components.component import Say, answer
+from components.metronome.dependencies import ready
 from components.metronome.state import ALIVE, Attempt, MetronomeState, Run, RunState
 from components.metronome.tasks import run_id, task_id
 
@@ -35,13 +36,29 @@ def create(state: MetronomeState, job: JobId, asked: Event, now: Now) -> Iterato
 
 
 def create_scheduled(
-    state: MetronomeState, job: JobId, schedule: str, nominal: Now, next_at: Now, now: Now
+    state: MetronomeState, job: JobId, schedule: str, nominal: Now, next_at: Now | None, now: Now
 ) -> Iterator[Say]:
     """A run that a schedule wants, with its own id as its trace."""
     run = run_id(now, state.n)
     created = Say(RunCreated(job=job, run=run, schedule=schedule, nominal=nominal, next_at=next_at), trace=TraceId(run))
     yield created
     yield _attempt(_known(state, created))
+
+
+def create_dependent(state: MetronomeState, job: JobId, parents: tuple[RunId, ...], now: Now) -> Iterator[Say]:
+    """A run that follows from the success of others, with its own id as its trace."""
+    run = run_id(now, state.n)
+    created = Say(RunCreated(job=job, run=run, parents=parents), trace=TraceId(run))
+    yield created
+    yield _attempt(_known(state, created))
+
+
+def follow(state: MetronomeState, job_id: JobId, now: Now) -> Iterator[Say]:
+    """The run of a job that is due because those it depends on have succeeded."""
+    spec = state.spec(job_id)
+    if spec is not None and ready(state, job_id):
+        runs = (state.jobs[parent].success_run for parent in spec.parents)
+        yield from create_dependent(state, job_id, tuple(run for run in runs if run is not None), now)
 
 
 def _known(state: MetronomeState, created: Say) -> Run:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from bus.documents import JobSpec, Schedule
+from bus.documents import JobSpec
 from bus.nouns import TERMINAL, AgentId, JobId, Now, RunId, TaskId, TaskState, TaskStatus, TraceId, Unfit, second
 from components.component import State
 from components.referring import Names
@@ -64,6 +64,8 @@ class Attempt:
     task: TaskId
     asked_at: Now | None = None
     """When it was launched, or the master last asked about it; None while it waits for an offer."""
+    launched_at: Now | None = None
+    finished_at: Now | None = None
     agent: AgentId | None = None
     status: TaskStatus | None = None
     """None: nobody has reported it."""
@@ -95,12 +97,16 @@ class Run:
     """Who asked for it and hears how it goes; nobody for a schedule."""
     trace: TraceId | None
     created_at: Now
+    created_n: int
+    """Number of the event that created it."""
     schedule: str | None
     nominal: Now | None
     start_by: Now | None
     """Unless it is ACTIVE once until then, it ends. None: it was."""
     end_by: Now | None
     """activeDeadlineSeconds, counted from its creation."""
+    parents: tuple[RunId, ...] = ()
+    """The runs of the jobs it depends on that led to it."""
     state: RunState = RunState.INITIAL
     attempts: list[Attempt] = field(default_factory=list)
     """Oldest first."""
@@ -167,8 +173,8 @@ class Job:
 
     version: Version | None
     """Its description in `MetronomeState.specs`; None: removed."""
-    next_at: Now | None = None
-    """The nominal time of the next firing."""
+    nexts: dict[str, Now] = field(default_factory=dict)
+    """The nominal time of the next firing of each schedule that fires; each is an entry in `MetronomeState.dues`."""
     successes: int = 0
     failures: int = 0
     last_success_at: Now | None = None
@@ -177,8 +183,20 @@ class Job:
     """Oldest first."""
     finished: dict[RunId, Run] = field(default_factory=dict)
     """In the order they ended."""
-    due: Now | None = None
-    """Its entry in `MetronomeState.dues`."""
+    success_n: int = 0
+    """Number of the event that said its last success; 0 without one."""
+    success_run: RunId | None = None
+    success_began_n: int = 0
+    """Number of the event that began its last success; before there was one, of the event that began the job."""
+    began_n: int = 0
+    """Number of the event that began its latest run."""
+    owed_at: Now | None = None
+    """Since when a run is due because those it depends on succeeded; an entry in `MetronomeState.dues`."""
+
+    @property
+    def next_at(self) -> Now | None:
+        """When it fires next."""
+        return min(self.nexts.values(), default=None)
 
 
 class Verdict(NamedTuple):
@@ -206,7 +224,10 @@ class MetronomeState(State):
     """Attempts that wait for an offer, by what they need; oldest first."""
     adrift: dict[RunId, None] = field(default_factory=dict)
     dues: list[tuple[Now, str, str]] = field(default_factory=list)
-    """Ascending: when which job (`job`) or run (`run`) must be decided about."""
+    """Ascending: when what must be decided about: a schedule (`job`: the job's id, a space, the schedule's), a job that
+    depends on others (`child`), or a run (`run`)."""
+    children: dict[JobId, dict[JobId, None]] = field(default_factory=dict)
+    """The jobs that depend on a job."""
     verdicts: dict[JobId, dict[AgentId, Verdict]] = field(default_factory=dict)
     """While runs of a job wait: why not on this agent."""
     secrets: Names = field(default_factory=dict)
@@ -239,11 +260,6 @@ class MetronomeState(State):
         return None if run is None else self.run(run)
 
 
-def schedule_of(spec: JobSpec) -> Schedule | None:
-    """The one schedule a job may have, if it is enabled. (Metronome: at most one)"""
-    return next((schedule for schedule in spec.schedules if schedule.enabled), None)
-
-
 def check(state: MetronomeState) -> None:
     """What must hold between decisions: every active run has one current attempt, or the time of the next."""
     for run_id in state.adrift:
@@ -251,4 +267,5 @@ def check(state: MetronomeState) -> None:
     for version in state.waiting:
         assert version in state.specs, f"attempts wait with description {version}, which is forgotten"
     assert all(job in state.jobs for job in state.verdicts), f"verdicts of unknown jobs: {list(state.verdicts)}"
+    assert all(state.spec(child) for children in state.children.values() for child in children), "a removed job depends"
     assert not (state.to_register and state.admitted), "admitted without being registered"

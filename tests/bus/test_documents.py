@@ -13,16 +13,20 @@ from hypothesis import strategies as st
 from bus.documents import (
     AppSpec,
     Container,
+    Dependency,
     DocumentError,
     EnvSecret,
+    JobPlacement,
+    JobRunSpec,
     JobSpec,
+    JobVolume,
     PortDefinition,
     SecretSource,
     SecretVolume,
     check_document,
     parse_document,
 )
-from bus.nouns import Resources
+from bus.nouns import JobId, Resources
 from tests.bus import shapes
 
 APP: dict[str, Any] = {"id": "/web", "cmd": "sleep 1"}
@@ -33,6 +37,7 @@ NAME = "is not allowed, expected [a-z0-9-], 1 to 63 characters, no dash at an en
 LINE = "is not allowed, expected text without NUL characters"
 ENV_NAME = "is not allowed, expected letters, digits and _, no digit in front"
 LABEL = "is not allowed, expected text without control characters"
+RUN_FIELDS = ", ".join(field.encode_name for field in msgspec.structs.fields(JobRunSpec))
 APP_FIELDS = ", ".join(field.encode_name for field in msgspec.structs.fields(AppSpec))
 
 
@@ -137,9 +142,8 @@ def test_a_wrong_app_is_refused(change: dict[str, Any], error: str) -> None:
         ({"run": RUN | {"args": ["a"]}}, "expected exactly one of cmd and args, found both - at `$.run.cmd`"),
         ({"run": RUN | {"cmd": None}}, "expected exactly one of cmd and args, found neither - at `$.run.cmd`"),
         (
-            {"run": RUN | {"docker": {}}},
-            "Object contains unknown field `docker`, expected one of cpus, mem, disk, cmd, args, env, user, restart, "
-            "maxLaunchDelay, taskKillGracePeriodSeconds, secrets, volumes - at `$.run`",
+            {"run": RUN | {"image": {}}},
+            f"Object contains unknown field `image`, expected one of {RUN_FIELDS} - at `$.run`",
         ),
         ({"run": RUN | {"maxLaunchDelay": 0}}, "Expected `int` >= 1 - at `$.run.maxLaunchDelay`"),
         (
@@ -166,7 +170,41 @@ def test_a_wrong_app_is_refused(change: dict[str, Any], error: str) -> None:
             {"schedules": [CRON | {"startingDeadlineSeconds": 0}]},
             "Expected `int` >= 1 - at `$.schedules[0].startingDeadlineSeconds`",
         ),
-        ({"schedules": [CRON, CRON]}, "Expected `array` of length <= 1 - at `$.schedules`"),
+        ({"schedules": [CRON] * 33}, "Expected `array` of length <= 32 - at `$.schedules`"),
+        ({"schedules": [CRON, CRON]}, "'default' is the id of 2 schedules - at `$.schedules[0].id`"),
+        (
+            {"schedules": [CRON | {"catchUp": "all", "concurrencyPolicy": "FORBID"}]},
+            "runs that are caught up begin beside each other, which FORBID forbids: expected none or latest"
+            " - at `$.schedules[0].catchUp`",
+        ),
+        (
+            {"schedules": [CRON], "dependencies": [{"id": "a"}]},
+            "a job has dependencies or schedules, not both - at `$.dependencies`",
+        ),
+        ({"dependencies": [{"id": "etl.daily"}]}, "etl.daily cannot depend on itself - at `$.dependencies[0].id`"),
+        ({"dependencies": [{"id": "a"}, {"id": "a"}]}, "a is named 2 times - at `$.dependencies[0].id`"),
+        (
+            {"run": RUN | {"docker": {"image": "busybox"}}},
+            "no container platform runs images here: say cmd or args without an image - at `$.run.docker`",
+        ),
+        (
+            {"run": RUN | {"ucr": {"image": {"id": "busybox"}}}},
+            "no container platform runs images here: say cmd or args without an image - at `$.run.ucr`",
+        ),
+        ({"run": RUN | {"gpus": 2}}, "no node offers GPUs here: 2 would be waited for for ever - at `$.run.gpus`"),
+        (
+            {"run": RUN | {"networks": [{"mode": "host"}, {"mode": "container"}]}},
+            "'container' is not possible here: runs are on the host network - at `$.run.networks[1].mode`",
+        ),
+        (
+            {"run": RUN | {"volumes": [{"containerPath": "/data", "hostPath": "/srv", "mode": "RW"}]}},
+            "expected a volume with a secret: a directory of the host cannot be mounted here: a run finds it under its"
+            " own path - at `$.run.volumes[0]`",
+        ),
+        (
+            {"run": RUN | {"placement": {"constraints": [{"attribute": "zone", "operator": "LIKE"}]}}},
+            "LIKE needs a value - at `$.run.placement.constraints[0].value`",
+        ),
         ({"description": "x" * 2049}, "Expected `str` of length <= 2048 - at `$.description`"),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
@@ -233,7 +271,8 @@ def test_a_field_with_anything_in_it_is_accepted_or_refused(value: object, field
 def declared(spec: Any) -> dict[str, Any]:
     """The secrets of a document and their uses, so that each use is declared and each file is one of its own."""
     env = {name: each if isinstance(each, str) else EnvSecret(secret="k") for name, each in spec.env.items()}
-    volumes = tuple(SecretVolume(container_path=f"s/{n}", secret="k") for n in range(len(spec.secret_volumes)))
+    shape = JobVolume if isinstance(spec, JobRunSpec) else SecretVolume
+    volumes = tuple(shape(container_path=f"s/{n}", secret="k") for n in range(len(spec.secret_volumes)))
     used = bool(volumes) or any(isinstance(each, EnvSecret) for each in env.values())
     return {"env": env, "volumes": volumes, "secrets": {"k": SecretSource(source="db/password")} if used else {}}
 
@@ -247,8 +286,12 @@ def whole_app(app: AppSpec, id_: str, args: tuple[str, ...] | None) -> AppSpec:
 
 
 def whole_job(job: JobSpec, id_: str) -> JobSpec:
-    run = msgspec.structs.replace(job.run, cmd="x", args=None, **declared(job.run))
-    return msgspec.structs.replace(job, id=id_, run=run)
+    possible = {"docker": None, "ucr": None, "gpus": 0, "networks": (), "artifacts": (), "placement": JobPlacement()}
+    run = msgspec.structs.replace(job.run, cmd="x", args=None, **possible, **declared(job.run))
+    times = {} if job.dependencies else {schedule.id: schedule for schedule in job.schedules}
+    schedules = tuple(msgspec.structs.replace(schedule, catch_up="latest") for schedule in times.values())
+    parents = tuple(Dependency(id=JobId(f"p-{n}")) for n in range(len(job.dependencies)))
+    return msgspec.structs.replace(job, id=id_, run=run, schedules=schedules, dependencies=parents)
 
 
 APPS = st.builds(
@@ -293,6 +336,16 @@ def test_a_job_has_metronomes_defaults() -> None:
     [schedule] = job.schedules
     assert (schedule.timezone, schedule.enabled, schedule.concurrency_policy) == ("UTC", True, "ALLOW")
     assert schedule.starting_deadline_seconds == 900
+
+
+def test_eq_is_the_older_name_of_is() -> None:
+    """It is taken, and shown as IS. (Metronome: `ConstraintSpec`)"""
+    rule = {"attribute": "zone", "operator": "EQ", "value": "a"}
+    run = RUN | {"placement": {"constraints": [rule]}}
+    job = parse_document(json.dumps(JOB | {"run": run}).encode(), JobSpec)
+    assert job.run.constraints == (("zone", "IS", "a"),)
+    assert parse_document(msgspec.json.encode(job), JobSpec) == job
+    assert b'"IS"' in msgspec.json.encode(job)
 
 
 def test_ports_may_be_given_in_either_form() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from bus.documents import JobRunSpec, JobSpec, Schedule
 from bus.events import RequestRefused
+from bus.job_rows import JobRow, RunRow
 from bus.nouns import Now, Refusal, Source, TaskState, TaskStatus, second
-from bus.queries import JobRow, RunRow
 from bus.services import (
     JobRemoved,
     JobRequested,

@@ -15,19 +15,11 @@ from click.testing import CliRunner, Result
 import components.past
 from bus import codec
 from bus.events import Event
+from bus.job_rows import RunsQuestion
 from bus.memory import MemoryBus
 from bus.nouns import Now, Position, second
 from bus.port import Answerer, Record
-from bus.queries import (
-    PastQuestion,
-    QueryRefused,
-    RunsQuestion,
-    TasksQuestion,
-    answer_ok,
-    answer_refused,
-    fields,
-    pack,
-)
+from bus.queries import PastQuestion, QueryRefused, TasksQuestion, answer_ok, answer_refused, fields, pack
 from bus.services import AppSpecified
 from bus.subjects import CLUSTER, Author, Kind
 from bus.subjects import ask as ask_subject

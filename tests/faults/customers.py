@@ -23,10 +23,11 @@ from bus.codec import Foreign, Unreadable
 from bus.documents import AppSpec, JobRunSpec, JobSpec
 from bus.events import Event, Fact, RequestRefused
 from bus.jetstream import JetStreamBus, connect
+from bus.job_rows import JobRow
 from bus.nouns import AppId, JobId, Now, Position, RequestId, TraceId
 from bus.permits import Role
 from bus.port import Message, NoAnswer, NobodyThere, OutcomeUnknown, StreamFull
-from bus.queries import AppRow, JobRow, QueryRefused, Summary, unpack
+from bus.queries import AppRow, QueryRefused, Summary, unpack
 from bus.services import AppRequested, JobRequested
 from bus.subjects import Author, Kind, ask, inbox
 from tests.faults.history import History, Read, Write

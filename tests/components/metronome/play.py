@@ -6,6 +6,7 @@ import msgspec
 
 from bus.documents import JobSpec
 from bus.events import Event, Fact, FrameworkAdmitted, OfferAccepted, OfferMade, TaskUpdated
+from bus.job_rows import RunRow, RunsQuestion
 from bus.nouns import (
     AgentId,
     FrameworkId,
@@ -23,7 +24,7 @@ from bus.nouns import (
     TaskStatus,
     second,
 )
-from bus.queries import RunRow, RunsQuestion, pack
+from bus.queries import pack
 from bus.services import JobRequested, RunCreated, RunRequested, RunUpdated, StopRequested
 from bus.subjects import Author, Kind
 from components.metronome import MetronomeConfig, component, queries

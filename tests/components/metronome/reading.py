@@ -9,7 +9,7 @@ from bus.events import Event, Fact, OfferAccepted
 from bus.nouns import JobId, Now, RunId, TaskId, TaskState
 from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
 from components.metronome.cron import next_after, parse_cron
-from components.metronome.state import RUN_ENDED, MetronomeState, Run, schedule_of
+from components.metronome.state import RUN_ENDED, MetronomeState, Run
 
 
 def audit(state: MetronomeState) -> None:
@@ -32,7 +32,8 @@ def audit(state: MetronomeState) -> None:
 def audit_books(state: MetronomeState, active: list[Run]) -> None:
     users = Counter(run.version for run in active) + Counter(job.version for job in state.jobs.values() if job.version)
     assert {version: one.users for version, one in state.specs.items()} == users
-    dues = [(job.next_at, "job", name) for name, job in state.jobs.items() if job.next_at is not None]
+    dues = [(at, "job", f"{name} {each}") for name, job in state.jobs.items() for each, at in job.nexts.items()]
+    dues += [(job.owed_at, "child", name) for name, job in state.jobs.items() if job.owed_at is not None]
     dues += [(due, "run", run.run) for run in active if (due := run.next_due()) is not None]
     assert state.dues == sorted(dues)
     assert all(len(job.finished) <= state.runs_kept_max for job in state.jobs.values())
@@ -45,8 +46,8 @@ class Reading:
     def __init__(self) -> None:
         self.read = 0
         self.jobs: dict[JobId, JobSpec] = {}
-        self.cursors: dict[JobId, Now] = {}
-        """Up to when every firing of a job is accounted for."""
+        self.cursors: dict[tuple[JobId, str], Now] = {}
+        """Up to when every firing of a schedule of a job is accounted for."""
         self.runs: dict[RunId, JobSpec] = {}
         self.states: dict[RunId, str] = {}
         self.launched: dict[RunId, list[TaskId]] = {}
@@ -80,33 +81,39 @@ class Reading:
                 self.updated(fact)
 
     def specified(self, fact: JobSpecified, at: Now) -> None:
-        before = self.jobs.get(fact.job.id)
-        if before is None or schedule_of(before) != schedule_of(fact.job):
-            self.cursors[fact.job.id] = at
-        self.jobs[fact.job.id] = fact.job
-        assert fact.next_at == self.following(fact.job.id)
+        job, before = fact.job.id, self.jobs.get(fact.job.id)
+        for schedule in fact.job.enabled:
+            old = before.schedule(schedule.id) if before else None
+            if old is None or not old.enabled or (old.cron, old.timezone) != (schedule.cron, schedule.timezone):
+                self.cursors[job, schedule.id] = at
+        self.jobs[job] = fact.job
+        nexts = {one.id: at for one in fact.job.enabled if (at := self.following(job, one.id)) is not None}
+        assert fact.next_at == min(nexts.values(), default=None)
+        assert fact.nexts == (nexts if len(fact.job.enabled) > 1 else {})
 
-    def following(self, job: JobId) -> Now | None:
-        schedule = schedule_of(self.jobs[job])
-        return next_after(parse_cron(schedule.cron), schedule.timezone, self.cursors[job]) if schedule else None
+    def following(self, job: JobId, schedule_id: str) -> Now | None:
+        schedule = self.jobs[job].schedule(schedule_id)
+        assert schedule is not None, f"{job} has no schedule {schedule_id}"
+        return next_after(parse_cron(schedule.cron), schedule.timezone, self.cursors[job, schedule_id])
 
-    def fired(self, job: JobId, nominal: Now, at: Now) -> None:
-        assert nominal == self.following(job), f"{job} fires for {nominal}, due is {self.following(job)}"
-        assert nominal <= at, f"{job} fires for {nominal} at {at}"
-        self.cursors[job] = nominal
+    def fired(self, job: JobId, schedule: str, nominal: Now, at: Now) -> None:
+        due = self.following(job, schedule)
+        assert nominal == due, f"{job} {schedule} fires for {nominal}, due is {due}"
+        assert nominal <= at, f"{job} {schedule} fires for {nominal} at {at}"
+        self.cursors[job, schedule] = nominal
 
     def skipped(self, fact: ScheduleSkipped, at: Now) -> None:
-        self.fired(fact.job, fact.nominal, at)
+        self.fired(fact.job, fact.schedule, fact.nominal, at)
         for _ in range(fact.count - 1):
-            self.fired(fact.job, self.following(fact.job) or at, at)
-        assert (fact.until or fact.nominal) == self.cursors[fact.job]
-        assert fact.next_at == self.following(fact.job)
+            self.fired(fact.job, fact.schedule, self.following(fact.job, fact.schedule) or at, at)
+        assert (fact.until or fact.nominal) == self.cursors[fact.job, fact.schedule]
+        assert fact.next_at == self.following(fact.job, fact.schedule)
 
     def created(self, fact: RunCreated, at: Now) -> None:
         assert fact.run not in self.runs, f"{fact.run} is created twice"
-        schedule = schedule_of(self.jobs[fact.job])
-        if fact.nominal is not None:
-            self.fired(fact.job, fact.nominal, at)
+        if fact.schedule is not None and fact.nominal is not None:
+            self.fired(fact.job, fact.schedule, fact.nominal, at)
+            schedule = self.jobs[fact.job].schedule(fact.schedule)
             forbidden = schedule is not None and schedule.concurrency_policy == "FORBID"
             assert not (forbidden and self.active(fact.job)), f"{fact.run} begins beside {self.active(fact.job)}"
         self.runs[fact.run], self.states[fact.run], self.launched[fact.run] = self.jobs[fact.job], "INITIAL", []

@@ -300,7 +300,9 @@ def test_the_histories_go_somewhere():
 def the_schedule_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     right = schedules.create_scheduled
 
-    def wrong(state: MetronomeState, job: JobId, schedule: str, nominal: Now, next_at: Now, now: Now) -> Iterator[Say]:
+    def wrong(
+        state: MetronomeState, job: JobId, schedule: str, nominal: Now, next_at: Now | None, now: Now
+    ) -> Iterator[Say]:
         stays = len(state.runs) % 5 == 4
         return right(state, job, schedule, nominal, nominal if stays else next_at, now)
 
@@ -308,13 +310,13 @@ def the_schedule_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_firing_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = schedules._overdue
+    right = schedules._latest
 
     def wrong(schedule: schedules.Schedule, first: Now, now: Now) -> schedules._Overdue:
         found = right(schedule, first, now)
         return found._replace(skipped=0) if found.due else found
 
-    monkeypatch.setattr(schedules, "_overdue", wrong)
+    monkeypatch.setattr(schedules, "_latest", wrong)
 
 
 def offers_do_not_shrink(monkeypatch: pytest.MonkeyPatch) -> None:

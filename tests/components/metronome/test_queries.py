@@ -5,18 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bus.documents import JobSpec
+from bus.job_rows import JobRow, RunRow, RunsQuestion
 from bus.nouns import AgentId, JobId, Now, Resources, RunId, second
-from bus.queries import (
-    JobExplainQuestion,
-    JobExplanation,
-    JobRow,
-    QueryRefused,
-    RunRow,
-    RunsQuestion,
-    answer_ok,
-    pack,
-    unpack,
-)
+from bus.queries import JobExplainQuestion, JobExplanation, QueryRefused, answer_ok, pack, unpack
 from bus.services import RunRequested
 from components.metronome import queries
 from tests.components.driver import START
@@ -59,6 +50,7 @@ def test_jobs_are_listed_by_name_with_how_they_went():
         next_run_at=NEXT_MINUTE,
         last_success_at=START,
         last_failure_at=START,
+        nexts={"default": NEXT_MINUTE},
     )
     assert isinstance(rows[1].job, JobSpec)
 

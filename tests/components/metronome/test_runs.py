@@ -150,6 +150,7 @@ def test_a_run_that_fails_again_and_again_waits_longer_each_time():
         client="_",
         trace=None,
         created_at=START,
+        created_n=1,
         schedule=None,
         nominal=None,
         start_by=None,
