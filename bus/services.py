@@ -157,6 +157,8 @@ class AppUpdated(Fact, frozen=True):
     """How many of the wanted instances run, this change included."""
     delay_until: Now | None = None
     """The app launches nothing before this, after a failure. (Marathon: backoffSeconds)"""
+    avoided_until: Now | None = None
+    """The app's instances keep away from the agent before this, after a failure there, while they do run elsewhere."""
 
 
 # ---- metronome --------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ DISK = "InsufficientDisk"
 GPUS = "InsufficientGpus"
 PORTS = "InsufficientPorts"
 SCARCE = "DeclinedScarceResources"
+NODE_BACKOFF = "NodeBackoff"
+"""Instances of the app failed there, and run elsewhere. Not one of Marathon's: to its clients it is a constraint."""
 REASONS = (ROLE, CONSTRAINT, RESERVATION, MAINTENANCE, CPUS, MEMORY, DISK, GPUS, PORTS, SCARCE)
 """Why an offer does not match, all there are, in the order an offer is held against them: the first that fails counts.
 Nothing is reserved, drained or scarce here, so three of them never occur. (Marathon: `NoOfferMatchReason.scala`)"""

@@ -19,9 +19,10 @@ from bus.events import (
     OfferDeclined,
     TaskReconciled,
 )
-from bus.nouns import MOVES, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
+from bus.nouns import MOVES, AgentId, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
 from bus.secrets import SecretsNamed
 from bus.services import AppRemoved, AppSpecified, AppUpdated, InstanceDismissed, InstanceScheduled
+from components.marathon.avoiding import avoid
 from components.marathon.state import (
     ENDED,
     LOST,
@@ -31,12 +32,14 @@ from components.marathon.state import (
     Backoff,
     Launched,
     MarathonState,
+    Tries,
     Verdict,
     Waiting,
     expunged_kept_max,
     is_failure,
     last_any_port,
 )
+from components.matching import NODE_BACKOFF
 from components.referring import fold_names
 
 
@@ -56,7 +59,7 @@ def fold(state: MarathonState, event: Event) -> None:
         case FrameworkRevived():
             _revived(state, event.at)
         case OfferDeclined() as fact:
-            _answered(state, fact.refuse_s, fact.unfit, event.at)
+            _answered(state, fact.refuse_s, fact.unfit, event.at, used={})
         case OfferAccepted() as fact:
             _accepted(state, fact, event.at)
         case AppSpecified() as fact:
@@ -89,25 +92,50 @@ def _revived(state: MarathonState, at: Now) -> None:
     while state.delays and state.delays[0][0] <= at:
         _, app_id = state.delays.pop(0)
         app = state.apps[app_id]
-        app.delayed = app.backoff.until = None
+        app.delayed = None
+        if app.backoff.until is not None and app.backoff.until <= at:
+            app.backoff.until = None
+        for node in app.avoided.values():
+            node.held = node.held and node.until > at
+        _place_delay(state, app_id, app)
 
 
-def _answered(state: MarathonState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now) -> None:
+def _answered(
+    state: MarathonState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now, used: dict[AppId | None, None]
+) -> None:
+    """`used`: the apps for which the same offer was taken."""
     state.hungry = False
     state.filtered = True
     state.given_back = state.given_back or refuse_s == 0
     for one in unfit:
-        if one.app in state.apps and state.apps[one.app].waiting:
-            verdicts = state.apps[one.app].verdicts
-            before = verdicts.get(one.agent)
-            others = before.unfit if before and before.at == at and before.unfit[0].offer == one.offer else ()
-            verdicts[one.agent] = Verdict(at, (*others, one))
+        app = state.apps.get(one.app) if one.app is not None else None
+        if app is None or not app.waiting:
+            continue
+        before = app.verdicts.get(one.agent)
+        others = before.unfit if before and before.at == at and before.unfit[0].offer == one.offer else ()
+        app.verdicts[one.agent] = Verdict(at, (*others, one))
+        if not others and one.app not in used:
+            _count_unused(app, one.reason, at)
+        if one.reason == NODE_BACKOFF and one.agent in app.avoided:
+            app.avoided[one.agent].held = True
+            _place_delay(state, app.spec.id, app)
+
+
+def _count_unused(app: App, reason: str, at: Now) -> None:
+    tries = app.tries
+    tries.processed, tries.unused, tries.last_unused = tries.processed + 1, tries.unused + 1, at
+    tries.rejected[reason] = tries.rejected.get(reason, 0) + 1
 
 
 def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
     for task in fact.launch:
         _launched(state, task, at)
-    _answered(state, fact.refuse_s, fact.unfit, at)
+    used = dict.fromkeys(task.app for task in fact.launch)
+    for app_id in used:
+        app = state.apps.get(app_id) if app_id is not None else None
+        if app is not None and app.waiting:
+            app.tries.processed, app.tries.last_used = app.tries.processed + 1, at
+    _answered(state, fact.refuse_s, fact.unfit, at, used)
 
 
 def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
@@ -149,7 +177,8 @@ def _specified(state: MarathonState, fact: AppSpecified, event: Event) -> None:
 def _outdate(app: App) -> None:
     app.outdated = dict.fromkeys((*app.waiting, *app.launched))
     app.backoff = Backoff()
-    app.verdicts.clear()
+    app.avoided.clear()
+    _no_tries(app)
     if app.removed:
         app.last_failure = None
 
@@ -201,7 +230,16 @@ def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
         _moved(app, status, event.at)
     if fact.delay_until is not None:
         app.backoff = Backoff(delay_us=fact.delay_until - event.at, failed_at=event.at, until=fact.delay_until)
+    if fact.agent is not None:
+        _avoid(app, fact.agent, fact, event.at)
     _settle(state, fact.app, app)
+
+
+def _avoid(app: App, agent: AgentId, fact: AppUpdated, at: Now) -> None:
+    if fact.avoided_until is not None:
+        avoid(app, agent, fact.avoided_until, at)
+    elif fact.status.healthy and agent in app.avoided:
+        del app.avoided[agent]
 
 
 def _moved(app: App, status: TaskStatus, at: Now) -> None:
@@ -249,14 +287,21 @@ def _settle(state: MarathonState, app_id: AppId, app: App) -> None:
     else:
         state.uneven[app_id] = None
     if not app.waiting:
-        app.verdicts.clear()
+        _no_tries(app)
     _place_delay(state, app_id, app)
     if app.removed and not (app.waiting or app.launched or app.dying):
         del state.apps[app_id]
 
 
+def _no_tries(app: App) -> None:
+    """How offers fared is told only of what waits."""
+    app.verdicts.clear()
+    if app.tries.processed:
+        app.tries = Tries()
+
+
 def _place_delay(state: MarathonState, app_id: AppId, app: App) -> None:
-    until = app.backoff.until if app.waiting else None
+    until = _next_try(app) if app.waiting else None
     if until == app.delayed:
         return
     if app.delayed is not None:
@@ -264,3 +309,10 @@ def _place_delay(state: MarathonState, app_id: AppId, app: App) -> None:
     if until is not None:
         insort(state.delays, (until, app_id))
     app.delayed = until
+
+
+def _next_try(app: App) -> Now | None:
+    """When something that waits may be launched that could not be before: anywhere, or on a node that was avoided."""
+    if app.backoff.until is not None:
+        return app.backoff.until
+    return min((node.until for node in app.avoided.values() if node.held), default=None)

@@ -15,6 +15,7 @@ from bus.nouns import MASTER, AppId, Now, Offer, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
 from components.component import Say
 from components.constraints import Tally, unmet
+from components.marathon.avoiding import best_first, kept_away
 from components.marathon.config import MarathonConfig
 from components.marathon.state import App, MarathonState, Waiting, last_any_port
 from components.marathon.tasks import task_bytes, task_info
@@ -24,8 +25,8 @@ from components.matching import Shortfall, fit, take, wrong_role
 def hear_offers(config: MarathonConfig, state: MarathonState, fact: OfferMade, now: Now) -> Iterator[Say]:
     """Answer every offer; want no more if nothing is left to place."""
     ready = [app for app in state.apps.values() if app.ready(now)]
-    place = partial(_place, config, state, ready, {})
-    yield from answer_offers(fact, place, lambda: not state.idle, decline_s=config.decline_s)
+    place = partial(_place, config, state, ready, {}, now)
+    yield from answer_offers(best_first(ready, fact, now), place, lambda: not state.idle, decline_s=config.decline_s)
     if state.idle and not state.suppressed:
         yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
 
@@ -46,8 +47,8 @@ class _Turn(NamedTuple):
 class _Plan:
     """One offer, while it is filled."""
 
-    def __init__(self, config: MarathonConfig, state: MarathonState, tallies: _Tallies, offer: Offer) -> None:
-        self.config, self.tallies, self.offer = config, tallies, offer
+    def __init__(self, config: MarathonConfig, state: MarathonState, tallies: _Tallies, now: Now, offer: Offer) -> None:
+        self.config, self.tallies, self.now, self.offer = config, tallies, now, offer
         self.free = offer.resources
         self.last_port = state.last_ports.get(offer.agent, 0)
         self.launch: list[TaskInfo] = []
@@ -64,6 +65,8 @@ class _Plan:
         short = wrong_role(spec.accepted_resource_roles, self.offer.role)
         if spec.constraints:
             short += unmet(spec.constraints, self.offer, self._tally(app))
+        if app.avoided:
+            short += kept_away(app, self.offer.agent, self.now)
         return short + fit(self.free, spec.resources, _numbers(app), required=spec.require_ports, gpus=spec.gpus)
 
     def _tally(self, app: App) -> Tally:
@@ -96,10 +99,11 @@ def _place(
     state: MarathonState,
     ready: Sequence[App],
     tallies: _Tallies,
+    now: Now,
     offer: Offer,
     reasons_max: int,
 ) -> Placed:
-    plan = _Plan(config, state, tallies, offer)
+    plan = _Plan(config, state, tallies, now, offer)
     line = [turn for app in ready if (turn := _turn(app, iter(app.waiting.items())))]
     heapify(line)
     while line and not plan.full:

@@ -77,6 +77,32 @@ class Backoff:
     """Until then nothing is launched; none once the master was told that offers are wanted again."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Avoided:
+    """A node on which instances of an app's present version failed."""
+
+    failures: int
+    """In a row."""
+    delay_us: int
+    failed_at: Now
+    until: Now
+    """It is used no sooner, while another is used."""
+    held: bool = False
+    """Whether it was declined for this, and offers are wanted again when the time has come."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tries:
+    """How offers fared with an app since instances of it wait. (Marathon: `OfferMatchStatisticsActor.scala`)"""
+
+    processed: int = 0
+    unused: int = 0
+    last_used: Now | None = None
+    last_unused: Now | None = None
+    rejected: dict[str, int] = field(default_factory=dict)
+    """By the first check that failed."""
+
+
 class Verdict(NamedTuple):
     """Why an app did not fit on an agent, the last time it was tried."""
 
@@ -111,7 +137,9 @@ class App:
     """Of the launched, those that run."""
     verdicts: dict[AgentId, Verdict] = field(default_factory=dict)
     """While instances wait: why not on this agent."""
+    tries: Tries = field(default_factory=Tries)
     backoff: Backoff = field(default_factory=Backoff)
+    avoided: dict[AgentId, Avoided] = field(default_factory=dict)
     delayed: Now | None = None
     """Its entry in `MarathonState.delays`."""
     last_failure: TaskStatus | None = None

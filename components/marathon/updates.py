@@ -12,6 +12,7 @@ from bus.events import KillRequested, TaskUpdated
 from bus.nouns import MASTER, MOVES, AppId, Now, TaskId, TaskState, TaskStatus
 from bus.services import AppUpdated
 from components.component import Say
+from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
 from components.marathon.state import ENDED, App, Launched, MarathonState, is_failure
 
@@ -42,13 +43,15 @@ def why_killed(state: MarathonState, task: TaskId) -> str:
 
 
 def _updated(app_id: AppId, app: App, instance: Launched, fact: TaskUpdated, now: Now) -> Say:
+    delay_until = _delay_until(app, fact.status, now)
     updated = AppUpdated(
         app=app_id,
         status=fact.status,
         agent=fact.agent or instance.agent,
         instances=app.spec.instances,
         running=_running(app, instance, fact.status),
-        delay_until=_delay_until(app, fact.status, now),
+        delay_until=delay_until,
+        avoided_until=avoided_until(app, instance.agent, now) if delay_until is not None else None,
     )
     return Say(updated, to=app.client, trace=instance.trace)
 
