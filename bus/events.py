@@ -162,6 +162,8 @@ class RequestRefused(Fact, frozen=True):
 
     reason: Refusal
     message: str
+    held_by: tuple[str, ...] = ()
+    """Of something locked: the ids of those that hold the lock."""
 
 
 @fact("event.unreadable", said="any owner of a log, to the author of what it could not read")

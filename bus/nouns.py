@@ -304,6 +304,9 @@ class Refusal(StrEnum):
     TOKEN_USED = "token_used"
     TOKEN_EXPIRED = "token_expired"
     LAST_ONE = "last_one"
+    LOCKED = "locked"
+    """Another deployment changes it; the message says which, who asked for it, since when, and its step."""
+    TOO_MANY = "too_many"
 
 
 class Rescinded(StrEnum):

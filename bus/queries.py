@@ -9,7 +9,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bus.documents import AppSpec
+from bus.app_rows import ActionRow as ActionRow
+from bus.app_rows import AppRow as AppRow
+from bus.app_rows import ChangeRow as ChangeRow
+from bus.app_rows import Check as Check
+from bus.app_rows import DeploymentRow as DeploymentRow
+from bus.app_rows import ExplainQuestion as ExplainQuestion
+from bus.app_rows import Explanation as Explanation
+from bus.app_rows import GroupRow as GroupRow
+from bus.app_rows import GroupsQuestion as GroupsQuestion
+from bus.app_rows import InstanceRow as InstanceRow
+from bus.app_rows import PlanQuestion as PlanQuestion
+from bus.app_rows import PlanRow as PlanRow
+from bus.app_rows import VersionRow as VersionRow
+from bus.app_rows import VersionsQuestion as VersionsQuestion
 from bus.nouns import (
     NOTHING,
     AgentId,
@@ -24,10 +37,8 @@ from bus.nouns import (
     Resources,
     RunId,
     TaskId,
-    TaskState,
     TaskStatus,
     TraceId,
-    Unfit,
 )
 
 R = TypeVar("R")
@@ -276,7 +287,7 @@ class AlarmRow(Noun, frozen=True):
 
 
 class HistoryQuestion(Noun, frozen=True):
-    """The events that mention a thing: task, app, job, run, framework, agent, offer, request, trace."""
+    """The events that mention a thing: task, app, job, run, framework, agent, offer, request, trace or deployment."""
 
     noun: str
     id: str
@@ -371,61 +382,6 @@ class LogPiece(Noun, frozen=True):
     offset: int
     size: int
     ended: bool
-
-
-# ---- asked of marathon: `apps`, `explain` ----------------------------------------------------------------------------
-
-
-class InstanceRow(Noun, frozen=True):
-    """One instance of an app."""
-
-    task: TaskId
-    app_version: str
-    state: TaskState | None
-    """None: it waits for an offer."""
-    since: Now
-    agent: AgentId | None = None
-    hostname: str | None = None
-    ports: tuple[int, ...] = ()
-    replaces: TaskId | None = None
-
-
-class AppRow(Noun, frozen=True):
-    """An app and its instances."""
-
-    app: AppSpec
-    app_version: str
-    running: int
-    waiting: int
-    instances: tuple[InstanceRow, ...]
-    delay_until: Now | None = None
-    last_failure: TaskStatus | None = None
-
-
-class ExplainQuestion(Noun, frozen=True):
-    """Why is this app not placed?"""
-
-    app: AppId
-
-
-class Check(Noun, frozen=True):
-    """One node held against one requirement."""
-
-    unfit: Unfit
-    at: Now
-    """When the offer was declined for it."""
-
-
-class Explanation(Noun, frozen=True):
-    """Why an app's waiting instances wait: the latest answer for each node."""
-
-    app: AppId
-    waiting: int
-    needed: Resources
-    ports: int
-    checks: tuple[Check, ...]
-    delay_until: Now | None = None
-    note: str = ""
 
 
 # ---- asked of metronome: `explain`; of jobs and runs in `bus.job_rows` ----------------------------------------------

@@ -5,9 +5,10 @@ Rule of this room: as in `bus.events`, whose kernel space knows nothing of these
 
 from __future__ import annotations
 
-from bus.documents import AppSpec, JobSpec, Schedule
+from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, Schedule
 from bus.events import Fact, fact
-from bus.nouns import AgentId, AppId, FrameworkId, JobId, Now, RunId, TaskId, TaskStatus
+from bus.nouns import AgentId, AppId, FrameworkId, JobId, Noun, Now, RunId, TaskId, TaskStatus
+from bus.plans import DeploymentId, GroupTraits, Outcome, Plan
 
 # ---- what clients ask -------------------------------------------------------------------------------------------
 
@@ -27,31 +28,133 @@ class AppRequested(Fact, frozen=True):
 
     app: AppSpec
     update: bool = False
+    partial: tuple[str, ...] | None = None
+    """Wire names of the fields of `app` that are meant: the others stay as they are. None: all are."""
+    only_existing: bool = False
+    """Refused as not found if there is no such app, instead of creating it."""
+    force: bool = False
+    """Deployments that hold a lock on it are stopped for it, instead of refusing it as locked."""
+
+
+class AppWish(Noun, frozen=True):
+    """One of several apps that are asked for."""
+
+    app: AppSpec
+    partial: tuple[str, ...] | None = None
+    """As of `AppRequested`."""
+
+
+@fact("apps.requested", said="client, to marathon")
+class AppsRequested(Fact, frozen=True):
+    """Several apps shall exist like this, by one deployment. (Marathon: PUT and PATCH /v2/apps)"""
+
+    apps: tuple[AppWish, ...]
+    only_existing: bool = False
+    force: bool = False
+
+
+@fact("pod.requested", said="client, to marathon")
+class PodRequested(Fact, frozen=True):
+    """A pod shall be created, or exist as `pod` from now on if `update`."""
+
+    pod: PodSpec
+    update: bool = False
+    force: bool = False
+
+
+@fact("group.requested", said="client, to marathon")
+class GroupRequested(Fact, frozen=True):
+    """A group shall be created, or be as `group` says from now on if `update`, by one deployment.
+
+    Ids are absolute. Of a list of apps or groups that is given, what is not named is removed; what is not given
+    stays. With `version` alone it goes back to that version; with `scale_by` alone its apps are scaled.
+    """
+
+    group: GroupSpec
+    update: bool = False
+    force: bool = False
 
 
 @fact("scale.requested", said="client, to marathon")
 class ScaleRequested(Fact, frozen=True):
-    """An app shall have another number of instances."""
+    """An app or a pod shall have another number of instances, or all apps of a group so many times as many."""
 
-    app: AppId
-    instances: int
+    app: AppId | None = None
+    instances: int = 0
+    group: AppId | None = None
+    factor: float = 1.0
+    """Of a group. (Marathon: scaleBy)"""
+    pod: AppId | None = None
+    force: bool = False
 
 
 @fact("restart.requested", said="client, to marathon")
 class RestartRequested(Fact, frozen=True):
-    """Every instance of an app shall be replaced."""
+    """Every instance of an app, a pod, or of all apps in a group shall be replaced."""
 
-    app: AppId
+    app: AppId | None = None
+    group: AppId | None = None
+    pod: AppId | None = None
+    force: bool = False
 
 
 @fact("removal.requested", said="client, to marathon or metronome")
 class RemovalRequested(Fact, frozen=True):
-    """An app or a job shall be no more."""
+    """An app, a pod, a group with all that is in it, or a job shall be no more."""
 
     app: AppId | None = None
     job: JobId | None = None
     stop_runs: bool = False
     """A job's active runs may be stopped for it. (Metronome: stopCurrentJobRuns)"""
+    group: AppId | None = None
+    pod: AppId | None = None
+    force: bool = True
+    """As of `AppRequested`; a removal is forced unless said otherwise. (Marathon: DELETE /v2/apps)"""
+
+
+@fact("rollback.requested", said="client, to marathon")
+class RollbackRequested(Fact, frozen=True):
+    """An app, a pod or a group shall be again what it was at a version: a new version of the old configuration."""
+
+    to_version: str
+    app: AppId | None = None
+    group: AppId | None = None
+    pod: AppId | None = None
+    force: bool = False
+
+
+@fact("cancel.requested", said="client, to marathon")
+class CancelRequested(Fact, frozen=True):
+    """A deployment shall be undone by another one; with `force` only stopped, whatever is left."""
+
+    deployment: DeploymentId
+    force: bool = False
+
+
+@fact("continue.requested", said="client, to marathon")
+class ContinueRequested(Fact, frozen=True):
+    """The canaries are good: the deployment shall go on."""
+
+    deployment: DeploymentId
+
+
+@fact("kills.requested", said="client, to marathon")
+class KillsRequested(Fact, frozen=True):
+    """Instances shall be killed: and replaced, or with `scale` their apps shall have so many fewer."""
+
+    tasks: tuple[TaskId, ...]
+    scale: bool = False
+    wipe: bool = False
+    """What is reserved for them shall be given up too: nothing is, without persistent volumes."""
+    force: bool = False
+    """As of `AppRequested`; matters with `scale` only."""
+
+
+@fact("reset.requested", said="client, to marathon")
+class ResetRequested(Fact, frozen=True):
+    """An app that waits after failures shall wait no longer. (Marathon: DELETE /v2/queue/ID/delay)"""
+
+    app: AppId
 
 
 @fact("job.requested", said="client, to metronome")
@@ -108,20 +211,117 @@ class StopRequested(Fact, frozen=True):
 # ---- marathon ---------------------------------------------------------------------------------------------------
 
 
+@fact("deployment.started", said="marathon, to the client")
+class DeploymentStarted(Fact, frozen=True):
+    """The answer to whatever changes apps, pods or groups: a plan, and the lock on all that it changes.
+
+    What each app is to be is said by `app.specified`, `pod.specified` and `app.removed` right after it. A request that
+    changes nothing is answered with a plan without steps, which ends at once.
+    """
+
+    deployment: DeploymentId
+    deployment_version: str
+    """Of the root group. (Marathon: ISO-8601 UTC with milliseconds)"""
+    plan: Plan
+    changed: str
+    """What the request was: created, updated, scaled, restarted, removed, rolled back, reversed or killed."""
+    group: AppId | None = None
+    """The group that was asked for."""
+    reverses: DeploymentId | None = None
+    """The deployment that it undoes."""
+    cancels: tuple[DeploymentId, ...] = ()
+    """The deployments that were stopped for it."""
+
+
+@fact("deployment.advanced", said="marathon, to the client")
+class DeploymentAdvanced(Fact, frozen=True):
+    """A step of a deployment begins: all before it are done."""
+
+    deployment: DeploymentId
+    step: int
+    """Its place in the plan, from 0."""
+
+
+@fact("deployment.paused", said="marathon, to the client")
+class DeploymentPaused(Fact, frozen=True):
+    """The canaries of an app are up: it goes on when somebody says so."""
+
+    deployment: DeploymentId
+    app: AppId
+    canaries: int
+
+
+@fact("deployment.continued", said="marathon, to the client")
+class DeploymentContinued(Fact, frozen=True):
+    """The canaries were found good: the deployment goes on."""
+
+    deployment: DeploymentId
+    apps: tuple[AppId, ...]
+
+
+@fact("deployment.ended", said="marathon, to the client")
+class DeploymentEnded(Fact, frozen=True):
+    """A deployment is over, and its locks are free."""
+
+    deployment: DeploymentId
+    outcome: Outcome
+    message: str = ""
+    """Why, unless it succeeded."""
+
+
 @fact("app.specified", said="marathon, to the client")
 class AppSpecified(Fact, frozen=True):
     """An app exists in this version; instances of other versions are to be replaced."""
 
     app: AppSpec
     app_version: str
-    """(Marathon: ISO-8601 UTC with milliseconds)"""
+    """Of its configuration: what its instances have. (Marathon: ISO-8601 UTC with milliseconds)"""
     changed: str
-    """What the request was: created, updated, scaled or restarted."""
+    """What the request was, as of `DeploymentStarted`."""
+    deployment: DeploymentId | None = None
+    """The deployment that makes it so, step by step; None: at once, as before there were deployments."""
+    change_version: str | None = None
+    """Of this change, if not of its configuration: it was only scaled."""
+
+
+@fact("pod.specified", said="marathon, to the client")
+class PodSpecified(Fact, frozen=True):
+    """A pod exists in this version, as `app.specified` says it of an app."""
+
+    pod: PodSpec
+    app_version: str
+    changed: str
+    deployment: DeploymentId | None = None
+    change_version: str | None = None
 
 
 @fact("app.removed", said="marathon, to the client")
 class AppRemoved(Fact, frozen=True):
-    """An app is wanted no more; its instances are to be killed."""
+    """An app or a pod is wanted no more; its instances are to be killed."""
+
+    app: AppId
+    deployment: DeploymentId | None = None
+
+
+@fact("groups.specified", said="marathon, to the client")
+class GroupsSpecified(Fact, frozen=True):
+    """Groups exist like this, or are no more."""
+
+    deployment: DeploymentId
+    groups: tuple[GroupTraits, ...] = ()
+    removed: tuple[AppId, ...] = ()
+
+
+@fact("kills.granted", said="marathon, to the client")
+class KillsGranted(Fact, frozen=True):
+    """These instances are dismissed and will be replaced."""
+
+    tasks: tuple[TaskId, ...]
+
+
+@fact("delay.reset", said="marathon, to the client")
+class DelayReset(Fact, frozen=True):
+    """An app's failures are forgiven: what waits may be launched now."""
 
     app: AppId
 

@@ -148,9 +148,9 @@ def asked(heard: Event) -> RequestId | None:
     return heard.request if heard.by.kind is Kind.CLIENT else None
 
 
-def refuse(heard: Event, reason: Refusal, message: str) -> Say:
+def refuse(heard: Event, reason: Refusal, message: str, held_by: tuple[str, ...] = ()) -> Say:
     """The refusal of a request, to the one who asked."""
-    return answer(heard, RequestRefused(reason=reason, message=message))
+    return answer(heard, RequestRefused(reason=reason, message=message, held_by=held_by))
 
 
 See = Callable[[Sight], Awaitable[None]]

@@ -14,6 +14,7 @@ import msgspec
 
 from bus.events import Event
 from bus.nouns import AgentId, AppId, FrameworkId, JobId, OfferId, RequestId, RunId, TaskId, TraceId
+from bus.plans import DeploymentId
 
 Mention = tuple[str, str]
 """A noun and the id of one such thing, e.g. `("task", "web.7f3a")`."""
@@ -28,6 +29,7 @@ NOUNS: dict[object, str] = {
     OfferId: "offer",
     TraceId: "trace",
     RequestId: "request",
+    DeploymentId: "deployment",
 }
 """What can be mentioned, by the type of its id."""
 
@@ -91,13 +93,31 @@ def _of_tuple(collect: _Collect) -> _Collect:
     return collected
 
 
+_open: set[type[msgspec.Struct]] = set()
+"""Classes whose fields are being looked through: one that holds itself, as a group does, is met again."""
+
+
 def _of_struct(cls: type[msgspec.Struct]) -> _Collect | None:
-    fields = compiled(cls)
+    if cls in _open:
+        return _of_itself(cls)
+    _open.add(cls)
+    try:
+        fields = compiled(cls)
+    finally:
+        _open.discard(cls)
     if not fields:
         return None
 
     def collected(value: object, found: list[Mention]) -> None:
         for name, collect in fields:
+            collect(getattr(value, name), found)
+
+    return collected
+
+
+def _of_itself(cls: type[msgspec.Struct]) -> _Collect:
+    def collected(value: object, found: list[Mention]) -> None:
+        for name, collect in compiled(cls):
             collect(getattr(value, name), found)
 
     return collected

@@ -23,6 +23,7 @@ PURE_ELSEWHERE = (
         for name in ("app", "base", "constraints", "group", "job", "pod", "reading", "secrets")
     ),
     "bus/subjects.py",
+    "bus/plans.py",
     "bus/events.py",
     "bus/services.py",
     "bus/access.py",
@@ -31,6 +32,7 @@ PURE_ELSEWHERE = (
     "bus/vouching.py",
     "bus/secrets.py",
     "bus/codec.py",
+    "bus/app_rows.py",
     "bus/queries.py",
     "eventstore/chain.py",
     "eventstore/mentions.py",

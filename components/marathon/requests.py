@@ -97,7 +97,7 @@ def _scale(state: MarathonState, event: Event, fact: ScaleRequested) -> Say:
     return answer(event, AppSpecified(app=spec, app_version=app.version, changed="scaled"))
 
 
-def _restart(state: MarathonState, event: Event, app_id: AppId, now: Now) -> Say:
+def _restart(state: MarathonState, event: Event, app_id: AppId | None, now: Now) -> Say:
     app = _wanted(state, app_id)
     if app is None:
         return _not_found(event, app_id)
@@ -137,8 +137,8 @@ def _kill_refused(state: MarathonState, fact: KillRequested) -> tuple[Refusal, s
     return None
 
 
-def _wanted(state: MarathonState, app_id: AppId) -> App | None:
-    app = state.apps.get(app_id)
+def _wanted(state: MarathonState, app_id: AppId | None) -> App | None:
+    app = state.apps.get(app_id) if app_id is not None else None
     return None if app is None or app.removed else app
 
 
@@ -146,7 +146,7 @@ def _refuse(event: Event, reason: Refusal, message: str) -> Say:
     return refuse(event, reason, message[:message_chars_max])
 
 
-def _not_found(event: Event, app_id: AppId) -> Say:
+def _not_found(event: Event, app_id: AppId | None) -> Say:
     return _refuse(event, Refusal.NOT_FOUND, f"app {app_id} does not exist")
 
 

@@ -58,14 +58,27 @@ def _scalar(info: inspect.Type) -> st.SearchStrategy[Any]:
 def _str(info: inspect.StrType) -> st.SearchStrategy[str]:
     text = st.from_regex(info.pattern, fullmatch=True) if info.pattern else TEXT
     low, high = info.min_length or 0, info.max_length or sys.maxsize
-    return text.filter(lambda found: low <= len(found) <= high and not _surrogate(found))
+    return text.filter(lambda found: low <= len(found) <= high and not _surrogate(found)).map(_read)
+
+
+def _read(text: str) -> str:
+    """The text as a decoder has it: of one letter there is one object, so that a default is known again as such."""
+    return chr(ord(text)) if len(text) == 1 else text
 
 
 def _surrogate(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+_STRUCTS: dict[type, st.SearchStrategy[Any]] = {}
+
+
 def _struct(info: inspect.StructType) -> st.SearchStrategy[Any]:
+    """Of each class one, made when it is drawn from: a group holds groups."""
+    return _STRUCTS.setdefault(info.cls, st.deferred(lambda: _filled(info)))
+
+
+def _filled(info: inspect.StructType) -> st.SearchStrategy[Any]:
     required = {field.name: _of(field.type) for field in info.fields if field.required}
     optional = {field.name: _of(field.type) for field in info.fields if not field.required}
     return st.fixed_dictionaries(required, optional=optional).map(lambda fields: info.cls(**fields))

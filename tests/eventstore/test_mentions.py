@@ -38,6 +38,8 @@ class Sample:
 
     def __init__(self) -> None:
         self.ids: list[tuple[str, str]] = []
+        self.inside: list[type] = []
+        """A class that holds itself, as a group does, is filled to the second level."""
 
     def of(self, hint: object) -> object:
         """A value of this type, as full as it can be."""
@@ -46,11 +48,14 @@ class Sample:
             return self.ids[-1][1]
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
             hints = get_type_hints(hint)
-            return {
+            self.inside.append(hint)
+            filled = {
                 field.encode_name: self.of(hints[field.name])
                 for field in msgspec.structs.fields(hint)
                 if self.holds_ids(hints[field.name]) or field.required
             }
+            self.inside.remove(hint)
+            return filled
         origin, inner = get_origin(hint), get_args(hint)
         if origin in (Union, types.UnionType):
             return self.of(next(one for one in inner if one is not type(None)))
@@ -58,13 +63,16 @@ class Sample:
             return [self.of(inner[0]), self.of(inner[0])] if inner[-1] is Ellipsis else [self.of(one) for one in inner]
         return self.plain(hint)
 
-    def holds_ids(self, hint: object) -> bool:
+    def holds_ids(self, hint: object, looked_through: tuple[type, ...] = ()) -> bool:
         """Whether a type can hold ids anywhere inside."""
         if hint in NOUNS:
             return True
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-            return any(self.holds_ids(inner) for inner in get_type_hints(hint).values())
-        return any(self.holds_ids(inner) for inner in get_args(hint))
+            if self.inside.count(hint) >= 2 or hint in looked_through:
+                return False
+            through = (*looked_through, hint)
+            return any(self.holds_ids(inner, through) for inner in get_type_hints(hint).values())
+        return any(self.holds_ids(inner, looked_through) for inner in get_args(hint))
 
     @staticmethod
     def plain(hint: object) -> object:
