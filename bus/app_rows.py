@@ -12,6 +12,32 @@ from bus.nouns import AgentId, AppId, Noun, Now, Refusal, Resources, TaskId, Tas
 from bus.plans import Action, DeploymentId, Plan
 
 
+class FoundRow(Noun, frozen=True):
+    """What one check of an instance found. (Marathon: HealthCheckResult)"""
+
+    alive: bool | None = None
+    """None: nothing yet."""
+    failures: int = 0
+    """In a row."""
+    first_success: Now | None = None
+    last_success: Now | None = None
+    """The one that changed something: that it goes on is said by nobody."""
+    last_failure: Now | None = None
+    cause: str = ""
+    """Of the last failure."""
+
+
+class ReadinessRow(Noun, frozen=True):
+    """What an instance answered to its readiness check. (Marathon: ReadinessCheckResult)"""
+
+    name: str
+    ready: bool
+    status: int | None = None
+    """Of the last answer, if it is to be kept."""
+    content_type: str = ""
+    body: str = ""
+
+
 class InstanceRow(Noun, frozen=True):
     """One instance of an app."""
 
@@ -28,6 +54,10 @@ class InstanceRow(Noun, frozen=True):
     """None: it has no health check, or no result yet."""
     ready: bool | None = None
     """None: it has no readiness check, or no result yet."""
+    found: tuple[FoundRow, ...] = ()
+    """What each of its health checks found."""
+    readiness: ReadinessRow | None = None
+    """What its readiness check was answered."""
     up: bool = False
     """Whether it counts in a deployment: it runs, and is healthy and ready if that is checked."""
     dying: bool = False

@@ -393,6 +393,8 @@ class Check(Noun, frozen=True):
     """Answers below 200 say nothing. Marathon's own checks only."""
     codes: tuple[int, ...] = ()
     """The answers that are good; none: 200 to 399. (Marathon: httpStatusCodesForReady)"""
+    keep: bool = False
+    """What was answered is kept with the result. (Marathon: preserveLastResponse)"""
 
 
 class TaskInfo(Noun, frozen=True):

@@ -16,11 +16,13 @@ from bus.app_rows import Check as Check
 from bus.app_rows import DeploymentRow as DeploymentRow
 from bus.app_rows import ExplainQuestion as ExplainQuestion
 from bus.app_rows import Explanation as Explanation
+from bus.app_rows import FoundRow as FoundRow
 from bus.app_rows import GroupRow as GroupRow
 from bus.app_rows import GroupsQuestion as GroupsQuestion
 from bus.app_rows import InstanceRow as InstanceRow
 from bus.app_rows import PlanQuestion as PlanQuestion
 from bus.app_rows import PlanRow as PlanRow
+from bus.app_rows import ReadinessRow as ReadinessRow
 from bus.app_rows import VersionRow as VersionRow
 from bus.app_rows import VersionsQuestion as VersionsQuestion
 from bus.nouns import (

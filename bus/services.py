@@ -343,6 +343,41 @@ class InstanceDismissed(Fact, frozen=True):
     app: AppId
     task: TaskId
     reason: str
+    why: str = ""
+    """More of it, in words."""
+    delay_until: Now | None = None
+    """The app launches nothing before this, because it was unhealthy. (Marathon: backoffSeconds)"""
+
+
+@fact("health.changed", said="marathon, to nobody")
+class HealthChanged(Fact, frozen=True):
+    """A check of a running instance found something else than before, or another failure in a row."""
+
+    app: AppId
+    task: TaskId
+    check: int
+    """Which of the app's checks, from 0."""
+    healthy: bool
+    failures: int = 0
+    """In a row; those that the grace excuses are not among them."""
+    cause: str = ""
+    """What was wrong."""
+
+
+@fact("readiness.changed", said="marathon, to nobody")
+class ReadinessChanged(Fact, frozen=True):
+    """What a running instance answers to its readiness check is not what it was."""
+
+    app: AppId
+    task: TaskId
+    ready: bool
+    """Once it is, it is asked no more."""
+    status: int | None = None
+    """Of the answer; none if there was none, or it is not to be kept. (Marathon: preserveLastResponse)"""
+    content_type: str = ""
+    body: str = ""
+    cause: str = ""
+    """What was wrong."""
 
 
 @fact("app.updated", said="marathon, to the client who last changed the app")

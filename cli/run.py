@@ -359,9 +359,10 @@ def marathon(place: Place, id_: str, **settings: object) -> None:
         busbar run marathon --credentials busbar.json --store marathon.db
     """
     from components.marathon import MarathonConfig, component
+    from components.marathon.hands import MarathonHands
 
     config = checked(MarathonConfig, id=FrameworkId(checked(check_id, text=id_)), **settings)
-    run_component(place, lambda _bus: Wired(component(config)), f"framework.{id_}")
+    run_component(place, lambda _bus: Wired(component(config, MarathonHands)), f"framework.{id_}")
 
 
 @run.command()

@@ -14,7 +14,7 @@ ROOMS = ("bus", "eventstore", "components", "cli")
 COMPONENTS = ("master", "agent", "executor", "marathon", "metronome")
 SHELL = {"hands.py", "attach.py", "launcher", "processes.py", "sandbox.py", "standing.py", "watching.py", "gate.py"}
 SHELL |= {"attempts.py", "mounts.py", "traffic.py"}
-SHELL |= {"fetching.py", "shelf.py"}
+SHELL |= {"fetching.py", "shelf.py", "checking.py"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",

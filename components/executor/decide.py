@@ -123,7 +123,7 @@ def _ended(task: Task, wait_status: int | None, stopped: bool) -> TaskStatus:
     What ended because everything on the agent did was killed, too: it says nothing about the task. (Mesos: `shutdown`)
     """
     name, killing = task.status.task, task.status.state is TaskState.KILLING
-    exit_status, signal, message = _told(wait_status)
+    exit_status, signal, message = told_by_wait(wait_status)
     state, reason = TaskState.FINISHED if exit_status == 0 else TaskState.FAILED, None
     if killing and task.status.reason is None:
         state = TaskState.KILLED
@@ -152,7 +152,7 @@ def _ended(task: Task, wait_status: int | None, stopped: bool) -> TaskStatus:
     )
 
 
-def _told(wait_status: int | None) -> tuple[int | None, int | None, str]:
+def told_by_wait(wait_status: int | None) -> tuple[int | None, int | None, str]:
     """Exit code, signal number and words of a raw wait status. (wait(2))"""
     if wait_status is None:
         return None, None, LOST

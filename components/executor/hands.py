@@ -10,15 +10,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import structlog
 
 from bus.events import Event, TaskDelivered, TaskReported
-from bus.nouns import TERMINAL, Now, TaskId, TaskState, second
+from bus.nouns import TERMINAL, Check, Command, Now, TaskId, TaskState, second
 from bus.secrets import names_of
 from components.component import Ask, See
 from components.executor.attach import LauncherLost, Link, LinkBroken, attached
+from components.executor.checking import Checking, LookImpossible
 from components.executor.config import ExecutorConfig
+from components.executor.decide import told_by_wait
 from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState
 from components.places import ENV, FILES, file_name, secrets_for
@@ -52,14 +55,27 @@ class ExecutorHands:
         self._clock = clock or (lambda: Now(time.time_ns() // 1000))
         self._wanted: dict[TaskId, _Wanted] = {}
         self._link: Link | None = None
+        self._checking = Checking(self._execute)
+        self._numbers = count(1)
+        self._looks: dict[int, asyncio.Future[str | None]] = {}
+        """Commands of checks that are being executed, by number."""
 
     async def run(self, state: ExecutorState, see: See) -> None:
         """Keep attached to the launcher, and see what it says, until cancelled. Raises LauncherLost."""
-        epoch = state.epoch
+        epoch, now = state.epoch, max(self._clock(), state.at)
+        self._checking.open(see)
         for name, task in state.tasks.items():
             started = task.status.state is not TaskState.STARTING
-            kill_at = self._here(task.kill_at, max(self._clock(), state.at)) if task.kill_at is not None else None
+            kill_at = self._here(task.kill_at, now) if task.kill_at is not None else None
             self._wanted[name] = _Wanted(delivered=task.delivered, started=started, kill_at=kill_at)
+            if task.status.state is TaskState.RUNNING and task.running_since is not None:
+                self._look_after(name, (now - task.running_since) / second)
+        try:
+            await self._stay_attached(epoch, see)
+        finally:
+            self._checking.close()
+
+    async def _stay_attached(self, epoch: int, see: See) -> None:
         broken = 0
         while broken < broken_max:
             began = time.monotonic()
@@ -69,6 +85,7 @@ class ExecutorHands:
                     await self._listen(link, see)
             except LinkBroken as error:
                 self._link = None
+                self._answer_none()
                 broken = broken + 1 if time.monotonic() - began < steady_s else 0
                 log.warning("launcher gone, attaching again", by=str(self._config.author), why=str(error))
                 await asyncio.sleep(broken * broken_pause_s)
@@ -83,14 +100,57 @@ class ExecutorHands:
             self._wanted[name] = _Wanted(delivered=event.fact.delivered, started=False, kill_at=None)
             self._tell(name)
         elif state in TERMINAL:
+            self._checking.end(name)
             self._wanted.pop(name, None)
+        elif state is TaskState.RUNNING:
+            self._look_after(name, 0.0)
         elif event.fact.kill_at is not None and name in self._wanted:
+            self._checking.end(name)
             self._wanted[name].kill_at = self._here(event.fact.kill_at, event.at)
             self._tell(name)
 
     def _here(self, at: Now, now: Now) -> Now:
         """A moment on the log, by this host's clock: the log may be ahead of it."""
         return Now(self._clock() + at - now)
+
+    # ---- checks
+
+    def _look_after(self, name: TaskId, running_s: float) -> None:
+        check = self._wanted[name].delivered.task.health if name in self._wanted else None
+        if check is not None:
+            self._checking.begin(name, check, running_s)
+
+    async def _execute(self, name: TaskId, check: Check) -> str | None:
+        """Have the launcher execute a check's command. Raises LookImpossible while there is no launcher."""
+        if self._link is None or name not in self._wanted or check.command is None:
+            raise LookImpossible(name)
+        number, delivered = next(self._numbers), self._wanted[name].delivered
+        look: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._looks[number] = look
+        where = {"task": name, "sandbox": delivered.sandbox, "hide": self._hide}
+        how = {"check": number, "timeout_s": check.timeout_s}
+        self._link.say({"do": "check", **where, **how, **order(delivered, check.command)})
+        try:
+            return await look
+        finally:
+            self._looks.pop(number, None)
+
+    def _answer_none(self) -> None:
+        """Who waits for a launcher that is gone waits in vain."""
+        for number, look in self._looks.items():
+            if not look.done():
+                look.set_exception(LookImpossible(number))
+
+    def _checked(self, number: int, status: int | None, message: str) -> None:
+        look = self._looks.get(number)
+        if look is not None and not look.done():
+            look.set_result(None if status == 0 else message if status is None else told_by_wait(status)[2])
+
+    @property
+    def _hide(self) -> tuple[str, ...] | None:
+        return None if self._config.unconfined else self._config.hide
+
+    # ---- the launcher
 
     def _catch_up(self, link: Link, running: Mapping[TaskId, str]) -> None:
         """Make the launcher know what is wanted, and end what nobody wants."""
@@ -112,8 +172,7 @@ class ExecutorHands:
         elif wanted.started:
             self._link.say({"do": "watch", **where})
         else:
-            hide = None if self._config.unconfined else self._config.hide
-            self._link.say({"do": "launch", **where, **order(wanted.delivered), "hide": hide})
+            self._link.say({"do": "launch", **where, **order(wanted.delivered), "hide": self._hide})
 
     async def _listen(self, link: Link, see: See) -> None:
         while True:
@@ -145,14 +204,22 @@ class ExecutorHands:
                 self._wanted.pop(TaskId(task), None)
                 stopped = message.get("stopped") is True
                 await see(TaskEnded(task=TaskId(task), wait_status=status, stopped=stopped))
+            case {"say": "checked", "check": int(number), "status": int() | None as status, "message": str(text)}:
+                self._checked(number, status, text)
+            case {"say": "refused", "message": str(text)} if text.endswith(": check"):
+                log.error("the launcher is of a release that executes no checks", by=str(self._config.author))
+                self._answer_none()
             case {"say": "pong"}:
                 pass
             case _:
                 raise LinkBroken(f"the launcher says {message}")
 
 
-def order(delivered: TaskDelivered) -> dict[str, object]:
-    """What a delivered task executes, with the whole of its environment. (Mesos: `slave.cpp`, `executor.cpp`)"""
+def order(delivered: TaskDelivered, check: Command | None = None) -> dict[str, object]:
+    """What a delivered task executes, with the whole of its environment. (Mesos: `slave.cpp`, `executor.cpp`)
+
+    Or what a check of it does: with the task's environment and on top of it its own, as the task's user.
+    """
     info, command = delivered.task, delivered.task.command
     mesos = {
         "MESOS_TASK_ID": info.task,
@@ -164,8 +231,9 @@ def order(delivered: TaskDelivered) -> dict[str, object]:
         "MESOS_AGENT_ID": info.agent,
     }
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    argv = ["/bin/sh", "-c", command.shell] if command.shell is not None else list(command.argv)
-    told = {"argv": argv, "env": {"PATH": path, **command.env, **mesos}, "user": command.user}
+    what = check or command
+    argv = ["/bin/sh", "-c", what.shell] if what.shell is not None else list(what.argv)
+    told = {"argv": argv, "env": {"PATH": path, **command.env, **what.env, **mesos}, "user": command.user}
     return told | ({"secrets": _secrets(delivered, mesos)} if names_of(info) else {})
 
 

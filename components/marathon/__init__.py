@@ -1,16 +1,17 @@
 """Marathon: keeps services running, N instances of each, for ever.
 
-Rule of this room: no hands. It hears clients and the master, and everything it does is an event.
+Rule of this room: it hears clients and the master, and everything it does is an event; its hands only look.
 (Marathon: `mesosphere/marathon`)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from bus.events import LeaderElected
 from bus.subjects import Author, Kind
-from components.component import Component, settings_of, spread
+from components.component import Component, Hands, settings_of, spread
 from components.marathon import queries
 from components.marathon.config import MarathonConfig
 from components.marathon.decide import decide, wake_at
@@ -20,8 +21,10 @@ from components.marathon.state import MarathonState, check
 __all__ = ["MarathonConfig", "component"]
 
 
-def component(config: MarathonConfig) -> Component[MarathonState]:
-    """Marathon, under the name of its log."""
+def component(
+    config: MarathonConfig, hands: Callable[[], Hands[MarathonState]] | None = None
+) -> Component[MarathonState]:
+    """Marathon, under the name of its log; with `MarathonHands` it looks after its instances itself."""
     return Component(
         author=Author(Kind.FRAMEWORK, config.id),
         term=LeaderElected,
@@ -31,5 +34,6 @@ def component(config: MarathonConfig) -> Component[MarathonState]:
         wake_at=partial(wake_at, config),
         check=spread(check, lambda state: len(state.apps)),
         queries={"apps": queries.apps, "explain": queries.explain},
+        hands=hands,
         settings=settings_of("marathon", config),
     )

@@ -21,11 +21,13 @@ from bus.events import (
 from bus.nouns import MASTER, Now, second
 from bus.secrets import SecretsNamed
 from bus.subjects import Author, Kind
-from components.component import Heard, Input, Say, Wake
+from components.component import Heard, Input, Say, Seen, Sight, Wake
 from components.marathon.config import MarathonConfig
+from components.marathon.health import see_check, see_readiness
 from components.marathon.levels import level
 from components.marathon.offers import hear_offers
 from components.marathon.requests import hear_request
+from components.marathon.sights import CheckSeen, ReadinessSeen
 from components.marathon.state import MarathonState
 from components.marathon.updates import hear_update
 from components.referring import hear_names
@@ -41,6 +43,8 @@ def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) 
         yield _register(config)
     if isinstance(told, Heard):
         yield from _hear(config, state, told.event, now)
+    elif isinstance(told, Seen):
+        yield from _see(state, told.sight, now)
     elif isinstance(told, Wake):
         yield from _ask_for_unconfirmed(config, state, now)
     yield from level(state)
@@ -52,6 +56,14 @@ def _hear(config: MarathonConfig, state: MarathonState, event: Event, now: Now) 
         yield from _hear_master(config, state, event, now)
     elif event.by.kind is Kind.CLIENT:
         yield from hear_request(state, event, now)
+
+
+def _see(state: MarathonState, sight: Sight, now: Now) -> Iterator[Say]:
+    match sight:
+        case CheckSeen() as seen:
+            yield from see_check(state, seen, now)
+        case ReadinessSeen() as seen:
+            yield from see_readiness(state, seen)
 
 
 def _hear_master(config: MarathonConfig, state: MarathonState, event: Event, now: Now) -> Iterator[Say]:

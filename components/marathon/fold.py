@@ -21,15 +21,26 @@ from bus.events import (
 )
 from bus.nouns import MOVES, AgentId, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
 from bus.secrets import SecretsNamed
-from bus.services import AppRemoved, AppSpecified, AppUpdated, InstanceDismissed, InstanceScheduled
+from bus.services import (
+    AppRemoved,
+    AppSpecified,
+    AppUpdated,
+    HealthChanged,
+    InstanceDismissed,
+    InstanceScheduled,
+    ReadinessChanged,
+)
 from components.marathon.avoiding import avoid
+from components.marathon.health import fold_health, fold_readiness, forget_what_was_seen, note
 from components.marathon.state import (
     ENDED,
     LOST,
+    UNHEALTHY,
     UPGRADING,
     USER_REQUEST,
     App,
     Backoff,
+    Found,
     Launched,
     MarathonState,
     Tries,
@@ -48,6 +59,7 @@ def fold(state: MarathonState, event: Event) -> None:
     match event.fact:
         case LeaderElected():
             state.to_register, state.admitted = True, False
+            forget_what_was_seen(state)
         case FrameworkRegistered():
             state.to_register, state.admitted = False, False
         case TaskReconciled() as fact:
@@ -70,6 +82,14 @@ def fold(state: MarathonState, event: Event) -> None:
             _scheduled(state, fact, event)
         case InstanceDismissed() as fact:
             _dismissed(state, fact, event)
+        case HealthChanged() as fact:
+            app = state.apps[fact.app]
+            fold_health(app, fact, event)
+            _settle(state, fact.app, app)
+        case ReadinessChanged() as fact:
+            app = state.apps[fact.app]
+            fold_readiness(app, fact)
+            _settle(state, fact.app, app)
         case AppUpdated() as fact:
             _updated(state, fact, event)
 
@@ -151,6 +171,9 @@ def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
         replaces=waited.replaces,
         trace=task.trace,
         place=task.place,
+        watched=task.watched,
+        asked_ready=task.readiness,
+        found=[Found() for _ in task.watched or ((task.health,) if task.health is not None else ())],
     )
     app.verdicts.pop(task.agent, None)
     state.unconfirmed[task.task] = at
@@ -214,10 +237,12 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
     app.outdated.pop(task, None)
     if task in app.launched:
         app.dying[task] = _leave(app, task)
-        if fact.reason in (UPGRADING, USER_REQUEST):
+        if fact.reason in (UPGRADING, USER_REQUEST, UNHEALTHY):
             app.vacant[task] = event.cause
     elif task in app.waiting:
         del app.waiting[task], state.owners[task]
+    if fact.delay_until is not None:
+        _hold_back(app, fact.delay_until, event.at)
     _settle(state, fact.app, app)
 
 
@@ -229,10 +254,14 @@ def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
     else:
         _moved(app, status, event.at)
     if fact.delay_until is not None:
-        app.backoff = Backoff(delay_us=fact.delay_until - event.at, failed_at=event.at, until=fact.delay_until)
+        _hold_back(app, fact.delay_until, event.at)
     if fact.agent is not None:
         _avoid(app, fact.agent, fact, event.at)
     _settle(state, fact.app, app)
+
+
+def _hold_back(app: App, until: Now, at: Now) -> None:
+    app.backoff = Backoff(delay_us=until - at, failed_at=at, until=until)
 
 
 def _avoid(app: App, agent: AgentId, fact: AppUpdated, at: Now) -> None:
@@ -248,6 +277,10 @@ def _moved(app: App, status: TaskStatus, at: Now) -> None:
     if status.task in app.launched:
         app.running += (status.state is TaskState.RUNNING) - (instance.state is TaskState.RUNNING)
     instance.state, instance.since = status.state, at
+    if status.state is TaskState.RUNNING:
+        instance.running_since = at
+        if status.healthy is not None and instance.found and not instance.watched:
+            note(instance.found[0], status.healthy, status.failures, status.message, at)
 
 
 def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:

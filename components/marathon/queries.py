@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import msgspec
 
-from bus.nouns import Now, TaskId, Unfit, second
-from bus.queries import AppRow, Check, ExplainQuestion, Explanation, InstanceRow, QueryRefused
-from components.marathon.state import App, Launched, MarathonState, Verdict, Waiting
+from bus.nouns import Now, TaskId, TaskState, Unfit, second
+from bus.queries import (
+    AppRow,
+    Check,
+    ExplainQuestion,
+    Explanation,
+    FoundRow,
+    InstanceRow,
+    QueryRefused,
+    ReadinessRow,
+)
+from components.marathon.state import App, Found, Launched, MarathonState, Readiness, Verdict, Waiting
 from components.matching import amount
 
 
@@ -40,7 +49,8 @@ def explain(state: MarathonState, question: bytes, now: Now) -> Explanation:
 
 
 def _row(app: App, now: Now) -> AppRow:
-    launched = (_launched_row(task, one) for task, one in (*app.launched.items(), *app.dying.items()))
+    launched = (_launched_row(app, task, one) for task, one in (*app.launched.items(), *app.dying.items()))
+    running = [one.healthy for one in app.launched.values() if one.state is TaskState.RUNNING]
     waiting = (_waiting_row(task, one) for task, one in app.waiting.items())
     return AppRow(
         app=app.spec,
@@ -48,12 +58,14 @@ def _row(app: App, now: Now) -> AppRow:
         running=app.running,
         waiting=_waiting(app),
         instances=(*launched, *waiting),
+        healthy=running.count(True),
+        unhealthy=running.count(False),
         delay_until=_delay_until(app, now),
         last_failure=app.last_failure,
     )
 
 
-def _launched_row(task: TaskId, one: Launched) -> InstanceRow:
+def _launched_row(app: App, task: TaskId, one: Launched) -> InstanceRow:
     return InstanceRow(
         task=task,
         app_version=one.app_version,
@@ -63,7 +75,27 @@ def _launched_row(task: TaskId, one: Launched) -> InstanceRow:
         hostname=one.hostname or None,
         ports=one.ports,
         replaces=one.replaces,
+        healthy=one.healthy,
+        found=tuple(_found_row(found) for found in one.found),
+        ready=one.ready,
+        readiness=_readiness_row(app, one.readiness) if one.readiness is not None else None,
     )
+
+
+def _found_row(found: Found) -> FoundRow:
+    return FoundRow(
+        alive=found.alive,
+        failures=found.failures,
+        first_success=found.first_success,
+        last_success=found.last_success,
+        last_failure=found.last_failure,
+        cause=found.cause,
+    )
+
+
+def _readiness_row(app: App, one: Readiness) -> ReadinessRow:
+    name = next((check.name for check in app.spec.readiness_checks), "")
+    return ReadinessRow(name=name, ready=one.ready, status=one.status, content_type=one.content_type, body=one.body)
 
 
 def _waiting_row(task: TaskId, one: Waiting) -> InstanceRow:

@@ -17,6 +17,7 @@ from bus.nouns import (
     TERMINAL,
     AgentId,
     AppId,
+    Check,
     Now,
     Position,
     Reason,
@@ -36,7 +37,8 @@ ENDED = TERMINAL | LOST
 expunged_kept_max = 1000
 
 OVER_CAPACITY, UPGRADING, DELETING, USER_REQUEST = "OverCapacity", "Upgrading", "DeletingApp", "UserRequest"
-"""Why instances are dismissed. (Marathon: `GoalChangeReason.scala`)"""
+UNHEALTHY = "Unhealthy"
+"""Why instances are dismissed. (Marathon: `GoalChangeReason.scala`; the last is not in it)"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +50,29 @@ class Waiting:
     order: int
     """Who is served first: the number of the event that scheduled it."""
     replaces: TaskId | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """What one check of an instance found. (Marathon: `Health.scala`)"""
+
+    alive: bool | None = None
+    failures: int = 0
+    """In a row."""
+    first_success: Now | None = None
+    last_success: Now | None = None
+    last_failure: Now | None = None
+    cause: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Readiness:
+    """What an instance answered when it was asked whether it is ready."""
+
+    ready: bool
+    status: int | None = None
+    content_type: str = ""
+    body: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +90,25 @@ class Launched:
     place: dict[str, str] = field(default_factory=dict)
     """What its app's constraints count of its agent."""
     state: TaskState = TaskState.STAGING
+    running_since: Now | None = None
+    watched: tuple[Check, ...] = ()
+    """What Marathon checks of it."""
+    asked_ready: Check | None = None
+    """What Marathon asks it until it is ready."""
+    found: list[Found] = field(default_factory=list)
+    """Of each check; of one, if its executor makes it."""
+    readiness: Readiness | None = None
+
+    @property
+    def healthy(self) -> bool | None:
+        """Whether all its checks are good; None: one of them is not known yet, or there is none."""
+        alive = [one.alive for one in self.found]
+        return False if False in alive else True if alive and None not in alive else None
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether it was ready once; None: nothing is known yet, or it is not asked."""
+        return self.readiness.ready if self.readiness is not None else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,8 +244,10 @@ def is_failure(status: TaskStatus) -> bool:
     """Whether an end makes the app wait before its next launch. (Marathon: backoff grows on all ends but KILLED)
 
     An offer that had just been taken back, a lost agent, and a machine that went down with all its tasks say nothing
-    about the app.
+    about the app. One that was killed as unhealthy failed.
     """
+    if status.state is TaskState.KILLED:
+        return status.reason is Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
     failures = (TaskState.FINISHED, TaskState.FAILED, TaskState.ERROR, TaskState.DROPPED, TaskState.GONE)
     return status.state in failures and status.reason not in (Reason.INVALID_OFFERS, Reason.EXECUTOR_TERMINATED)
 

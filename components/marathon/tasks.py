@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from bus.documents import AppSpec, plain_env, secret_env, secret_files
 from bus.nouns import AgentId, AppId, Command, FrameworkId, Offer, OfferId, Resources, TaskId, TaskInfo, TraceId
 from components.constraints import place_of
+from components.marathon.checks import health_of, readiness_of, watched_of
 from components.matching import Taken
 
 name_chars_max = 200
@@ -62,6 +63,9 @@ def task_info(
             secret_env=secret_env(spec),
             secret_files=secret_files(spec),
         ),
+        health=health_of(spec, taken.ports),
+        watched=watched_of(spec, taken.ports),
+        readiness=readiness_of(spec, taken.ports),
         labels=spec.labels,
         place=place_of(spec.constraints, offer),
         app=spec.id,

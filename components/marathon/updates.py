@@ -14,6 +14,7 @@ from bus.services import AppUpdated
 from components.component import Say
 from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
+from components.marathon.health import hear_health
 from components.marathon.state import ENDED, App, Launched, MarathonState, is_failure
 
 _ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
@@ -31,6 +32,8 @@ def hear_update(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[S
     instance = app.launched.get(task) or app.dying.get(task)
     if instance is not None and (state_now in ENDED or state_now in MOVES[instance.state]):
         yield _updated(app_id, app, instance, fact, now)
+    elif instance is not None and state_now is instance.state is TaskState.RUNNING:
+        yield from hear_health(app_id, instance, fact.status)
 
 
 def why_killed(state: MarathonState, task: TaskId) -> str:

@@ -26,9 +26,12 @@ _DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 class Order:
-    """What is to be executed, where, as whom, and what is hidden from it; None: it is not confined at all."""
+    """What is to be executed, where, as whom, and what is hidden from it; None: it is not confined at all.
 
-    __slots__ = ("argv", "env", "hide", "sandbox", "secrets", "task", "user")
+    A check is no task: what it prints is all in stderr, and it finds the task's secrets where the task has them.
+    """
+
+    __slots__ = ("argv", "check", "env", "hide", "sandbox", "secrets", "task", "user")
 
     def __init__(
         self,
@@ -39,9 +42,10 @@ class Order:
         user: str | None,
         secrets: Secrets,
         hide: Sequence[str] | None,
+        check: bool = False,
     ) -> None:
         self.task, self.sandbox, self.argv, self.env, self.user = task, sandbox, list(argv), env, user
-        self.secrets, self.hide = secrets, hide
+        self.secrets, self.hide, self.check = secrets, hide, check
 
 
 class Newborn:
@@ -119,7 +123,7 @@ def fork(order: Order) -> Newborn:
     confinement = None if order.hide is None else Confinement(order.sandbox, order.hide, order.secrets.directories)
     opened: list[int] = []
     try:
-        _open_files(order.sandbox, person, opened)
+        _open_files(order, person, opened)
         opened += os.pipe()
         opened += os.pipe()
         stdin, stdout, stderr, wait, word, error, report = opened
@@ -133,11 +137,11 @@ def fork(order: Order) -> Newborn:
     return Newborn(pid, word, error)
 
 
-def _open_files(sandbox: str, person: _Person, opened: list[int]) -> None:
+def _open_files(order: Order, person: _Person, opened: list[int]) -> None:
     opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-    for name in ("stdout", "stderr"):
+    for name in ("stderr" if order.check else "stdout", "stderr"):
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        opened.append(os.open(f"{sandbox}/{name}", flags, 0o644))
+        opened.append(os.open(f"{order.sandbox}/{name}", flags, 0o644))
         person.own(opened[-1])
 
 
@@ -171,7 +175,8 @@ def _live(
         if problem is not None:
             raise problem
         person.become()
-        order.secrets.place(order.sandbox)
+        if not order.check:
+            order.secrets.place(order.sandbox)
         os.chdir(order.sandbox)
         _execute(order.argv, env)
     except BaseException as problem:

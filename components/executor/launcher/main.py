@@ -5,6 +5,7 @@
      "hide", "secrets": {"env", "files", "owned"}}
     {"do": "watch", "task", "sandbox"}                            {"say": "failed", "task", "message"}
     {"do": "kill", "task", "sandbox", "grace_s"}                  {"say": "ended", "task", "status", "stopped"}
+    {"do": "check", "check", "timeout_s", ... as launch}          {"say": "checked", "check", "status", "message"}
     {"do": "ping"}                                                {"say": "pong"}
     {"do": "shutdown", "grace_s"}                                 {"say": "refused", "message"}
 
@@ -29,6 +30,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from components.executor.launcher.birth import HANDLED, IGNORED, Order
+from components.executor.launcher.checks import Checks
 from components.executor.launcher.confine import be_undumpable, obstacle
 from components.executor.launcher.links import Links
 from components.executor.launcher.loop import Loop
@@ -54,6 +56,8 @@ class Launcher:
         self.obstacle: str | None = None
         self.loop = Loop()
         self.table = Table(self.loop, Links(f"/proc/self/fd/{work}/{LINKS}"), self._tell)
+        self.checks = Checks(self.loop, self._tell)
+        self.table.on_reaped = self.checks.reaped
         self.connections: list[Connection] = []
         self.attached: Connection | None = None
         self.epoch = 0
@@ -118,7 +122,7 @@ class Launcher:
                 self._attach(connection, epoch)
             case {"do": "shutdown", "grace_s": int() | float() as grace_s}:
                 self._shutdown(grace_s)
-            case {"do": "launch" | "watch" | "kill"} if connection is self.attached:
+            case {"do": "launch" | "watch" | "kill" | "check"} if connection is self.attached:
                 if not self.ending:  # else it will be told to the next launcher
                     self._order(message)
             case _:
@@ -136,14 +140,26 @@ class Launcher:
 
     def _order(self, message: Message) -> None:
         match message:
-            case {"do": "launch", "task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
-                user, hide = message.get("user"), self._hidden(message.get("hide", []))
-                secrets, as_user = secrets_in(message.get("secrets")), None if user is None else str(user)
-                self.table.launch(Order(task, sandbox, argv, env, as_user, secrets, hide))
+            case {"do": "check", "check": int(number), "timeout_s": int() | float() as timeout_s}:
+                order = self._order_in(message, check=True)
+                if order is not None and order.task in self.table.tasks:
+                    self.checks.begin(order, number, timeout_s)
+            case {"do": "launch"}:
+                order = self._order_in(message)
+                if order is not None:
+                    self.table.launch(order)
             case {"do": "watch", "task": str(task), "sandbox": str(sandbox)}:
                 self.table.watch(task, sandbox)
             case {"do": "kill", "task": str(task), "sandbox": str(sandbox), "grace_s": int() | float() as grace_s}:
                 self.table.kill(task, sandbox, grace_s)
+
+    def _order_in(self, message: Message, *, check: bool = False) -> Order | None:
+        match message:
+            case {"task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
+                user, hide = message.get("user"), self._hidden(message.get("hide", []))
+                secrets, as_user = secrets_in(message.get("secrets")), None if user is None else str(user)
+                return Order(task, sandbox, argv, env, as_user, secrets, hide, check)
+        return None
 
     def _hidden(self, told: object) -> list[str] | None:
         return [self.path, *map(str, told)] if isinstance(told, list) else None

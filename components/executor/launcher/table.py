@@ -41,6 +41,8 @@ class Table:
         self.tasks: dict[str, Task] = {}
         self.family = Family(self.tasks)
         self.records = Records(loop)
+        self.on_reaped: Callable[[int, int], None] = lambda _pid, _status: None
+        """Told of every child that was reaped, with its wait status."""
 
     # ---- what is asked of it
 
@@ -103,6 +105,7 @@ class Table:
                 return
             for task in [task for task in self.tasks.values() if task.pid == pid and not task.adopted]:
                 self._end(task, status)
+            self.on_reaped(pid, status)
 
     # ---- beginnings
 

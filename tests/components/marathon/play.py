@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bus.documents import AppSpec
 from bus.events import Event, FrameworkAdmitted, OfferAccepted, OfferMade, TaskUpdated
@@ -92,9 +93,19 @@ class Play(Stage[MarathonState]):
         )
         return self.hear(MAIN, fact) + self.settle()
 
-    def update(self, task: TaskId, state: TaskState, *, reason: Reason | None = None, message: str = "") -> list[Event]:
+    def update(
+        self,
+        task: TaskId,
+        state: TaskState,
+        *,
+        reason: Reason | None = None,
+        message: str = "",
+        healthy: bool | None = None,
+        failures: int = 0,
+    ) -> list[Event]:
         """The master says a task's status; all that follows at once."""
-        fact = TaskUpdated(framework=MARATHON, status=status(task, state, reason=reason, message=message))
+        told = replace(status(task, state, reason=reason, message=message), healthy=healthy, failures=failures)
+        fact = TaskUpdated(framework=MARATHON, status=told)
         return self.hear(MAIN, fact) + self.settle()
 
     def up(self, app: str = "/web", **fields: object) -> list[TaskId]:

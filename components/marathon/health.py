@@ -1,0 +1,154 @@
+"""What Marathon makes of what is found about its running instances.
+
+Rule of this room: a change is an event, that nothing changed is none. A failure within the grace does not count unless
+the instance was healthy before. Who leads anew knows of Marathon's own checks nothing until it has looked, and has to
+see every failure itself before it kills. (Marathon: `HealthCheckActor.scala`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bus.events import Event, KillRequested
+from bus.nouns import MASTER, AppId, Check, Now, TaskId, TaskState, TaskStatus, second
+from bus.services import HealthChanged, InstanceDismissed, ReadinessChanged
+from components.component import Say
+from components.marathon.backoff import next_delay_us
+from components.marathon.sights import CheckSeen, ReadinessSeen
+from components.marathon.state import UNHEALTHY, App, Found, Launched, MarathonState, Readiness
+
+cause_length_max = 1000
+body_length_max = 10_000
+
+
+def see_check(state: MarathonState, seen: CheckSeen, now: Now) -> Iterator[Say]:
+    """What follows from one look at an instance: nothing, a change of its health, or its end."""
+    app_id, instance = _running(state, seen.task)
+    if app_id is None or instance is None or seen.check >= len(instance.watched):
+        return
+    check, found = instance.watched[seen.check], instance.found[seen.check]
+    if seen.healthy:
+        if found.alive is not True:
+            yield _changed(app_id, instance, seen, 0)
+    elif found.first_success is not None or now >= _graced_until(instance, check):
+        yield _changed(app_id, instance, seen, found.failures + 1)
+        if 0 < check.failures_max <= found.failures:  # as it is folded by now
+            yield from _dismiss(app_id, state.apps[app_id], instance, seen, found.failures, now)
+
+
+def hear_health(app_id: AppId, instance: Launched, status: TaskStatus) -> Iterator[Say]:
+    """What an executor's check found, if it is not known: it decides itself whether its task lives on."""
+    if instance.watched or not instance.found or status.healthy is None:
+        return
+    found = instance.found[0]
+    if (found.alive, found.failures) != (status.healthy, status.failures):
+        fact = HealthChanged(
+            app=app_id,
+            task=status.task,
+            check=0,
+            healthy=status.healthy,
+            failures=status.failures,
+            cause="" if status.healthy else status.message[:cause_length_max],
+        )
+        yield Say(fact, trace=instance.trace)
+
+
+def see_readiness(state: MarathonState, seen: ReadinessSeen) -> Iterator[Say]:
+    """Whether an instance is ready, or what it says instead, if that is new."""
+    app_id, instance = _running(state, seen.task)
+    if app_id is None or instance is None or instance.asked_ready is None or instance.ready:
+        return
+    keeps = instance.asked_ready.keep
+    fact = ReadinessChanged(
+        app=app_id,
+        task=seen.task,
+        ready=seen.ready,
+        status=seen.status if keeps else None,
+        content_type=seen.content_type[:cause_length_max] if keeps else "",
+        body=seen.body[:body_length_max] if keeps else "",
+        cause=seen.cause[:cause_length_max],
+    )
+    if instance.readiness != _readiness(fact):
+        yield Say(fact, trace=instance.trace)
+
+
+def _running(state: MarathonState, task: TaskId) -> tuple[AppId | None, Launched | None]:
+    """An instance that runs and is wanted, and its app."""
+    app_id = state.owners.get(task)
+    instance = state.apps[app_id].launched.get(task) if app_id is not None else None
+    return app_id, instance if instance is not None and instance.state is TaskState.RUNNING else None
+
+
+def _graced_until(instance: Launched, check: Check) -> Now:
+    since = instance.running_since if instance.running_since is not None else instance.since
+    return Now(since + round(check.grace_s * second))
+
+
+def _changed(app_id: AppId, instance: Launched, seen: CheckSeen, failures: int) -> Say:
+    fact = HealthChanged(
+        app=app_id,
+        task=seen.task,
+        check=seen.check,
+        healthy=seen.healthy,
+        failures=failures,
+        cause=seen.cause[:cause_length_max],
+    )
+    return Say(fact, trace=instance.trace)
+
+
+def _dismiss(app_id: AppId, app: App, instance: Launched, seen: CheckSeen, failures: int, now: Now) -> Iterator[Say]:
+    """An instance that failed too often in a row is killed; another takes its place, not before the backoff."""
+    delay_us = next_delay_us(app.spec, app.backoff, now) if seen.task not in app.outdated else 0
+    why = f"{failures} checks in a row failed, the last one: {seen.cause[:cause_length_max]}"
+    fact = InstanceDismissed(
+        app=app_id,
+        task=seen.task,
+        reason=UNHEALTHY,
+        why=why,
+        delay_until=Now(now + delay_us) if delay_us else None,
+    )
+    yield Say(fact, trace=instance.trace)
+    grace_s = app.spec.task_kill_grace_period_seconds
+    yield Say(KillRequested(task=seen.task, grace_s=grace_s, reason=why), to=MASTER, trace=instance.trace)
+
+
+# ---- what is remembered -----------------------------------------------------------------------------------------
+
+
+def fold_health(app: App, fact: HealthChanged, event: Event) -> None:
+    """Remember what a check found."""
+    instance = app.launched.get(fact.task) or app.dying[fact.task]
+    note(instance.found[fact.check], fact.healthy, fact.failures, fact.cause, event.at)
+    if instance.healthy:
+        app.avoided.pop(instance.agent, None)
+
+
+def note(found: Found, healthy: bool, failures: int, cause: str, at: Now) -> None:
+    """Change what is known of one check."""
+    found.alive, found.failures = healthy, failures
+    if healthy:
+        found.last_success = at
+        if found.first_success is None:
+            found.first_success = at
+    else:
+        found.last_failure, found.cause = at, cause
+
+
+def fold_readiness(app: App, fact: ReadinessChanged) -> None:
+    """Remember what an instance answered."""
+    instance = app.launched.get(fact.task)
+    if instance is not None:
+        instance.readiness = _readiness(fact)
+
+
+def _readiness(fact: ReadinessChanged) -> Readiness:
+    return Readiness(ready=fact.ready, status=fact.status, content_type=fact.content_type, body=fact.body)
+
+
+def forget_what_was_seen(state: MarathonState) -> None:
+    """A term began: what Marathon itself looked at is unknown until it has looked again."""
+    for app in state.apps.values():
+        for instance in app.launched.values():
+            if instance.watched:
+                for found in instance.found:
+                    found.alive, found.failures = None, 0
