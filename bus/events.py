@@ -385,6 +385,13 @@ class TaskLaunched(Fact, frozen=True):
     offers: tuple[OfferId, ...]
 
 
+@fact("task.gathered", said="agent, to nobody")
+class TaskGathered(Fact, frozen=True):
+    """A task of a group is ready to be handed to the executor, which it is together with the rest of the group."""
+
+    task: TaskInfo
+
+
 @fact("task.delivered", said="agent, to the executor")
 class TaskDelivered(Fact, frozen=True):
     """A task is handed to the executor that is to run it."""
@@ -402,7 +409,8 @@ class TaskReported(Fact, frozen=True):
 
     status: TaskStatus
     delivered: TaskDelivered | None = None
-    """With an executor's STARTING: what it was handed, so that its own log can tell it again."""
+    """With an executor's STARTING: what it was handed, so that its own log can tell it again; and with the end of a task
+    of a group that it never started."""
     kill_at: Now | None = None
     """With an executor's KILLING: when SIGKILL follows SIGTERM."""
 

@@ -18,6 +18,7 @@ AgentId = NewType("AgentId", str)
 ExecutorId = NewType("ExecutorId", str)
 FrameworkId = NewType("FrameworkId", str)
 OfferId = NewType("OfferId", str)
+TaskGroupId = NewType("TaskGroupId", str)
 AppId = NewType("AppId", str)
 JobId = NewType("JobId", str)
 RunId = NewType("RunId", str)
@@ -267,6 +268,7 @@ class Reason(StrEnum):
     """
 
     TASK_INVALID = "REASON_TASK_INVALID"
+    TASK_GROUP_INVALID = "REASON_TASK_GROUP_INVALID"
     INVALID_OFFERS = "REASON_INVALID_OFFERS"
     AGENT_REMOVED = "REASON_AGENT_REMOVED"
     AGENT_REREGISTERED = "REASON_AGENT_REREGISTERED"
@@ -397,6 +399,30 @@ class Check(Noun, frozen=True):
     """What was answered is kept with the result. (Marathon: preserveLastResponse)"""
 
 
+class TaskGroup(Noun, frozen=True):
+    """What a task has in common with those that start with it or not at all, by the default executor. (Mesos: LAUNCH_GROUP)
+
+    If one of them ends other than by finishing, the rest are killed.
+    """
+
+    id: TaskGroupId
+    index: int
+    """Which of them the task is, from 0 on: in this order they are launched."""
+    size: int
+    """How many they are."""
+    executor: Resources = NOTHING
+    """What the executor takes beside them all, for as long as one of them holds resources."""
+
+
+class SharedVolume(Noun, frozen=True):
+    """A directory of a task's group, and where the task finds it."""
+
+    name: str
+    path: str
+    """In its sandbox; or absolute, then of a directory that is there."""
+    read_only: bool = False
+
+
 class TaskInfo(Noun, frozen=True):
     """A task as a framework asks for it and everybody after it carries it on."""
 
@@ -426,6 +452,8 @@ class TaskInfo(Noun, frozen=True):
     job: JobId | None = None
     run: RunId | None = None
     trace: TraceId | None = None
+    group: TaskGroup | None = None
+    volumes: tuple[SharedVolume, ...] = ()
 
 
 class TaskStatus(Noun, frozen=True):

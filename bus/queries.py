@@ -38,6 +38,7 @@ from bus.nouns import (
     Refusal,
     Resources,
     RunId,
+    TaskGroupId,
     TaskId,
     TaskStatus,
     TraceId,
@@ -275,6 +276,8 @@ class TaskRow(Noun, frozen=True):
     app: AppId | None = None
     job: JobId | None = None
     run: RunId | None = None
+    group: TaskGroupId | None = None
+    """The tasks it started with."""
 
 
 class AlarmRow(Noun, frozen=True):

@@ -58,7 +58,7 @@ def _things(noun: str, kind: str, type_: str) -> str:
     )
 
 
-_ANSWERS = "('REASON_TASK_INVALID', 'REASON_INVALID_OFFERS', 'REASON_RECONCILIATION')"
+_ANSWERS = "('REASON_TASK_INVALID', 'REASON_TASK_GROUP_INVALID', 'REASON_INVALID_OFFERS', 'REASON_RECONCILIATION')"
 """Why the master says a status that is no change of a task that runs. (components/master/fold.py)"""
 _CHANGED = (
     f"{_says('master', 'task.updated')} AND NOT (field(told.body, 'data.status.source') = 'SOURCE_MASTER' "

@@ -12,8 +12,9 @@ from bus.nouns import Now
 from bus.queries import Standing, TaskRow, TasksQuestion
 from components.agent.config import AgentConfig, parse_attributes
 from components.agent.decide import ResourcesDetected, decide, wake_at
-from components.agent.state import AgentState, Task, check, fold, sandbox_name, start
+from components.agent.state import AgentState, Task, check, fold, start
 from components.component import Component, Hands, settings_of, spread
+from components.places import sandbox_name
 
 __all__ = ["AgentConfig", "AgentState", "ResourcesDetected", "component", "parse_attributes", "sandbox_name"]
 
@@ -54,6 +55,7 @@ def _row(task: Task) -> TaskRow:
         app=info.app,
         job=info.job,
         run=info.run,
+        group=info.group.id if info.group is not None else None,
     )
 
 

@@ -21,6 +21,7 @@ from bus.events import (
     RegistrationNoted,
     SandboxCollected,
     TaskDelivered,
+    TaskGathered,
     TaskLaunched,
     TaskReported,
 )
@@ -34,6 +35,7 @@ from bus.nouns import (
     Refusal,
     Resources,
     Source,
+    TaskGroup,
     TaskId,
     TaskInfo,
     TaskState,
@@ -44,8 +46,19 @@ from bus.nouns import (
 from bus.secrets import SecretsAwaited, names_of
 from bus.subjects import Author, Kind
 from components.agent.config import AgentConfig
-from components.agent.state import AgentState, Task, after, held_bytes, knows, sandbox_name, weigh
+from components.agent.state import (
+    AgentState,
+    Awaiting,
+    Task,
+    after,
+    gathered,
+    held_bytes,
+    knows,
+    knows_group,
+    weigh,
+)
 from components.component import Heard, Input, Say, Seen, Sight, Wake, asked, refuse, sight
+from components.places import sandbox_name
 
 live_bytes_max = 400 * 1024
 """What the live tasks may take in a registration, which is one event: 800 to 1,400 of them, by their ids."""
@@ -100,12 +113,11 @@ def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Ite
             if state.registration_due or resources != state.resources:
                 yield _registration(config, state, resources)
         case Seen(SecretsArrived(task=task)) if task in state.awaiting:
-            awaiting = state.awaiting[task]
-            yield _deliver(config, awaiting.info, now)._replace(cause=awaiting.cause)
+            yield from _ready(config, state, state.awaiting[task], now)
         case Seen(SecretsWithheld(task=task, message=message)) if task in state.awaiting:
             why = message[:message_length_max]
             status = _status(task, TaskState.FAILED, why, Reason.CONTAINER_LAUNCH_FAILED)
-            yield from _report(config, state, state.tasks[task], status)
+            yield from _end_early(config, state, status)
         case Wake():
             yield from _wake(config, state, now)
 
@@ -152,7 +164,7 @@ def _obey(config: AgentConfig, state: AgentState, event: Event, now: Now) -> Ite
         case TaskLaunched(task=info):
             yield from _launch(config, state, info, now)
         case KillDirected(task=task, grace_s=grace_s):
-            yield _kill(config, state, task, grace_s)
+            yield from _kill(config, state, task, grace_s)
         case AgentMarked(acted_n=acted_n):
             # Only who has registered can be marked, so resources are known: to an agent that still looks for them,
             # from its last term; what it finds it registers afterwards.
@@ -176,11 +188,45 @@ def _launch(config: AgentConfig, state: AgentState, info: TaskInfo, now: Now) ->
     refused = _unfit(config, state, info)
     if refused is not None:
         yield Say(TaskReported(status=refused), to=MASTER, trace=info.trace)
-        return
-    if names_of(info):
+        yield from _end_others(config, state, info, refused)
+    elif names_of(info):
         yield Say(SecretsAwaited(task=info), trace=info.trace)
+    elif info.group is not None:
+        yield from _gather(config, state, info, info.group, now)
     else:
         yield _deliver(config, info, now)
+
+
+def _ready(config: AgentConfig, state: AgentState, awaiting: Awaiting, now: Now) -> Iterator[Say]:
+    """A task's secrets are here: it is handed on, or waits for the rest of its group."""
+    group = awaiting.info.group
+    if group is None:
+        yield _deliver(config, awaiting.info, now)._replace(cause=awaiting.cause)
+    elif not awaiting.ready:
+        yield from _gather(config, state, awaiting.info, group, now)
+
+
+def _gather(config: AgentConfig, state: AgentState, info: TaskInfo, group: TaskGroup, now: Now) -> Iterator[Say]:
+    """One more task of a group is ready; with the last, all are handed on in one decision: all, or none."""
+    yield Say(TaskGathered(task=info), trace=info.trace)
+    members = gathered(state, group.id)
+    if len(members) == group.size and all(one.ready for one in members):
+        for one in members:
+            yield _deliver(config, one.info, now)._replace(cause=one.cause)
+
+
+def _end_early(config: AgentConfig, state: AgentState, status: TaskStatus) -> Iterator[Say]:
+    """A task ends that is not handed on, and with it those of its group. (Mesos: `slave.cpp`, kill of a pending task)"""
+    task = state.tasks[status.task]
+    yield from _report(config, state, task, status)
+    yield from _end_others(config, state, task.info, status)
+
+
+def _end_others(config: AgentConfig, state: AgentState, info: TaskInfo, status: TaskStatus) -> Iterator[Say]:
+    for other in gathered(state, info.group.id) if info.group is not None else ():
+        why = f"{info.task} of its group ended as {status.state}: {status.message}"[:message_length_max]
+        killed = _status(other.info.task, TaskState.KILLED, why, Reason.TASK_KILLED_DURING_LAUNCH)
+        yield from _report(config, state, state.tasks[other.info.task], killed)
 
 
 def _deliver(config: AgentConfig, info: TaskInfo, now: Now) -> Say:
@@ -194,6 +240,13 @@ def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus
     """Why a launched task is not handed on, if so."""
     if knows(state, info.task):
         return _status(info.task, TaskState.DROPPED, f"{config.id} had a task of this id before, and keeps its files")
+    group = info.group
+    if group is not None and not group.index and knows_group(state, group.id):
+        why = f"{config.id} had a group {group.id} before, and keeps its files"
+        return _status(info.task, TaskState.DROPPED, why)
+    if group is not None and len(gathered(state, group.id)) != group.index:
+        why = f"those of its group {group.id} that were launched before it have ended"
+        return _status(info.task, TaskState.KILLED, why, Reason.TASK_KILLED_DURING_LAUNCH)
     size = len(msgspec.msgpack.encode(info))
     if size > info_bytes_max:
         why = f"its description is {size} bytes, at most {info_bytes_max} can be handed to an executor"
@@ -204,18 +257,20 @@ def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus
     return None
 
 
-def _kill(config: AgentConfig, state: AgentState, task: TaskId, grace_s: float | None) -> Say:
+def _kill(config: AgentConfig, state: AgentState, task: TaskId, grace_s: float | None) -> Iterator[Say]:
     """Each kill has one answer. Of an ended task it is the end again: the master passes over what it knows."""
     if task in state.awaiting:
         why = "killed before its secrets were here"
         status = _status(task, TaskState.KILLED, why, Reason.TASK_KILLED_DURING_LAUNCH)
-        return Say(TaskReported(status=status), to=MASTER, trace=state.tasks[task].info.trace)
+        yield from _end_early(config, state, status)
+        return
     if task in state.tasks:
-        return Say(KillDelivered(task=task, grace_s=grace_s), to=config.executor)
+        yield Say(KillDelivered(task=task, grace_s=grace_s), to=config.executor)
+        return
     ended = state.ended.get(task)
     why = f"{config.id} has collected it" if task in state.collected else f"{config.id} has no such task"
     status = ended.status if ended else _status(task, TaskState.GONE, why)
-    return Say(TaskReported(status=status), to=MASTER)
+    yield Say(TaskReported(status=status), to=MASTER)
 
 
 def _status(task: TaskId, state: TaskState, message: str, reason: Reason | None = None) -> TaskStatus:

@@ -23,8 +23,9 @@ from bus.subjects import Author, Kind, ask
 from components.agent.config import AgentConfig
 from components.agent.decide import SecretsArrived, SecretsWithheld
 from components.agent.shelf import Shelf, ShelfRefused
-from components.agent.state import AgentState, sandbox_name
+from components.agent.state import AgentState
 from components.component import See
+from components.places import sandbox_name
 from components.sealing import AgentKey
 
 again_s = 0.5
@@ -55,9 +56,10 @@ class Fetching:
         """Go on where the agent's last process stopped; what it kept for ended tasks is removed."""
         with suppress(ShelfRefused, OSError):  # a task that needs it says why it is not there
             self.shelf.prepare()
-        self.shelf.sweep(keep={sandbox_name(task) for task in state.tasks if task not in state.awaiting})
-        for awaiting in state.awaiting.values():
-            self._want(awaiting.info)
+        self.shelf.sweep(keep={sandbox_name(task) for task in state.tasks if not _awaited(state, task)})
+        for task, awaiting in state.awaiting.items():
+            if _awaited(state, task):
+                self._want(awaiting.info)
 
     def act(self, event: Event) -> None:
         """Follow what is in the log."""
@@ -144,6 +146,11 @@ class Fetching:
         if told.withheld:
             raise Withheld(f"secret {name} is withheld by the master: {told.withheld}")
         return told.sealed
+
+
+def _awaited(state: AgentState, task: TaskId) -> bool:
+    """Whether a task's secrets are still to be fetched."""
+    return task in state.awaiting and not state.awaiting[task].ready
 
 
 def _named(info: TaskInfo) -> str:

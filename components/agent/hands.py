@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from bus.events import Event, RegistrationNoted, SandboxCollected, TaskDelivered, TaskReported
-from bus.nouns import TERMINAL, Resources, TaskId
+from bus.events import Event, RegistrationNoted, SandboxCollected, TaskDelivered, TaskGathered, TaskReported
+from bus.nouns import TERMINAL, Resources, TaskId, TaskInfo
 from bus.port import Bus
 from bus.queries import LogPiece, LogQuestion, QueryRefused
 from bus.secrets import SecretsAwaited
@@ -24,6 +24,7 @@ from components.agent.processes import WarmExecutor
 from components.agent.sandbox import Sandboxes
 from components.agent.state import AgentState, collected_max
 from components.component import Ask, See
+from components.places import group_name
 from components.sealing import AgentKey
 
 log = structlog.get_logger()
@@ -84,12 +85,17 @@ class AgentHands:
         """As in the state: the latest, oldest first."""
         self._doomed: list[TaskId] = []
         """Whose sandboxes are to be deleted."""
+        self._groups: dict[TaskId, str] = {}
+        """Of the tasks whose sandboxes are kept, the directories that their groups share."""
+        self._doomed_groups: list[str] = []
         self._dooming = asyncio.Event()
 
     async def run(self, state: AgentState, see: See) -> None:
         """Do what an agent does until cancelled."""
         self._recall(state)
         self.sandboxes.prepare()
+        kept = set(self._groups.values())
+        self._doomed_groups = [name for name in self.sandboxes.groups() if name not in kept]
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.executor.keep())
@@ -103,6 +109,8 @@ class AgentHands:
     def _recall(self, state: AgentState) -> None:
         self.fetching.recall(state)
         self._ended = {**dict.fromkeys(state.tasks, False), **dict.fromkeys(state.ended, True)}
+        for task in (*state.tasks.values(), *state.ended.values()):
+            self._note_group(task.info)
         self._collected = dict.fromkeys(state.collected)
         self._doomed = list(state.collected)  # the last process may have died before it deleted them
         self._dooming.set()
@@ -111,8 +119,9 @@ class AgentHands:
         """Follow what is in the log."""
         self.fetching.act(event)
         match event.fact:
-            case TaskDelivered(task=info) | SecretsAwaited(task=info):
+            case TaskDelivered(task=info) | SecretsAwaited(task=info) | TaskGathered(task=info):
                 self._ended[info.task] = False
+                self._note_group(info)
             case TaskReported(status=status) if status.state in TERMINAL and status.task in self._ended:
                 self._ended[status.task] = True
             case SandboxCollected(task=task):
@@ -122,8 +131,15 @@ class AgentHands:
             case RegistrationNoted(reason=reason, message=message):
                 log.error("the master refused this agent", agent=self.config.id, reason=reason, why=message)
 
+    def _note_group(self, info: TaskInfo) -> None:
+        if info.group is not None:
+            self._groups[info.task] = group_name(info.group.id)
+
     def _collect(self, task: TaskId) -> None:
         self._ended.pop(task, None)
+        group = self._groups.pop(task, None)
+        if group is not None and group not in self._groups.values():
+            self._doomed_groups.append(group)
         if len(self._collected) >= collected_max:
             del self._collected[next(iter(self._collected))]
         self._collected[task] = None
@@ -135,7 +151,8 @@ class AgentHands:
             await self._dooming.wait()
             self._dooming.clear()
             doomed, self._doomed = self._doomed, []
-            await asyncio.to_thread(self.sandboxes.delete, doomed)
+            groups, self._doomed_groups = self._doomed_groups, []
+            await asyncio.to_thread(self.sandboxes.delete, doomed, groups)
 
     async def read_log(self, question: bytes) -> LogPiece:
         """Answer the query `log`. Raises QueryRefused, msgspec.DecodeError."""

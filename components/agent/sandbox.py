@@ -18,7 +18,7 @@ import structlog
 from bus.nouns import TaskId
 from bus.queries import QueryRefused
 from components.agent.mounts import check_unmounted
-from components.agent.state import sandbox_name
+from components.places import GROUP, sandbox_name
 
 log = structlog.get_logger()
 
@@ -78,13 +78,17 @@ class Sandboxes:
         finally:
             os.close(sandbox)
 
-    def delete(self, tasks: Iterable[TaskId]) -> None:
-        """Delete the sandboxes of tasks, and what an earlier process left in the trash.
+    def groups(self) -> list[str]:
+        """The names of the directories that groups of tasks share."""
+        return sorted(name for name in os.listdir(self.all) if name.startswith(GROUP))
+
+    def delete(self, tasks: Iterable[TaskId], groups: Iterable[str] = ()) -> None:
+        """Delete the sandboxes of tasks, directories of groups, and what an earlier process left in the trash.
 
         Deleted again it is as before; what cannot be deleted is logged, and tried again with the next. That is also
         what has something mounted in it: it stays as it is until that is unmounted.
         """
-        names, self._kept = dict.fromkeys([*self._kept, *map(sandbox_name, tasks)]), []
+        names, self._kept = dict.fromkeys([*self._kept, *map(sandbox_name, tasks), *groups]), []
         sandboxes, trash = os.open(self.all, _DIRECTORY), os.open(self.trash, _DIRECTORY)
         try:
             for name in names:

@@ -6,9 +6,7 @@ rebuild its state.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import msgspec
 
@@ -19,6 +17,7 @@ from bus.events import (
     RegistrationNoted,
     SandboxCollected,
     TaskDelivered,
+    TaskGathered,
     TaskReported,
 )
 from bus.nouns import (
@@ -30,6 +29,7 @@ from bus.nouns import (
     Reason,
     Resources,
     Source,
+    TaskGroupId,
     TaskId,
     TaskInfo,
     TaskState,
@@ -46,7 +46,6 @@ hear_first_s = 60
 """So long after an agent's start no task is given up: what the executor said meanwhile may not be heard yet."""
 collected_max = 1000
 """Ids of collected tasks that are remembered, to tell "collected" from "never had"."""
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,12 +65,14 @@ class Task:
 
 @dataclass(slots=True, kw_only=True)
 class Awaiting:
-    """A task that is handed on once its secrets are here."""
+    """A task that is handed on once its secrets are here, and all of its group."""
 
     info: TaskInfo
     """All of it."""
     cause: Position | None
     """What launched it."""
+    ready: bool = False
+    """Nothing of its own is missing: it waits for others of its group."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class AgentState(State):
     collected: dict[TaskId, Now] = field(default_factory=dict)
     """The latest whose sandboxes were given up, oldest first."""
     awaiting: dict[TaskId, Awaiting] = field(default_factory=dict)
-    """Of the live tasks, those whose secrets are not here yet."""
+    """Of the live tasks, those that are not handed on yet: their secrets are not here, or the rest of their group."""
     unheard: dict[TaskId, Now] = field(default_factory=dict)
     """Tasks of which the executor has said nothing yet, oldest first, and when each is given up."""
     weight: int = 0
@@ -116,6 +117,11 @@ def fold(state: AgentState, event: Event) -> None:
         case SecretsAwaited(task=info):
             _take(state, event, info)
             state.awaiting[info.task] = Awaiting(info=info, cause=event.cause)
+        case TaskGathered(task=info):
+            if info.task not in state.awaiting:
+                _take(state, event, info)
+                state.awaiting[info.task] = Awaiting(info=info, cause=event.cause)
+            state.awaiting[info.task].ready = True
         case TaskDelivered() as delivered:
             _deliver(state, event, delivered)
         case TaskReported(status=status):
@@ -172,10 +178,21 @@ def knows(state: AgentState, task: TaskId) -> bool:
     return task in state.tasks or task in state.ended or task in state.collected
 
 
+def gathered(state: AgentState, group: TaskGroupId) -> list[Awaiting]:
+    """The tasks of a group that are not handed on yet."""
+    return [one for one in state.awaiting.values() if one.info.group is not None and one.info.group.id == group]
+
+
+def knows_group(state: AgentState, group: TaskGroupId) -> bool:
+    """Whether this agent has, or keeps the sandbox of, a task of the group."""
+    tasks = (*state.tasks.values(), *state.ended.values())
+    return any(task.info.group is not None and task.info.group.id == group for task in tasks)
+
+
 def slim(info: TaskInfo) -> TaskInfo:
     """What an agent keeps of a task that is handed on: the rest its executor has, and the master."""
     return msgspec.structs.replace(
-        info, command=Command(), labels={}, hostname="", ports=(), health=None, watched=(), readiness=None
+        info, command=Command(), labels={}, hostname="", ports=(), health=None, watched=(), readiness=None, volumes=()
     )
 
 
@@ -198,17 +215,6 @@ def weigh(info: TaskInfo) -> int:
 def held_bytes(held: HeldTask) -> int:
     """The bytes a task takes in a registration."""
     return len(msgspec.msgpack.encode(held))
-
-
-def sandbox_name(task: TaskId) -> str:
-    """The directory name of a task's sandbox: the id itself if it is plain, else its hash.
-
-    Ids come from outside. No two share a name, and none leads out of the directory: a plain name begins with a letter
-    or digit and holds no slash, a hash begins with `_`.
-    """
-    if _PLAIN.fullmatch(task):
-        return task
-    return "_" + sha256(task.encode()).hexdigest()
 
 
 def check(state: AgentState) -> None:

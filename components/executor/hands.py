@@ -96,7 +96,7 @@ class ExecutorHands:
         if not isinstance(event.fact, TaskReported):
             return
         name, state = event.fact.status.task, event.fact.status.state
-        if event.fact.delivered is not None:
+        if event.fact.delivered is not None and state not in TERMINAL:
             self._wanted[name] = _Wanted(delivered=event.fact.delivered, started=False, kill_at=None)
             self._tell(name)
         elif state in TERMINAL:

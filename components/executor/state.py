@@ -10,11 +10,12 @@ from bisect import insort
 from dataclasses import dataclass, field
 
 from bus.events import Event, TaskDelivered, TaskReported
-from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskId, TaskState, TaskStatus, second
+from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskGroup, TaskGroupId, TaskId, TaskState, TaskStatus, second
 from components.component import State
 
 _LIVE_REASONS = (None, Reason.MAX_COMPLETION_TIME_REACHED, Reason.TASK_HEALTH_CHECK_STATUS_UPDATED)
 ended_max = 1000
+broken_chars_max = 500
 """Ended tasks whose last status is remembered."""
 
 
@@ -43,12 +44,25 @@ class Task:
 
 
 @dataclass(slots=True, kw_only=True)
+class Group:
+    """Tasks that started together: if one ends other than by finishing, so do the others."""
+
+    heard: int = 0
+    """How many of them were delivered."""
+    live: dict[TaskId, None] = field(default_factory=dict)
+    broken: str = ""
+    """Which one ended, and how, if the others are to end for it."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ExecutorState(State):
     """An executor's tasks: the live ones, and how the latest ended."""
 
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     ended: dict[TaskId, TaskStatus] = field(default_factory=dict)
     """Oldest first."""
+    groups: dict[TaskGroupId, Group] = field(default_factory=dict)
+    """Those that are not over: some of it lives, or is still to be delivered."""
     due: list[tuple[Now, TaskId]] = field(default_factory=list)
     """Every task's `due_at`, ascending."""
 
@@ -67,6 +81,7 @@ def _remember(state: ExecutorState, reported: TaskReported, at: Now) -> None:
         )
     elif reported.delivered is not None:
         _begin(state, reported.delivered, status, at)
+        _note_group(state, reported.delivered.task.group, status, delivered=True)
     elif status.task not in state.tasks:
         _end(state, status)  # killed before it was delivered
     else:
@@ -74,6 +89,10 @@ def _remember(state: ExecutorState, reported: TaskReported, at: Now) -> None:
 
 
 def _begin(state: ExecutorState, delivered: TaskDelivered, status: TaskStatus, at: Now) -> None:
+    if status.state in TERMINAL:
+        assert delivered.task.group is not None, f"{status.task}: {status.state} as it is delivered"
+        _end(state, status)  # one of a group, delivered and never started
+        return
     task = Task(delivered=delivered, status=status)
     assert status.state is TaskState.STARTING, f"{status.task}: begins as {status.state}"
     assert status.task not in state.tasks, f"{status.task}: begins again"
@@ -95,9 +114,26 @@ def _move(state: ExecutorState, task: Task, reported: TaskReported, at: Now) -> 
         _undue(state, task)
         del state.tasks[status.task]
         _end(state, status)
+        _note_group(state, task.delivered.task.group, status)
     elif after is TaskState.KILLING:
         _undue(state, task)
         task.kill_at = reported.kill_at
+
+
+def _note_group(state: ExecutorState, of: TaskGroup | None, status: TaskStatus, *, delivered: bool = False) -> None:
+    """A task of a group was delivered, or ended, or both."""
+    if of is None:
+        return
+    group = state.groups.setdefault(of.id, Group())
+    group.heard += delivered
+    if status.state not in TERMINAL:
+        group.live[status.task] = None
+    else:
+        group.live.pop(status.task, None)
+        if status.state is not TaskState.FINISHED and not group.broken:
+            group.broken = f"{status.task} of its group ended as {status.state}: {status.message}"[:broken_chars_max]
+    if not group.live and group.heard >= of.size:
+        del state.groups[of.id]
 
 
 def _undue(state: ExecutorState, task: Task) -> None:
@@ -124,8 +160,18 @@ def check(state: ExecutorState) -> None:
     assert not state.tasks.keys() & state.ended.keys(), f"live and ended: {state.tasks.keys() & state.ended.keys()}"
     dues = sorted((task.due_at, name) for name, task in state.tasks.items() if task.due_at is not None)
     assert state.due == dues, f"due {state.due}, of the tasks {dues}"
+    grouped = {name for group in state.groups.values() for name in group.live}
+    assert grouped == {name for name, task in state.tasks.items() if task.delivered.task.group}, sorted(grouped)
     for name, task in state.tasks.items():
         _check_task(name, task)
+    for group_id, group in state.groups.items():
+        _check_group(state, group_id, group)
+
+
+def _check_group(state: ExecutorState, group_id: TaskGroupId, group: Group) -> None:
+    """If one of a group ended other than by finishing, nothing of it goes on."""
+    going_on = [name for name in group.live if state.tasks[name].status.state is not TaskState.KILLING]
+    assert not (group.broken and going_on), f"{group_id}: {group.broken}, but {going_on} go on"
 
 
 def _check_task(name: TaskId, task: Task) -> None:

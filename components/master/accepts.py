@@ -24,6 +24,7 @@ from bus.nouns import (
 )
 from components.component import Say
 from components.master.config import MasterConfig
+from components.master.groups import group_invalid, portion, units
 from components.master.offers import filter_until, recover
 from components.master.state import Accept, Framework, MasterState
 from components.master.tasks import what_is_known
@@ -39,23 +40,23 @@ def hear_accept(
 ) -> Iterator[Say]:
     """Decide on an accept; what one decision does not hold, the master says again to itself."""
     name, launch = framework.framework, list(fact.launch)
+    now_decided = len(portion(launch, launches_max))
     accept = Accept(framework=name, offers=fact.offers, launch=launch, refuse_s=fact.refuse_s, cause=None)
     yield from go_on_with(config, state, accept, now)
-    if len(launch) > launches_max:
-        yield Say(msgspec.structs.replace(fact, framework=name, launch=fact.launch[launches_max:], unfit=()))
+    if len(launch) > now_decided:
+        yield Say(msgspec.structs.replace(fact, framework=name, launch=fact.launch[now_decided:], unfit=()))
 
 
 def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: Now) -> Iterator[Say]:
     """Decide on the first launches of an accept, and close its offers if these are all."""
-    complete = len(accept.launch) <= launches_max
+    launch = portion(accept.launch, launches_max)
+    complete = len(launch) == len(accept.launch)
     wrong = _offers_invalid(state, accept.framework, accept.offers)
-    for info in accept.launch[:launches_max]:
+    for unit in units(launch):
         if wrong is None:
-            yield _launch(state, accept, info)
-        elif _launched(state, info.task):  # accepted once already: this is a replay, and the task is not dropped
-            yield what_is_known(state, accept.framework, info.task)._replace(cause=accept.cause)
+            yield from _launch(state, accept, unit)
         else:
-            yield _not_launched(accept, info, TaskState.DROPPED, Reason.INVALID_OFFERS, wrong)
+            yield from _drop(state, accept, unit, wrong)
     if complete:
         until = filter_until(config, now, accept.refuse_s if wrong is None else 0)
         for say in recover(state, accept.framework, accept.offers, until):
@@ -66,15 +67,30 @@ def _launched(state: MasterState, task: TaskId) -> bool:
     return task in state.tasks or task in state.ended
 
 
-def _launch(state: MasterState, accept: Accept, info: TaskInfo) -> Say:
+def _launch(state: MasterState, accept: Accept, unit: list[TaskInfo]) -> Iterator[Say]:
+    """Launch one task, or all tasks of one group; or none of them."""
     framework, agent = accept.framework, state.offers[accept.offers[0]].agent
     left = total(state.offers[name].resources for name in accept.offers)
-    known = _launched(state, info.task)
-    wrong = launch_invalid(info, framework=framework, agent=agent, left=left, known=known)
-    if wrong is not None:
-        return _not_launched(accept, info, TaskState.ERROR, Reason.TASK_INVALID, wrong)
-    fact = TaskLaunched(task=info, role=state.frameworks[framework].role, offers=accept.offers)
-    return Say(fact, to=agent, cause=accept.cause, trace=info.trace)
+    if unit[0].group is not None:
+        reason = Reason.TASK_GROUP_INVALID
+        wrong = group_invalid(state, unit, framework=framework, agent=agent, left=left)
+    else:
+        reason, known = Reason.TASK_INVALID, _launched(state, unit[0].task)
+        wrong = launch_invalid(unit[0], framework=framework, agent=agent, left=left, known=known)
+    for info in unit:
+        if wrong is not None:
+            yield _not_launched(accept, info, TaskState.ERROR, reason, wrong)
+        else:
+            fact = TaskLaunched(task=info, role=state.frameworks[framework].role, offers=accept.offers)
+            yield Say(fact, to=agent, cause=accept.cause, trace=info.trace)
+
+
+def _drop(state: MasterState, accept: Accept, unit: list[TaskInfo], why: str) -> Iterator[Say]:
+    for info in unit:
+        if _launched(state, info.task):  # accepted once already: this is a replay, and the task is not dropped
+            yield what_is_known(state, accept.framework, info.task)._replace(cause=accept.cause)
+        else:
+            yield _not_launched(accept, info, TaskState.DROPPED, Reason.INVALID_OFFERS, why)
 
 
 def _not_launched(accept: Accept, info: TaskInfo, state: TaskState, reason: Reason, why: str) -> Say:

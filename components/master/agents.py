@@ -38,9 +38,9 @@ from bus.nouns import (
     TaskId,
     TaskState,
     TaskStatus,
-    total,
 )
 from components.component import Say
+from components.master.books import held_by
 from components.master.offers import rescind
 from components.master.state import Agent, MasterState, Task
 from components.master.tasks import (
@@ -124,7 +124,7 @@ def _refusal(state: MasterState, name: AgentId, agent: Agent | None, fact: Agent
     wrong = agent_invalid(fact)
     if wrong is not None:
         return AgentRefused(agent=name, reason=Refusal.INVALID, message=wrong)
-    held = total(task.info.resources for task in _staying(state, agent, fact)) if agent is not None else None
+    held = held_by(_staying(state, agent, fact)) if agent is not None else None
     if held is not None and not fact.resources.covers(held):
         message = f"{name} registered with {fact.resources}, less than its tasks hold: {held}"
         return AgentRefused(agent=name, reason=Refusal.BELOW_HELD, message=message)

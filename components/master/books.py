@@ -5,7 +5,7 @@ Rule of this room: every amount that leaves one account enters another in the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from bus.nouns import NOTHING, AgentId, Now, OfferId, Resources, TaskInfo, total
 from components.master.state import (
@@ -18,6 +18,7 @@ from components.master.state import (
     allocatable,
     changed_since,
 )
+from components.master.validity import taken_by
 
 recounted_max = 32
 """Tasks of one agent that are recounted at every check; of more, one check in so many recounts them."""
@@ -110,21 +111,25 @@ def close_offer(state: MasterState, name: OfferId) -> OutstandingOffer:
 
 
 def spend(state: MasterState, names: tuple[OfferId, ...], info: TaskInfo) -> None:
-    """A task takes its resources out of offers of one agent; the rest stays in the first of them."""
+    """A task takes its resources out of offers of one agent, the first of a group the executor's too; the rest stays in
+    the first offer."""
+    taken = taken_by(info)
     offers = [state.offers[name] for name in names]
     pool = total(offer.resources for offer in offers)
-    assert pool.covers(info.resources), f"{info.task} takes {info.resources} of {pool}"
+    assert pool.covers(taken), f"{info.task} takes {taken} of {pool}"
     for offer in offers:
         assert (offer.agent, offer.framework) == (info.agent, info.framework), f"{info.task}: {offer}"
         offer.resources = NOTHING
-    offers[0].resources = pool - info.resources
+    offers[0].resources = pool - taken
     state.agents[info.agent].task_ids.add(info.task)
     state.frameworks[info.framework].task_ids.add(info.task)
 
 
 def hold(state: MasterState, task: Task) -> None:
     """A task that was UNREACHABLE takes its resources again."""
-    agent, amount = state.agents[task.info.agent], task.info.resources
+    if task.info.group is not None and _holding(state, task) is None:
+        task.extra = task.info.group.executor
+    agent, amount = state.agents[task.info.agent], task.amount
     assert agent.free.covers(amount), f"{task.info.task} returns with {amount}, {agent.agent} has {agent.free} free"
     agent.free -= amount
     if not task.abandoned:
@@ -134,12 +139,49 @@ def hold(state: MasterState, task: Task) -> None:
 
 
 def release(state: MasterState, task: Task) -> None:
-    """A task that ends or becomes UNREACHABLE gives its resources back."""
-    agent, amount = state.agents[task.info.agent], task.info.resources
+    """A task that ends or becomes UNREACHABLE gives its resources back. Its group's executor stays with the others."""
+    _bequeath(state, task)
+    agent, amount = state.agents[task.info.agent], task.amount
+    task.extra = NOTHING
     agent.free += amount
     if not task.abandoned:
         state.frameworks[task.info.framework].held -= scalars(amount)
     agent.task_ids.remove(task.info.task)
+
+
+def _bequeath(state: MasterState, task: Task) -> None:
+    """What the executor of a task's group takes is booked in the name of another that holds resources, if one does."""
+    heir = _holding(state, task)
+    if task.extra.empty or heir is None:
+        return
+    for owner, sign in ((task, -1), (heir, 1)):
+        if not owner.abandoned:
+            framework, extra = state.frameworks[owner.info.framework], scalars(task.extra)
+            framework.held = framework.held + extra if sign > 0 else framework.held - extra
+    heir.extra, task.extra = task.extra, NOTHING
+
+
+def _holding(state: MasterState, task: Task) -> Task | None:
+    """Another task of the same group that holds resources."""
+    if task.info.group is None:
+        return None
+    others = (state.tasks[name] for name in state.groups[task.info.group.id] if name != task.info.task)
+    return next((other for other in others if other.holds), None)
+
+
+def returning(state: MasterState, task: Task) -> Resources:
+    """What a task that was UNREACHABLE takes when it returns: with its group's executor, if it is the first that does."""
+    group = task.info.group
+    if group is None or _holding(state, task) is not None:
+        return task.info.resources
+    return task.info.resources + group.executor
+
+
+def held_by(tasks: Iterable[Task]) -> Resources:
+    """What tasks hold together, and the executors of their groups."""
+    held = list(tasks)
+    groups = {task.info.group.id: task.info.group.executor for task in held if task.info.group is not None}
+    return total([*(task.info.resources for task in held), *groups.values()])
 
 
 def abandon(state: MasterState, framework: Framework, task: Task) -> None:
@@ -147,7 +189,7 @@ def abandon(state: MasterState, framework: Framework, task: Task) -> None:
     task.abandoned = task.kill_wanted = True
     framework.task_ids.remove(task.info.task)
     if task.holds:
-        framework.held -= scalars(task.info.resources)
+        framework.held -= scalars(task.amount)
     state.orphans[task.info.task] = None
 
 
@@ -189,7 +231,7 @@ def _parts(state: MasterState, agent: Agent) -> Iterator[tuple[str, Resources]]:
     for offer in sorted(agent.offer_ids):
         yield offer, state.offers[offer].resources
     for task in sorted(agent.task_ids):
-        yield task, state.tasks[task].info.resources
+        yield task, state.tasks[task].amount
 
 
 def check_all(state: MasterState) -> None:
@@ -202,7 +244,7 @@ def check_all(state: MasterState) -> None:
     for framework in state.frameworks.values():
         amounts = [state.offers[name].resources for name in sorted(framework.offer_ids)]
         tasks = [state.tasks[name] for name in sorted(framework.task_ids)]
-        amounts += [task.info.resources for task in tasks if task.holds]
+        amounts += [task.amount for task in tasks if task.holds]
         assert framework.held == scalars(total(amounts)), f"{framework.framework}: {framework.held}"
     capacity = total(scalars(agent.total) for agent in state.agents.values() if agent.active)
     assert state.capacity == capacity, f"{state.capacity} is not {capacity}"
@@ -214,6 +256,8 @@ def _check_indexes(state: MasterState) -> None:
     assert sorted(name for agent in agents for name in sorted(agent.offer_ids)) == offers
     assert sorted(name for framework in frameworks for name in sorted(framework.offer_ids)) == offers
     assert sorted(name for agent in agents for name in sorted(agent.task_ids | agent.lost_ids)) == tasks
+    grouped = sorted(name for members in state.groups.values() for name in members)
+    assert grouped == [name for name in tasks if state.tasks[name].info.group is not None], grouped
     owned = [name for framework in frameworks for name in sorted(framework.task_ids)]
     assert sorted([*owned, *(name for name in tasks if state.tasks[name].abandoned)]) == tasks
     assert all(state.tasks[name].abandoned for name in state.orphans), list(state.orphans)

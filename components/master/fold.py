@@ -18,12 +18,14 @@ from bus.events import (
     TaskUpdated,
 )
 from bus.nouns import (
+    NOTHING,
     TERMINAL,
     FrameworkId,
     Now,
     OfferId,
     Reason,
     Source,
+    TaskGroupId,
     TaskId,
     TaskState,
     TaskStatus,
@@ -55,6 +57,10 @@ from components.master.state import (
     Secret,
     Task,
 )
+
+
+NEVER_LAUNCHED = (Reason.TASK_INVALID, Reason.TASK_GROUP_INVALID, Reason.INVALID_OFFERS)
+"""Why a task is not launched at all."""
 
 
 def fold(state: MasterState, event: Event) -> None:
@@ -153,13 +159,16 @@ def _launch(state: MasterState, event: Event, fact: TaskLaunched) -> None:
         launched_at=event.at,
         launched_n=event.n,
     )
+    if info.group is not None:
+        state.groups.setdefault(info.group.id, {})[info.task] = None
+        state.tasks[info.task].extra = NOTHING if info.group.index else info.group.executor
     _drain_accept(state, info.task)
     note(state, info.agent, event.n)
 
 
 def _update(state: MasterState, event: Event, fact: TaskUpdated) -> None:
     status = fact.status
-    if status.source is Source.MASTER and status.reason in (Reason.TASK_INVALID, Reason.INVALID_OFFERS):
+    if status.source is Source.MASTER and status.reason in NEVER_LAUNCHED:
         _drain_accept(state, status.task)  # it was never launched: nothing is kept of it
     elif status.source is Source.MASTER and status.reason is Reason.RECONCILIATION:
         _drain_reconciling(state, fact.framework, status.task)
@@ -212,8 +221,16 @@ def _end(state: MasterState, agent: Agent, task: Task) -> None:
     if not task.abandoned:
         state.frameworks[task.info.framework].task_ids.remove(name)
     state.ended[name] = state.tasks.pop(name)
+    if task.info.group is not None:
+        _leave_group(state, task.info.group.id, name)
     while len(state.ended) > state.tasks_kept_max:
         del state.ended[next(iter(state.ended))]
+
+
+def _leave_group(state: MasterState, group: TaskGroupId, task: TaskId) -> None:
+    del state.groups[group][task]
+    if not state.groups[group]:
+        del state.groups[group]
 
 
 def _drain_accept(state: MasterState, task: TaskId) -> None:

@@ -39,7 +39,7 @@ def _agent_row(state: MasterState, agent: Agent) -> AgentRow:
         hostname=agent.hostname,
         state="ACTIVE" if agent.active else "UNREACHABLE",
         total=agent.total,
-        used=total(state.tasks[task].info.resources for task in sorted(agent.task_ids)),
+        used=total(state.tasks[task].amount for task in sorted(agent.task_ids)),
         offered=total(state.offers[offer].resources for offer in sorted(agent.offer_ids)),
         tasks=len(agent.task_ids),
         registered_at=agent.registered_at,
@@ -66,7 +66,7 @@ def _framework_row(state: MasterState, framework: Framework) -> FrameworkRow:
         state=standing if framework.connected else "DISCONNECTED",
         tasks=len(tasks),
         offers=len(framework.offer_ids),
-        used=_scalars(total(task.info.resources for task in tasks if task.holds)),
+        used=_scalars(total(task.amount for task in tasks if task.holds)),
         share_milli=dominant_share_milli(framework.held, state.capacity),
         registered_at=framework.registered_at,
         failover_timeout_s=framework.failover_timeout_s,
@@ -114,6 +114,7 @@ def _task_row(task: Task) -> TaskRow:
         app=info.app,
         job=info.job,
         run=info.run,
+        group=info.group.id if info.group is not None else None,
     )
 
 

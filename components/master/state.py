@@ -23,6 +23,7 @@ from bus.nouns import (
     OfferId,
     Position,
     Resources,
+    TaskGroupId,
     TaskId,
     TaskInfo,
     TaskState,
@@ -174,6 +175,13 @@ class Task:
     kill_wanted: bool = False
     abandoned: bool = False
     """Its framework was removed: it is to be killed, and counts for nobody's share."""
+    extra: Resources = NOTHING
+    """What its group's executor takes, if it is the one of the group in whose name that is booked."""
+
+    @property
+    def amount(self) -> Resources:
+        """What it holds, if it holds anything."""
+        return self.info.resources if self.extra.empty else self.info.resources + self.extra
 
     @property
     def holds(self) -> bool:
@@ -272,6 +280,8 @@ class MasterState(State):
     offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     """Live and unreachable ones."""
+    groups: dict[TaskGroupId, dict[TaskId, None]] = field(default_factory=dict)
+    """Of each task group, the tasks that are live or unreachable."""
     ended: dict[TaskId, Task] = field(default_factory=dict)
     """The latest that ended, in the order they did."""
     capacity: Resources = NOTHING

@@ -14,6 +14,7 @@ import msgspec
 from bus.events import Event, KillDirected, KillRequested, TaskReconciled, TaskUpdated
 from bus.nouns import TERMINAL, FrameworkId, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus, is_news
 from components.component import Say, refuse
+from components.master.books import returning
 from components.master.state import Agent, Framework, MasterState, Task
 from components.master.validity import not_seconds
 
@@ -61,14 +62,14 @@ def hear_report(state: MasterState, agent: Agent, event: Event, status: TaskStat
     if task is None:
         if status.state in ALIVE:
             yield kill_stray(state, agent, status.task)
-    elif believable(task, status) and _has_room(agent, task, status):
+    elif believable(task, status) and _has_room(state, agent, task, status):
         yield updated(task, from_agent(task, status), acted_n=event.n)
 
 
-def _has_room(agent: Agent, task: Task, status: TaskStatus) -> bool:
+def _has_room(state: MasterState, agent: Agent, task: Task, status: TaskStatus) -> bool:
     """Whether a task that was UNREACHABLE can hold its resources again; if not, it waits for a registration."""
     returns = not task.holds and status.state not in TERMINAL
-    return not returns or agent.free.covers(task.info.resources)
+    return not returns or agent.free.covers(returning(state, task))
 
 
 def given_to(state: MasterState, agent: Agent, name: TaskId) -> Task | None:

@@ -13,10 +13,12 @@ import msgspec
 
 from bus.events import AgentRegistered, FrameworkRegistered
 from bus.nouns import MASTER, AgentId, FrameworkId, Resources, TaskId, TaskInfo, normal
-from bus.secrets import references_invalid
+from bus.secrets import path_invalid, references_invalid
 
 TASK_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 KEY = re.compile(r"(?:[0-9a-f]{64})?")
+_VOLUME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+volumes_max = 100
 amount_max = 10**12
 """Of one resource on one node."""
 attributes_bytes_max = 4096
@@ -105,11 +107,19 @@ def launch_invalid(
         or _amount(info.resources)
         or _command(info)
         or references_invalid(info)
+        or _volumes(info)
         or not_seconds("kill_grace_s", info.kill_grace_s)
         or (not_seconds("max_completion_s", info.max_completion_s) if info.max_completion_s is not None else None)
         or _size(info)
-        or _more_than_offered(info.resources, left)
+        or _more_than_offered(taken_by(info), left)
     )
+
+
+def taken_by(info: TaskInfo) -> Resources:
+    """What the launch of a task takes: the first of a group's takes what their executor does, too."""
+    if info.group is None or info.group.index:
+        return info.resources
+    return info.resources + info.group.executor
 
 
 def task_id_invalid(task: TaskId) -> str | None:
@@ -139,6 +149,23 @@ def _command(info: TaskInfo) -> str | None:
     if shell != argv:
         return None
     return f"Task should have exactly one of shell and argv, found {'both' if shell else 'neither'}"
+
+
+def _volumes(info: TaskInfo) -> str | None:
+    if info.volumes and info.group is None:
+        return "Task shares volumes, but is in no group"
+    if len(info.volumes) > volumes_max:
+        return f"Task shares {len(info.volumes)} volumes: expected at most {volumes_max}"
+    for volume in info.volumes:
+        wrong = (
+            None if _VOLUME.fullmatch(volume.name) else "expected a name of 1 to 255 of [A-Za-z0-9._-], no dot first"
+        )
+        wrong = wrong or path_invalid(volume.path.removeprefix("/"))
+        if wrong is not None:
+            return f"Task shares a volume wrongly: {volume.name[:300]!r} at {volume.path[:300]!r}: {wrong}"
+    if len({volume.path.removeprefix("/") for volume in info.volumes}) < len(info.volumes):
+        return "Task shares two volumes at one path"
+    return None
 
 
 def _size(info: TaskInfo) -> str | None:

@@ -23,7 +23,8 @@ from bus.services import AppRemoved, RemovalRequested
 from bus.subjects import Author, Kind
 from components.agent import ResourcesDetected, component
 from components.agent.decide import held_bytes_max
-from components.agent.state import sandbox_name, slim
+from components.agent.state import slim
+from components.places import sandbox_name
 from tests.components.agent.play import (
     EIGHT,
     EXECUTOR,
