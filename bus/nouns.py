@@ -400,9 +400,9 @@ class Check(Noun, frozen=True):
 
 
 class TaskGroup(Noun, frozen=True):
-    """What a task has in common with those that start with it or not at all, by the default executor. (Mesos: LAUNCH_GROUP)
+    """What a task has in common with those that start with it or not at all, by the default executor.
 
-    If one of them ends other than by finishing, the rest are killed.
+    If one of them ends other than by finishing, the rest are killed. (Mesos: LAUNCH_GROUP)
     """
 
     id: TaskGroupId

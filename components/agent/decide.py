@@ -183,8 +183,10 @@ def _note(state: AgentState, noted: RegistrationNoted) -> Iterator[Say]:
 
 
 def _launch(config: AgentConfig, state: AgentState, info: TaskInfo, now: Now) -> Iterator[Say]:
-    if info.task in state.tasks:
-        return  # it runs: what the master hears of it from now on holds for both launches
+    if info.task in state.tasks:  # it runs: what the master hears of it from now on holds for both launches
+        if state.tasks[info.task].info.group != info.group:
+            yield from _end_others(config, state, info, _status(info.task, TaskState.DROPPED, "it runs here already"))
+        return
     refused = _unfit(config, state, info)
     if refused is not None:
         yield Say(TaskReported(status=refused), to=MASTER, trace=info.trace)
@@ -216,7 +218,7 @@ def _gather(config: AgentConfig, state: AgentState, info: TaskInfo, group: TaskG
 
 
 def _end_early(config: AgentConfig, state: AgentState, status: TaskStatus) -> Iterator[Say]:
-    """A task ends that is not handed on, and with it those of its group. (Mesos: `slave.cpp`, kill of a pending task)"""
+    """A task ends that is not handed on, and with it those of its group. (Mesos: `slave.cpp`, pending task groups)"""
     task = state.tasks[status.task]
     yield from _report(config, state, task, status)
     yield from _end_others(config, state, task.info, status)

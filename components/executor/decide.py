@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from itertools import islice
 
 from bus.events import Event, KillDelivered, TaskDelivered, TaskReported
-from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskGroup, TaskId, TaskState, TaskStatus
+from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
 from bus.port import batch_events_max
 from components.component import Heard, Input, Say, Seen, Wake, refuse
 from components.executor.checks import found, say
 from components.executor.config import ExecutorConfig
+from components.executor.groups import broken_by, kill_rest
 from components.executor.sights import HealthSeen, LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState, Task, after
 
@@ -37,7 +38,7 @@ def decide(config: ExecutorConfig, state: ExecutorState, told: Input, now: Now) 
         case Seen(TaskStarted() | TaskEnded() | LaunchFailed() as sight) if sight.task in state.tasks:
             task = state.tasks[sight.task]
             yield from _see(task, sight, config)
-            yield from _kill_rest(config, state, task.delivered.task.group, now)
+            yield from kill_rest(config, state, task.delivered.task.group, now)
         case Seen(HealthSeen() as sight) if sight.task in state.tasks:
             yield from found(config, state.tasks[sight.task], sight, now)
         case Wake():
@@ -71,7 +72,7 @@ def _deliver(config: ExecutorConfig, state: ExecutorState, delivered: TaskDelive
     elif delivered.start_by is not None and now >= delivered.start_by:
         status = _too_late(name, now - delivered.start_by)
         yield from _turn_away(config, state, delivered, status, now)
-    elif (broken := _broken(state, delivered.task.group)) is not None:
+    elif (broken := broken_by(state, delivered.task.group)) is not None:
         yield from _turn_away(config, state, delivered, _never(name, broken), now)
     else:
         status = TaskStatus(task=name, state=TaskState.STARTING, source=Source.EXECUTOR)
@@ -85,30 +86,7 @@ def _turn_away(
     group = delivered.task.group
     reported = TaskReported(status=status, delivered=delivered if group is not None else None)
     yield Say(reported, to=config.agent, trace=delivered.task.trace)
-    yield from _kill_rest(config, state, group, now)
-
-
-def _broken(state: ExecutorState, group: TaskGroup | None) -> str | None:
-    """Why a task is not to be started any more, if one of its group ended."""
-    if group is None or group.id not in state.groups:
-        return None
-    return state.groups[group.id].broken or None
-
-
-def _kill_rest(config: ExecutorConfig, state: ExecutorState, group: TaskGroup | None, now: Now) -> Iterator[Say]:
-    """If one of a group ended other than by finishing, the others are killed, each with its own grace.
-
-    (Mesos: `default_executor.cpp`, `waited`)
-    """
-    broken = _broken(state, group)
-    if broken is None or group is None:
-        return
-    for name in list(state.groups[group.id].live):
-        task = state.tasks[name]
-        if task.kill_at is None:
-            status = TaskStatus(task=name, state=TaskState.KILLING, source=Source.EXECUTOR, message=f"killed: {broken}")
-            kill_at = after(now, task.delivered.task.kill_grace_s)
-            yield _say(config, task, TaskReported(status=status, kill_at=kill_at))
+    yield from kill_rest(config, state, group, now)
 
 
 def _kill(config: ExecutorConfig, state: ExecutorState, name: TaskId, grace_s: float | None, now: Now) -> Iterator[Say]:

@@ -170,7 +170,7 @@ def _holding(state: MasterState, task: Task) -> Task | None:
 
 
 def returning(state: MasterState, task: Task) -> Resources:
-    """What a task that was UNREACHABLE takes when it returns: with its group's executor, if it is the first that does."""
+    """What a task that was UNREACHABLE takes when it returns: with its executor, if it is the first of its group."""
     group = task.info.group
     if group is None or _holding(state, task) is not None:
         return task.info.resources

@@ -58,7 +58,6 @@ from components.master.state import (
     Task,
 )
 
-
 NEVER_LAUNCHED = (Reason.TASK_INVALID, Reason.TASK_GROUP_INVALID, Reason.INVALID_OFFERS)
 """Why a task is not launched at all."""
 
