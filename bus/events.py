@@ -409,8 +409,10 @@ class TaskReported(Fact, frozen=True):
 
     status: TaskStatus
     delivered: TaskDelivered | None = None
-    """With an executor's STARTING: what it was handed, so that its own log can tell it again. With the end of a task of a
-    group that it never started, too."""
+    """With an executor's STARTING: what it was handed, so that its own log can tell it again.
+
+    With the end of a task of a group that it never started, too.
+    """
     kill_at: Now | None = None
     """With an executor's KILLING: when SIGKILL follows SIGTERM."""
 
