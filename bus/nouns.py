@@ -178,6 +178,21 @@ class Offer(Noun, frozen=True):
     zone: str = ""
 
 
+class Uri(Noun, frozen=True):
+    """A file that is brought into the sandbox before the task starts. (Mesos: CommandInfo.URI)"""
+
+    uri: str
+    extract: bool = True
+    """An archive is unpacked, beside itself; anything else is left as it is."""
+    executable: bool = False
+    """The file may be executed; it is not unpacked then. (Mesos: `fetcher.cpp`)"""
+    cache: bool = False
+    dest_path: str | None = None
+    """Its path in the sandbox; the last part of the URI's unless said."""
+    checksum: str | None = None
+    """`sha256:` and what the file must be, or the task fails."""
+
+
 class Command(Noun, frozen=True):
     """What a task executes: a shell line, or an argument vector. Exactly one of the two."""
 
@@ -189,6 +204,7 @@ class Command(Noun, frozen=True):
     """Variables that hold a secret, and its name. The value is in no event."""
     secret_files: dict[str, str] = {}
     """Paths in the sandbox at which a secret can be read, and its name."""
+    fetch: tuple[Uri, ...] = ()
 
 
 class Probe(StrEnum):

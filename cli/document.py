@@ -32,7 +32,8 @@ def read_document(file: IO[bytes], shape: type[D]) -> D:
     try:
         return parse_document(text, shape)
     except DocumentError as error:
-        raise Failure(f"{called(file)}: {error}", next_="correct the file; nothing was changed") from None
+        first, *others = (f"{called(file)}: {each}" for each in error.complaints)
+        raise Failure(first, also=others, next_="correct the file; nothing was changed") from None
 
 
 def app_id(text: str) -> AppId:

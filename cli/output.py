@@ -30,8 +30,10 @@ class Failure(click.ClickException):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, next_: str = "") -> None:
+    def __init__(self, message: str, *, also: Sequence[str] = (), next_: str = "") -> None:
         super().__init__(message)
+        self.also = also
+        """What was wrong beside it, a line each."""
         self.next = next_
 
 
@@ -48,7 +50,8 @@ def wrong_usage(message: str) -> click.UsageError:
 
 def complain(error: click.ClickException) -> None:
     """Print what went wrong, and what to do next, to stderr."""
-    click.echo(f"error: {visible(error.format_message())}", err=True)
+    for message in (error.format_message(), *getattr(error, "also", ())):
+        click.echo(f"error: {visible(message)}", err=True)
     hint = _next(error)
     if hint:
         click.echo(f"next:  {visible(hint)}", err=True)

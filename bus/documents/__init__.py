@@ -19,8 +19,10 @@ from bus.documents.app import (
     UnreachableStrategy,
     UpgradeStrategy,
 )
-from bus.documents.base import APP_ID, JOB_ID, DocumentError, EnvSecret, Fetch, SecretSource, SecretVolume
+from bus.documents.base import APP_ID, JOB_ID, Complaint, DocumentError, EnvSecret, Fetch, SecretSource, SecretVolume
 from bus.documents.group import GroupSpec
+from bus.documents.group_rules import dependency_cycle
+from bus.documents.ids import ROOT, is_below, parent, resolved
 from bus.documents.job import (
     Dependency,
     JobConstraint,
@@ -32,13 +34,17 @@ from bus.documents.job import (
     Schedule,
 )
 from bus.documents.pod import Endpoint, PodCommand, PodContainer, PodHealthCheck, PodSpec, PodVolume, VolumeMount
-from bus.documents.reading import check_document, parse_document
-from bus.documents.secrets import Confiding, plain_env, secret_env, secret_files
+from bus.documents.reading import Given, check_document, merged, parse_apps, parse_document, parse_partial
+from bus.documents.rules import uris_of
+from bus.documents.secrets import Confided, Confiding, confided, plain_env, secret_env, secret_files
 
 __all__ = [
     "APP_ID",
     "JOB_ID",
+    "ROOT",
     "AppSpec",
+    "Complaint",
+    "Confided",
     "Confiding",
     "Constraint",
     "Container",
@@ -47,6 +53,7 @@ __all__ = [
     "Endpoint",
     "EnvSecret",
     "Fetch",
+    "Given",
     "GroupSpec",
     "HealthCheck",
     "HealthCommand",
@@ -72,8 +79,17 @@ __all__ = [
     "UpgradeStrategy",
     "VolumeMount",
     "check_document",
+    "confided",
+    "dependency_cycle",
+    "is_below",
+    "merged",
+    "parent",
+    "parse_apps",
     "parse_document",
+    "parse_partial",
     "plain_env",
+    "resolved",
     "secret_env",
     "secret_files",
+    "uris_of",
 ]

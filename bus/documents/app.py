@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from bus.documents.base import (
     Argv,
@@ -96,7 +96,7 @@ class HealthCheck(Document, frozen=True):
     max_consecutive_failures: Annotated[int, Meta(ge=0, le=1000)] = 3
     delay_seconds: WholeSeconds = 15
     """Before the first check; the executor's checks only."""
-    ignore_http1xx: bool = False
+    ignore_http1xx: bool = field(default=False, name="ignoreHttp1xx")
     ip_protocol: Literal["IPv4", "IPv6"] = "IPv4"
 
 

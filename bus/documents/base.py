@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -32,8 +32,38 @@ APP_ID = re.compile(r"/[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[a-z0-9]([a-z0-9.-]*[a-z0
 JOB_ID = re.compile(r"[a-z0-9]+(-+[a-z0-9]+)*(\.[a-z0-9]+(-+[a-z0-9]+)*)*")
 
 
+Steps = tuple[str | int, ...]
+"""The way to a value: `("healthChecks", 0, "path")`."""
+
+
+class Complaint(NamedTuple):
+    """One thing that is wrong with a document."""
+
+    text: str
+    """What was wrong, and what is allowed."""
+    steps: Steps | None = None
+    """Where; None: the document as a whole."""
+    in_key: bool = False
+    """The key of an entry is wrong, not its value."""
+
+    @property
+    def path(self) -> str:
+        """As JSONPath has it: `$.healthChecks[0].path`."""
+        return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.steps or ())
+
+    def __str__(self) -> str:
+        if self.steps is None:
+            return self.text
+        return f"{self.text} - at {'`key` in ' if self.in_key else ''}`{self.path}`"
+
+
 class DocumentError(ValueError):
-    """A document is wrong: the text names the field's path, what was wrong, and what is allowed."""
+    """A document is wrong. The text is the first complaint: the path of the field, what was wrong, what is allowed."""
+
+    def __init__(self, *complaints: Complaint) -> None:
+        super().__init__(str(complaints[0]))
+        self.complaints = complaints
+        """All that is wrong, at least one."""
 
 
 class Document(

@@ -6,8 +6,6 @@ instead of being taken and not done.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -185,58 +183,3 @@ class JobSpec(Document, frozen=True):
     def schedule(self, id: str) -> Schedule | None:
         """Its schedule of that name."""
         return next((schedule for schedule in self.schedules if schedule.id == id), None)
-
-
-# ---- the rules that span fields -----------------------------------------------------------------------------------
-
-
-def wrong_in_job(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with a job beyond its shape, its id, command and secrets: path and words, one after another."""
-    yield from _impossible(spec.run)
-    for index, rule in enumerate(spec.run.placement.constraints):
-        if rule.value is None:
-            yield f"$.run.placement.constraints[{index}].value", f"{rule.operator} needs a value"
-    yield from _wrong_schedules(spec)
-    yield from _wrong_dependencies(spec)
-
-
-def _impossible(run: JobRunSpec) -> Iterator[tuple[str, str]]:
-    """What Metronome takes and nothing here can do."""
-    for name in ("docker", "ucr"):
-        if getattr(run, name) is not None:
-            yield f"$.run.{name}", "no container platform runs images here: say cmd or args without an image"
-    if run.gpus:
-        yield "$.run.gpus", f"no node offers GPUs here: {run.gpus} would be waited for for ever"
-    for index, network in enumerate(run.networks):
-        if network.mode != "host":
-            yield (
-                f"$.run.networks[{index}].mode",
-                f"{network.mode!r} is not possible here: runs are on the host network",
-            )
-    for index, volume in enumerate(run.volumes):
-        if volume.secret is None:
-            why = "a directory of the host cannot be mounted here: a run finds it under its own path"
-            yield f"$.run.volumes[{index}]", f"expected a volume with a secret: {why}"
-        elif volume.host_path is not None or volume.mode is not None:
-            yield f"$.run.volumes[{index}]", "a volume with a secret has neither hostPath nor mode"
-
-
-def _wrong_schedules(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    times = Counter(schedule.id for schedule in spec.schedules)
-    for index, schedule in enumerate(spec.schedules):
-        if times[schedule.id] > 1:
-            yield f"$.schedules[{index}].id", f"{schedule.id!r} is the id of {times[schedule.id]} schedules"
-        if schedule.catch_up == "all" and schedule.concurrency_policy == "FORBID":
-            why = "runs that are caught up begin beside each other, which FORBID forbids: expected none or latest"
-            yield f"$.schedules[{index}].catchUp", why
-
-
-def _wrong_dependencies(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    if spec.dependencies and spec.schedules:
-        yield "$.dependencies", "a job has dependencies or schedules, not both"
-    times = Counter(spec.parents)
-    for index, parent in enumerate(spec.parents):
-        if parent == spec.id:
-            yield f"$.dependencies[{index}].id", f"{parent} cannot depend on itself"
-        elif times[parent] > 1:
-            yield f"$.dependencies[{index}].id", f"{parent} is named {times[parent]} times"

@@ -1,63 +1,208 @@
-"""How a document is read: its syntax, its shape, and the rules that span fields.
+"""How a document is read: its syntax, its older forms, its shape, and the rules that span fields.
 
-Rule of this room: as in `bus.documents`; what is wrong is said with its path.
+Rule of this room: as in `bus.documents`; all that is wrong is said at once, each with its path.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from bus.complaints import complaint
-from bus.documents.app import AppSpec, PortDefinition
-from bus.documents.base import APP_ID, JOB_ID, DocumentError, EnvSecret
-from bus.documents.job import JobSpec, wrong_in_job
-from bus.documents.secrets import Confiding
-from bus.secrets import path_invalid, paths_clash
+from bus.documents.app import AppSpec
+from bus.documents.app_rules import APP_RULES
+from bus.documents.base import Complaint, DocumentError, Steps
+from bus.documents.complaints import complaints_max, shaped, short, type_of
+from bus.documents.group import GroupSpec
+from bus.documents.group_rules import group_broken
+from bus.documents.ids import ROOT, resolved
+from bus.documents.job import JobSpec
+from bus.documents.job_rules import JOB_RULES
+from bus.documents.older import Older, resolve_id, without_nulls
+from bus.documents.pod import PodSpec
+from bus.documents.pod_rules import POD_RULES
+from bus.documents.rules import broken
 
-D = TypeVar("D", AppSpec, JobSpec)
+Spec = AppSpec | PodSpec | GroupSpec | JobSpec
+D = TypeVar("D", bound=AppSpec | PodSpec | GroupSpec | JobSpec)
+documents_max = 1000
+"""Of one list."""
 
 
-def parse_document(text: bytes, shape: type[D]) -> D:
-    """The document in `text` (JSON, UTF-8).
+class Given(NamedTuple):
+    """An app that was not written whole."""
 
+    app: AppSpec
+    fields: tuple[str, ...]
+    """The wire names of the fields that are given, without the id; the others of `app` are not meant."""
+
+
+def parse_document(text: bytes, shape: type[D], *, under: str = ROOT, at: str | None = None) -> D:
+    """The document in `text` (JSON, UTF-8). Ids are relative to group `under`, and absolute from then on.
+
+    With `at` it is known what the document is about: it may leave out its id, and may have no other one.
     Raises DocumentError, e.g. ``Expected `int` >= 0 - at `$.instances` ``.
     """
-    _check_text(text)
+    return _read(_parsed(text), shape, under=under, at=at)[0]
+
+
+def parse_partial(text: bytes, *, at: str) -> Given:
+    """The fields of app `at` that are to change. The rules that span fields are for what comes of it."""
+    return Given(*_read(_parsed(text), AppSpec, at=at, whole=False))
+
+
+def parse_apps(text: bytes, *, partial: bool = False) -> tuple[Given, ...]:
+    """Several apps in one array; each has its id."""
+    raw = _parsed(text)
+    if not isinstance(raw, list):
+        raise DocumentError(Complaint("Expected `array` of apps"))
+    if len(raw) > documents_max:
+        raise DocumentError(Complaint(f"Expected `array` of length <= {documents_max}"))
+    found: list[Given] = []
+    complaints: list[Complaint] = []
+    for index, each in enumerate(raw):
+        try:
+            found.append(Given(*_read(each, AppSpec, whole=not partial)))
+        except DocumentError as error:
+            complaints += (one._replace(steps=(index, *(one.steps or ()))) for one in error.complaints)
+    for index in _again(given.app.id for given in found):
+        complaints.append(Complaint(f"{found[index].app.id!r} is there twice", ()))
+    _raise(complaints)
+    return tuple(found)
+
+
+def check_document(document: Spec) -> None:
+    """The rules that span fields. Raises DocumentError with all that are broken."""
+    _raise(_broken(document, ()))
+
+
+def merged(app: AppSpec, given: Given) -> AppSpec:
+    """An app in which some fields are what was given. It is not checked."""
+    names = {name for name, wire in _wire(AppSpec) if wire in given.fields}
+    return replace(app, **{name: getattr(given.app, name) for name in names})
+
+
+def _read(
+    raw: Any, shape: type[D], *, under: str = ROOT, at: str | None = None, whole: bool = True
+) -> tuple[D, tuple[str, ...]]:
+    """A document, and which of its fields are given."""
+    older = Older()
     try:
-        document = msgspec.json.decode(text, type=shape)
-    except msgspec.ValidationError as error:
-        raise DocumentError(complaint(str(error), text, shape)) from None
-    except msgspec.DecodeError as error:
-        raise DocumentError(str(error)) from None
-    check_document(document)
+        _prepare(raw, shape, under, at, older)
+        found = shaped(raw, shape)
+    except RecursionError:
+        raise _too_deep() from None
+    complaints = [*older.complaints, *found.complaints]
+    spoiled = [each.steps or () for each in older.complaints] + list(found.spoiled)
+    if found.document is None:
+        raise DocumentError(*map(older.told, complaints))
+    if whole:
+        complaints += _broken(found.document, spoiled)
+    _raise(map(older.told, complaints))
+    document: D = found.document
+    given = ["portDefinitions" if name == "ports" else name for name in raw if name != "id"]
+    return _today(document), tuple(dict.fromkeys(given))
+
+
+def _prepare(raw: Any, shape: type, under: str, at: str | None, older: Older) -> None:
+    """Make of an older form today's, and of relative ids absolute ones."""
+    without_nulls(raw, type_of(shape))
+    if not isinstance(raw, dict):
+        return
+    if at is not None:
+        _settle_id(raw, at, under, older)
+    if issubclass(shape, AppSpec):
+        older.app(raw, (), under)
+    elif issubclass(shape, GroupSpec):
+        older.group(raw, (), under)
+    elif issubclass(shape, PodSpec):
+        resolve_id(raw, under)
+        older.pod(raw)
+
+
+def _settle_id(raw: dict[str, Any], at: str, under: str, older: Older) -> None:
+    written = raw.get("id", at)
+    if isinstance(written, str) and resolved(written, under) != at:
+        older.complaints.append(Complaint(f"{short(written)} is not {at}, of which this is", ("id",)))
+    raw["id"] = at
+
+
+def _today(document: Any) -> Any:
+    """Ports in the form they are kept in."""
+    if isinstance(document, AppSpec) and document.ports is not None:
+        return replace(document, ports=None, port_definitions=document.port_definitions or document.wanted_ports)
+    if isinstance(document, GroupSpec):
+        inside = {name: getattr(document, name) for name in ("apps", "groups")}
+        given = {name: tuple(map(_today, found)) for name, found in inside.items() if found is not None}
+        return replace(document, **given)
     return document
 
 
-def _check_text(text: bytes) -> None:
-    """Raises DocumentError for what is no JSON document, whatever its shape should be."""
+def _broken(document: Spec, spoiled: Iterable[Steps]) -> Iterator[Complaint]:
+    if isinstance(document, AppSpec):
+        return broken(APP_RULES, document, spoiled=spoiled)
+    if isinstance(document, PodSpec):
+        return broken(POD_RULES, document, spoiled=spoiled)
+    if isinstance(document, GroupSpec):
+        return group_broken(document, spoiled)
+    return broken(JOB_RULES, document, spoiled=spoiled)
+
+
+def _raise(complaints: Iterable[Complaint]) -> None:
+    found = tuple(complaints)[:complaints_max]
+    if found:
+        raise DocumentError(*found)
+
+
+def _again(ids: Iterable[str]) -> list[int]:
+    seen: dict[str, int] = {}
+    return [index for index, id_ in enumerate(ids) if seen.setdefault(id_, index) != index]
+
+
+def _wire(shape: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    return [(field.name, field.encode_name) for field in msgspec.structs.fields(shape)]
+
+
+# ---- what is no JSON ---------------------------------------------------------------------------------------------
+
+
+def _parsed(text: bytes) -> Any:
+    """What is in a JSON text. Raises DocumentError for what is none, whatever its shape should be."""
     if not text.strip():
-        raise DocumentError("it is empty, expected a JSON object")
+        raise DocumentError(Complaint("it is empty, expected a JSON object"))
     try:
-        json.loads(text.decode(), object_pairs_hook=_once)
+        raw = json.loads(text.decode(), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
-        raise DocumentError(f"not UTF-8: {error.reason} 0x{text[error.start]:02x} (byte {error.start})") from None
+        raise DocumentError(
+            Complaint(f"not UTF-8: {error.reason} 0x{text[error.start]:02x} (byte {error.start})")
+        ) from None
     except RecursionError:
-        raise DocumentError("nested too deeply") from None
+        raise _too_deep() from None
     except json.JSONDecodeError as error:
-        raise DocumentError(_wrong_syntax(text) or str(error)) from None
+        raise DocumentError(Complaint(_wrong_syntax(text) or str(error))) from None
     except DocumentError:
         raise
     except ValueError:  # (sys.set_int_max_str_digits)
-        raise DocumentError("a number has too many digits") from None
+        raise DocumentError(Complaint("a number has too many digits")) from None
+    wrong = _wrong_syntax(text)  # (Python takes NaN, and half of a character)
+    if wrong:
+        raise DocumentError(Complaint(wrong))
+    return raw
+
+
+def _too_deep() -> DocumentError:
+    return DocumentError(Complaint("nested too deeply"))
 
 
 def _wrong_syntax(text: bytes) -> str:
     """What msgspec says of a text that is no JSON: with the place."""
     try:
         msgspec.json.decode(text)
+    except msgspec.ValidationError:
+        return ""  # it is JSON; a number that is too large is said with its field
     except msgspec.DecodeError as error:
         return str(error)
     return ""
@@ -68,60 +213,6 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DocumentError(f"the field `{twice}` is written twice in one object")
+        again = next(name for name in names if names.count(name) > 1)
+        raise DocumentError(Complaint(f"the field `{again}` is written twice in one object"))
     return found
-
-
-def check_document(document: AppSpec | JobSpec) -> None:
-    """The rules that span fields. Raises DocumentError with the path."""
-    if isinstance(document, AppSpec):
-        if not APP_ID.fullmatch(document.id) or len(document.id) > 255:
-            raise DocumentError(f"{document.id!r} is not an app id: expected /a/b, parts of [a-z0-9.-] - at `$.id`")
-        _check_command(document.cmd, document.args, "$")
-        if document.ports is not None and document.port_definitions is not None:
-            raise DocumentError("ports and portDefinitions exclude each other - at `$.ports`")
-        _check_ports(document.wanted_ports, "$.ports" if document.ports is not None else "$.portDefinitions")
-        _check_secrets(document, "$", "$.container.volumes")
-    else:
-        if not JOB_ID.fullmatch(document.id) or len(document.id) > 255:
-            raise DocumentError(f"{document.id!r} is not a job id: expected a.b, parts of [a-z0-9-] - at `$.id`")
-        for path, wrong in wrong_in_job(document):
-            raise DocumentError(f"{wrong} - at `{path}`")
-        _check_command(document.run.cmd, document.run.args, "$.run")
-        used = _check_secrets(document.run, "$.run", "$.run.volumes")
-        for key in document.run.secrets:
-            if key not in used:  # (Metronome; Marathon takes it)
-                raise DocumentError(f"{key!r} is declared and not used - at `$.run.secrets.{key}`")
-
-
-def _check_command(cmd: str | None, args: tuple[str, ...] | None, path: str) -> None:
-    if (cmd is None) == (args is None):
-        found = "neither" if cmd is None else "both"
-        raise DocumentError(f"expected exactly one of cmd and args, found {found} - at `{path}.cmd`")
-
-
-def _check_ports(ports: tuple[PortDefinition, ...], path: str) -> None:
-    fixed = [port.port for port in ports if port.port]
-    names = [port.name for port in ports if port.name]
-    if len(set(fixed)) < len(fixed):
-        raise DocumentError(f"a port is asked for twice - at `{path}`")
-    if len(set(names)) < len(names):
-        raise DocumentError(f"two ports have the same name - at `{path}`")
-
-
-def _check_secrets(spec: Confiding, path: str, volumes: str) -> set[str]:
-    """The keys that are used: each must be declared, and each file must be one of its own."""
-    used = {f"{path}.env.{name}": each.secret for name, each in spec.env.items() if isinstance(each, EnvSecret)}
-    used |= {f"{volumes}[{index}]": volume.secret for index, volume in enumerate(spec.secret_volumes)}
-    for place, key in used.items():
-        if key not in spec.secrets:
-            raise DocumentError(f"{key!r} is not declared in {path}.secrets - at `{place}.secret`")
-    for index, volume in enumerate(spec.secret_volumes):
-        wrong = path_invalid(volume.container_path)
-        if wrong is not None:
-            raise DocumentError(f"{wrong} - at `{volumes}[{index}].containerPath`")
-    clash = paths_clash([volume.container_path for volume in spec.secret_volumes])
-    if clash is not None:
-        raise DocumentError(f"{clash!r} clashes with another file - at `{volumes}`")
-    return set(used.values())

@@ -149,8 +149,8 @@ def test_a_job_refers_to_secrets_in_metronomes_form() -> None:
             "'a/b' clashes with another file - at `$.container.volumes`",
         ),
         (
-            {"container": {"type": "DOCKER"}},
-            "Invalid enum value 'DOCKER', expected one of MESOS - at `$.container.type`",
+            {"container": {"type": "RKT"}},
+            "Invalid enum value 'RKT', expected one of MESOS - at `$.container.type`",
         ),
         (
             {"secrets": {f"k{number}": {"source": "a"} for number in range(101)}},

@@ -21,6 +21,7 @@ from tests.components.marathon.play import KILLED, RUNNING, UNREACHABLE, WEB, Pl
 HTTP = HealthCheck(path="/health", grace_period_seconds=10, max_consecutive_failures=3)
 MESOS = HealthCheck(protocol="MESOS_HTTP", path="/health")
 READY = ReadinessCheck(port_name="http-api", path="/ready")
+HTTP_API = (PortDefinition(name="http-api"),)
 UPDATED = Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
 
 
@@ -305,7 +306,7 @@ def ready(task: TaskId, status: int = 200, body: str = "") -> ReadinessSeen:
 
 def test_an_instance_is_ready_once():
     play = Play()
-    (task,) = play.up(readiness_checks=(READY,))
+    (task,) = play.up(readiness_checks=(READY,), port_definitions=HTTP_API)
     instance = play.app().launched[task]
     assert instance.ready is None
     (fact,) = only(play.see(ready(task, 503)), ReadinessChanged)
@@ -320,7 +321,7 @@ def test_an_instance_is_ready_once():
 
 def test_the_last_answer_is_kept_if_wanted():
     play = Play()
-    (task,) = play.up(readiness_checks=(ReadinessCheck(preserve_last_response=True),))
+    (task,) = play.up(readiness_checks=(ReadinessCheck(preserve_last_response=True),), port_definitions=HTTP_API)
     play.see(ready(task, 503, "no"))
     play.see(ready(task, 503, "not yet"))
     assert play.see(ready(task, 503, "not yet")) == []
