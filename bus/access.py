@@ -68,6 +68,15 @@ class IdentityGranted(Fact, frozen=True):
     """The id of the token that was exchanged; empty for a founder."""
 
 
+@fact("identity.renewed", said="master, to who hears that one, or to nobody")
+class IdentityRenewed(Fact, frozen=True):
+    """Somebody who was let in before is so under another key: what was heard under the old one, and may have been said
+    by whoever stole it, is no measure of what is old. Terms and numbers count anew."""
+
+    author: str
+    """As its log is named, e.g. `agent.a9`."""
+
+
 @fact("identity.revoked", said="master, to the client")
 class IdentityRevoked(Fact, frozen=True):
     """These keys let nobody in any more; connections under them are closed."""

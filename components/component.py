@@ -43,8 +43,8 @@ class State:
     at: Now = _START
     epoch: int = 0
     heard: Position = _NOWHERE
-    answers: dict[RequestId, Answer] = field(default_factory=dict)
-    """Oldest first."""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """By who asked and the request (`_answered`), oldest first: nobody can use up another's request id."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The newest term heard of, of everybody who owns a log and was heard."""
 
@@ -253,26 +253,31 @@ def apply(component: Component[S], state: S, event: Event) -> None:
     if event.epochs:
         state.epochs.update(event.epochs)
     if event.request is not None:
-        if event.request in state.answers:
+        answered = _answered(event.to, event.request)
+        if answered in state.answers:
             return  # the same answer said again: folded once already
-        _remember(state, event, event.request)
+        _remember(state, event, answered)
     if not isinstance(event.fact, SAID_BY_THE_LOOP):
         component.fold(state, event)
 
 
-def _remember(state: State, event: Event, request: RequestId) -> None:
+def _answered(who: str, request: RequestId) -> str:
+    return f"{who} {request}"
+
+
+def _remember(state: State, event: Event, answered: str) -> None:
     while state.answers:
         oldest = next(iter(state.answers))
         if state.answers[oldest].at + answers_kept_s * second > event.at:
             break
         del state.answers[oldest]
-    state.answers[request] = Answer(event.at, event.to, event.fact)
+    state.answers[answered] = Answer(event.at, event.to, event.fact)
 
 
 def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterator[Say]:
     """`decide`, but the same request gets the same answer again instead of a second decision."""
     request = asked(told.event) if isinstance(told, Heard) else None
-    given = state.answers.get(request) if request is not None else None
+    given = state.answers.get(_answered(told.event.by.id, request)) if isinstance(told, Heard) and request else None
     if given is not None:
         yield Say(given.fact, to=given.to, request=request)
         return

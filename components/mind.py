@@ -13,15 +13,18 @@ import msgspec
 import structlog
 
 from bus import codec
+from bus.access import IdentityRenewed
 from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, LeaderResigned, Term
-from bus.nouns import Glimpse, Now, Position, Refusal
-from bus.port import Message, Record, StreamDiverged, batch_bytes_max, batch_events_max
+from bus.nouns import MASTER, Glimpse, Now, Position, Refusal
+from bus.port import Message, Record, batch_bytes_max, batch_events_max
+from bus.subjects import Author, Kind
 from components.component import Component, Heard, Input, S, Say, apply, asked, consider, glimpse_of, refuse
 
 log = structlog.get_logger()
 
 Clock = Callable[[], Now]
+_MASTER = Author(Kind.MASTER, MASTER)
 
 
 class LogUnreadable(Exception):
@@ -82,7 +85,10 @@ class Mind(Generic[S]):
         self.resigned = True
         """Whether nobody leads, by the log: it is empty, or its last event is `leader.resigned`."""
         self._epochs: dict[str, int] = {}
-        """Terms of others that were heard of and are in none of the own events yet."""
+        """Terms of others that were heard of and are in none of the own events yet. 0: all there were are forgotten."""
+        self.torn: Position | None = None
+        """Where two lie behind my last event, with numbers beyond the next one, and one extends the other: an event of
+        mine is missing before them, or somebody has my key. Nothing in the log itself tells which."""
         self._beyond: bytes | None = None
         """The hash of the last message of the log with a number beyond the next one."""
 
@@ -96,7 +102,7 @@ class Mind(Generic[S]):
             return
         except Unreadable as error:
             event, unreadable = error.event, error
-        if event.n != self.state.n + 1 or event.prev != self.prev:
+        if not self.extends(event):
             self._pass_over(record, event)
             return
         if unreadable is not None:
@@ -105,12 +111,17 @@ class Mind(Generic[S]):
         self.prev, self.whole = codec.link(record.body), event.last
         self.resigned = isinstance(event.fact, LeaderResigned)
         self.heard = self.state.heard
+        self.torn = self._beyond = None
+
+    def extends(self, event: Event) -> bool:
+        """Whether it is the next of the own log."""
+        return event.n == self.state.n + 1 and event.prev == self.prev
 
     def _pass_over(self, record: Record, event: Event) -> None:
-        """A replay, or a forged number. Two beyond the next number, one extending the other, are mine: a hole."""
+        """A replay, or a forged number; or I am past a hole."""
         if event.n > self.state.n + 1:
             if event.prev == self._beyond:
-                raise StreamDiverged(f"#{record.position} is event {event.n} of {event.by}, after {self.state.n}")
+                self.torn = record.position
             self._beyond = codec.link(record.body)
         log.error("event that does not extend my chain", position=record.position, n=event.n)
 
@@ -137,6 +148,9 @@ class Mind(Generic[S]):
             self.heard = told.event.position
             if self._is_my_own(told.event) or self._is_of_an_older_term(told.event):
                 return None
+            if isinstance(told.event.fact, IdentityRenewed) and told.event.by == _MASTER:
+                self._epochs[told.event.fact.author] = 0
+                return None
         now = self.now()
         said = [self._say(say, told, now) for say in consider(self.component, self.state, told, now)]
         return self._finish(said, glimpse_of(told)) if said else None
@@ -154,7 +168,7 @@ class Mind(Generic[S]):
         if not event.n:
             return False  # a client's, who has no terms
         by = str(event.by)
-        newest = max(self.state.epochs.get(by, 0), self._epochs.get(by, 0))
+        newest = self._epochs.get(by, self.state.epochs.get(by, 0))
         if event.epoch < newest:
             log.error("event of an older term", by=by, position=event.position, epoch=event.epoch, newest=newest)
             return True

@@ -28,7 +28,7 @@ import structlog
 
 from bus.codec import Foreign, Unreadable, decode, link
 from bus.events import FACTS, Event, Fact, LeaderResigned
-from bus.nouns import Now, Position, RequestId
+from bus.nouns import Now, Position
 from bus.port import Record
 from components.component import Answer, Component, S
 from components.mind import Mind
@@ -71,7 +71,8 @@ class Unfit(Exception):
 class _Answered(NamedTuple):
     """An answer; which fact it is stands beside it."""
 
-    request: RequestId
+    answered: str
+    """Who asked, and the request."""
     at: Now
     to: str
     type: str
@@ -122,7 +123,7 @@ class Snapshots(Generic[S]):
     def pack(self, state: S, position: Position, prev: bytes) -> Packed:
         """A state as bytes. It must be whole: its last event ended a decision and lies at `position`."""
         answers, state.answers = state.answers, {}
-        told = [_answered(request, answer) for request, answer in answers.items()]
+        told = [_packed(answered, answer) for answered, answer in answers.items()]
         head = (self.version, str(self.component.author), position, state.n, prev)
         try:
             return Packed(position, _encode((*head, told, state)))  # as `_Content` reads it
@@ -177,7 +178,7 @@ class Snapshots(Generic[S]):
         try:
             with _no_collection():
                 state = msgspec.msgpack.decode(content.state, type=type(self.component.start()))
-                state.answers = {each.request: Answer(each.at, each.to, _fact(each)) for each in content.answers}
+                state.answers = {each.answered: Answer(each.at, each.to, _fact(each)) for each in content.answers}
         except msgspec.DecodeError as error:
             raise Unfit(f"its state does not read: {error}") from None
         return state
@@ -258,8 +259,8 @@ def _read_event(record: Record) -> Event:
         raise Unfit(f"its last event cannot be read: {error}") from None
 
 
-def _answered(request: RequestId, answer: Answer) -> _Answered:
-    return _Answered(request, answer.at, answer.to, answer.fact.type, msgspec.Raw(_encode(answer.fact)))
+def _packed(answered: str, answer: Answer) -> _Answered:
+    return _Answered(answered, answer.at, answer.to, answer.fact.type, msgspec.Raw(_encode(answer.fact)))
 
 
 def _fact(answered: _Answered) -> Fact:

@@ -22,7 +22,7 @@ from bus.subjects import own_log, terms
 from bus.vouching import CheckpointMade
 from components.component import Component, S, state_hash
 from components.election import Watch
-from components.instance import Presence, fetch
+from components.instance import MASTERS, Presence, fetch, roll_call
 from components.keeping import Keeper
 from components.logtime import LogTime
 from components.mind import Clock, Decided, Mind
@@ -104,9 +104,36 @@ class OwnLog(Generic[S]):
             await self._read_until(end)
             self._read = max(known, self.fence)
             if self.mind.whole:
+                await self._check_torn()
                 return self._show()
             await asyncio.sleep(rebuild_pause_s)  # the stream is just applying a batch: its end is on the way
         raise StreamDiverged(f"{self.log}: the stream ends in the middle of a decision, at position {self.fence}")
+
+    async def _check_torn(self) -> None:
+        """Whether what lies behind the last event of the log, and does not extend it, was forged. Who has the key can
+        make any chain; what masters stored as it was said, it cannot change. Raises StreamDiverged if an event is
+        missing, NoAnswer if nobody can tell.
+        """
+        if self.mind.torn is None:
+            return
+        author, after = self.component.author, self.folded
+        told = f"#{self.mind.torn} is far beyond event {self.mind.state.n} of {author}"
+        if author != MASTERS and not await roll_call(self.bus, MASTERS):
+            raise NoAnswer(f"{told}, and no master is there to tell whether any before it are missing")
+        while records := await fetch(self.bus, after=after, author=author, besides=self.presence.instance):
+            for record in records:
+                if self._extends(record):
+                    raise StreamDiverged(f"{told}, and a master has #{record.position} between them")
+            after = records[-1].position
+        log.error("forged events on my log: who else has the key?", position=self.mind.torn)
+
+    def _extends(self, record: Record) -> bool:
+        try:
+            return self.mind.extends(codec.decode(record.subject, record.body, record.position))
+        except Unreadable as unreadable:
+            return self.mind.extends(unreadable.event)
+        except Foreign:
+            return False
 
     async def _read_until(self, end: Position) -> None:
         while self.fence < end:

@@ -50,8 +50,6 @@ class End(NamedTuple):
 
     n: int = 0
     link: bytes = b""
-    beyond: bytes | None = None
-    """The hash of the last message with a number beyond the next one: whoever carries it on proves a hole."""
 
 
 class Judged(NamedTuple):
@@ -81,9 +79,9 @@ def chained(before: bytes, record: Record) -> bytes:
 def judge(tail: Tail, records: Sequence[Record], *, whole: bool) -> Judged:
     """The rows that store `records` behind `tail`; `whole` if no position may be missing.
 
-    A message that does not decode or does not extend its author's log is stored as foreign. One with a number that is
-    too high may be anybody's; a second one that extends it shows that an event of its author is missing. Raises
-    StoreGap for that, and for a missing position.
+    A message that does not decode or does not extend its author's log is stored as foreign. So are several with numbers
+    that are too high, each extending the one before: who has an author's key can make as many as it likes, and must not
+    stop the recorders of all the others. Raises StoreGap for a missing position.
     """
     rows: list[Row] = []
     mentions: list[tuple[str, str, int]] = []
@@ -99,7 +97,7 @@ def judge(tail: Tail, records: Sequence[Record], *, whole: bool) -> Judged:
 
 
 def row_of(record: Record, chain: bytes, ends: dict[Author, End]) -> Row:
-    """The row that stores one record under the running hash after it, `ends` moved on. Raises StoreGap."""
+    """The row that stores one record under the running hash after it, `ends` moved on."""
     event, because = _told(record, ends, ends)
     return _row(record, chain, event, because)
 
@@ -130,13 +128,6 @@ def _read(record: Record) -> tuple[Event | None, str | None]:
 
 def _extend(end: End, ends: dict[Author, End], event: Event, record: Record) -> str | None:
     """Note the new end of an author's log, or say why the event does not extend it."""
-    if event.n > end.n + 1:
-        if event.prev == end.beyond:
-            raise StoreGap(
-                f"position {record.position} is event {event.n} of {event.by} and extends another one, "
-                f"but the last stored is {end.n}"
-            )
-        ends[event.by] = end._replace(beyond=codec.link(record.body))
     if event.n != end.n + 1:
         return f"event {event.n} of {event.by} after event {end.n}"
     if event.prev != end.link:

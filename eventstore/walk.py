@@ -19,7 +19,6 @@ from bus.nouns import Position
 from bus.port import Record
 from bus.subjects import Author, Kind, SubjectError, parse_subject
 from eventstore.chain import End, Row, genesis, row_of
-from eventstore.errors import StoreGap
 from eventstore.readonly import DAMAGE
 
 rows_at_once = 4000
@@ -70,13 +69,13 @@ class Walked(NamedTuple):
 class _Log:
     """Where one author's log ends as far as it was read."""
 
-    __slots__ = ("beyond", "link", "n")
+    __slots__ = ("link", "n")
 
     def __init__(self, end: End) -> None:
         self.move(end)
 
     def move(self, end: End) -> None:
-        self.n, self.link, self.beyond = end
+        self.n, self.link = end
 
 
 class _Known(NamedTuple):
@@ -204,7 +203,7 @@ class Walk:
             return row[9] is None
         if n != log.n + 1 or n != row[9] or envelope.prev != log.link:
             return False
-        log.n, log.link, log.beyond = n, sha256(body).digest(), None
+        log.n, log.link = n, sha256(body).digest()
         return True
 
     def _judge(self, row: Sequence[Any], chain: bytes) -> Finding | None:
@@ -213,11 +212,8 @@ class Walk:
             subject = row[1].decode()
         except UnicodeDecodeError:
             return Finding(row[0], "its subject is not text", _about(row))
-        ends = {author: End(log.n, log.link, log.beyond) for author, log in self._logs.items()}
-        try:
-            wanted = row_of(Record(Position(row[0]), subject, row[2]), chain, ends)
-        except StoreGap as gap:
-            return Finding(row[0], f"shows that an event is missing: {gap}", _about(row))
+        ends = {author: End(log.n, log.link) for author, log in self._logs.items()}
+        wanted = row_of(Record(Position(row[0]), subject, row[2]), chain, ends)
         for author, end in ends.items():
             self._log(author).move(end)
         self.foreign += wanted.foreign_because is not None

@@ -5,7 +5,7 @@ Rule of this room: the only writer of the state; what must not happen is asserte
 
 from __future__ import annotations
 
-from bus.access import IdentityGranted, IdentityRevoked, TokenIssued
+from bus.access import IdentityGranted, IdentityRenewed, IdentityRevoked, TokenIssued
 from bus.events import (
     Event,
     KillDirected,
@@ -99,7 +99,7 @@ def _fold_rare(state: MasterState, event: Event) -> None:
             state.alarms[alarm] = Alarm(message, standing.since if standing else event.at)
         case AlarmCleared(alarm=alarm):
             state.alarms.pop(alarm, None)
-        case TokenIssued() | IdentityGranted() | IdentityRevoked():
+        case TokenIssued() | IdentityGranted() | IdentityRenewed() | IdentityRevoked():
             fold_access(state, event)
         case CheckpointMade() as fact:
             assert fact.folded_n == event.n - 1, f"#{event.n} vouches for the state after event {fact.folded_n}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from bus.access import (
     IdentityGranted,
+    IdentityRenewed,
     IdentityRequested,
     IdentityRevoked,
     IdentityWithdrawn,
@@ -19,9 +20,9 @@ from bus.access import (
 )
 from bus.events import Event, Fact
 from bus.nkey import For, KeyRefused, check_public
-from bus.nouns import MASTER, Now, Refusal, second
+from bus.nouns import MASTER, NOBODY, AgentId, Now, Refusal, second
 from bus.permits import NOT_JOINED, PREFIXES, Role
-from bus.subjects import SubjectError, check_id
+from bus.subjects import Author, Kind, SubjectError, check_id
 from components.component import Say, Sight, answer, refuse, sight
 from components.master.state import Identity, MasterState, Token
 
@@ -33,6 +34,10 @@ ASKED: tuple[type[Fact], ...] = (TokenRequested, IdentityRequested, IdentityWith
 executor_suffix = "-cmd"
 KEEPS_ONE = (Role.ADMIN, Role.MASTER)
 """Roles of which the last one cannot be revoked."""
+
+
+LOGS = {Role.AGENT: Kind.AGENT, Role.EXECUTOR: Kind.EXECUTOR, Role.FRAMEWORK: Kind.FRAMEWORK}
+"""Roles that have a log and terms, and under which kind."""
 
 
 @sight("founder.seen")
@@ -53,7 +58,15 @@ def token_id(public: str) -> str:
 def see_founder(state: MasterState, seen: FounderSeen) -> Iterator[Say]:
     """Said once: who is known, or was revoked, is old."""
     if seen.public not in state.identities:
+        yield from _renewed(state, seen.name, seen.role, seen.agent)
         yield Say(IdentityGranted(name=seen.name, role=seen.role, public=seen.public, agent=seen.agent))
+
+
+def _renewed(state: MasterState, name: str, role: Role, agent: str = "") -> Iterator[Say]:
+    """Whoever hears somebody forgets what was said in its name under an earlier key."""
+    if role in LOGS and any((one.name, one.role) == (name, role) for one in state.identities.values()):
+        to = {Role.AGENT: f"{name}{executor_suffix}", Role.EXECUTOR: agent}.get(role, NOBODY)
+        yield Say(IdentityRenewed(author=str(Author(LOGS[role], name))), to=to)
 
 
 def shut_out(state: MasterState, name: str) -> bool:
@@ -137,10 +150,13 @@ def _exchange(state: MasterState, event: Event, fact: IdentityRequested, now: No
         yield refuse(event, *wrong)
         return
     assert token is not None, "it was looked for"
+    renewed = list(_renewed(state, token.name, token.role))
     granted = IdentityGranted(name=token.name, role=token.role, public=fact.public, token=token.id)
     yield answer(event, granted)
+    yield from renewed
     if fact.executor:
         name = f"{token.name}{executor_suffix}"
+        yield from _renewed(state, name, Role.EXECUTOR, token.name)
         mine = IdentityGranted(name=name, role=Role.EXECUTOR, public=fact.executor, agent=token.name, token=token.id)
         yield Say(mine, to=event.by.id)
 
@@ -211,6 +227,11 @@ def fold_access(state: MasterState, event: Event) -> None:
             _forget_tokens(state, event.at)
         case IdentityGranted() as fact:
             _grant(state, event, fact)
+        case IdentityRenewed(author=author):
+            state.epochs.pop(author, None)
+            agent = state.agents.get(AgentId(author.removeprefix(f"{Kind.AGENT}.")))
+            if agent is not None:
+                agent.acted_n = 0
         case IdentityRevoked(role=Role.JOINER, name=name):
             state.tokens[name].revoked_at = event.at
         case IdentityRevoked() as fact:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 from bus.authority import Authority, Issuer, founded_s, passport, read_authority, read_issuer, write_keys
 from bus.credentials import Credentials, CredentialsRefused
@@ -20,18 +18,6 @@ from bus.server import EmbeddedServer
 
 pytestmark = pytest.mark.timeout(60)
 ISSUED = [role for role in Role if role not in (Role.MASTER, Role.ADMINISTRATOR)]
-
-
-@pytest_asyncio.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    """A server with a stream."""
-    embedded = EmbeddedServer(tmp_path)
-    await embedded.start()
-    await (await connect(embedded.administrator)).close()
-    try:
-        yield embedded
-    finally:
-        await embedded.stop()
 
 
 def bearing(server: EmbeddedServer, role: Role, name: str, key: Key, token: str) -> Credentials:

@@ -12,14 +12,11 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from bus.authority import Authority
 from bus.credentials import Credentials
-from bus.jetstream import connect
 from bus.keyring import Wanted, issued
 from bus.permits import PEOPLE, Permit, Role, Space, permits, slots
 from bus.server import EmbeddedServer
@@ -110,18 +107,6 @@ async def line(known: Credentials) -> AsyncIterator[Line]:
         yield Line(reader, writer)
     finally:
         writer.close()
-
-
-@pytest_asyncio.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    """A server with a stream."""
-    embedded = EmbeddedServer(tmp_path)
-    await embedded.start()
-    await (await connect(embedded.administrator)).close()
-    try:
-        yield embedded
-    finally:
-        await embedded.stop()
 
 
 def somebody(server: EmbeddedServer, role: Role, name: str = "") -> Credentials:

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from bus import codec
-from bus.events import Event, LeaderElected, LogKept
+from bus.access import IdentityRenewed
+from bus.events import Event, Fact, LeaderElected, LogKept
 from bus.nouns import NOBODY, Glimpse, Now, Position, RequestId
-from bus.port import Record, StreamDiverged
+from bus.port import Record
 from bus.subjects import Author, Kind
 from bus.vouching import AlarmRaised
 from components.component import (
@@ -24,11 +25,12 @@ from components.component import (
     State,
     UnknownSight,
     Wake,
+    answer,
     input_of,
     settings_of,
     sight,
 )
-from components.mind import LogUnreadable, Mind
+from components.mind import Decided, LogUnreadable, Mind
 
 ME = Author(Kind.FRAMEWORK, "me")
 AT = Now(1_800_000_000_000_000)
@@ -96,14 +98,19 @@ def test_garbage_between_my_events_is_passed_over() -> None:
     assert (state.n, state.epoch) == (3, 3)
 
 
-def test_a_hole_is_proven_by_two_that_extend_each_other() -> None:
-    """One message with a number that is too high may be anybody's; nobody else knows the hash of it."""
+def test_two_far_beyond_that_extend_each_other_are_a_hole_or_a_thiefs() -> None:
+    """The mind cannot tell; that an event of its own follows tells that there is no hole."""
     log = Log()
     for _ in range(4):
         log.say()
-    del log.records[1]
-    with pytest.raises(StreamDiverged, match=r"#4 is event 4 of framework\.me, after 1"):
-        log.folded()
+    missing = log.records.pop(1)
+    mind = Mind(component(), "dc", lambda: AT)
+    for record, torn in zip(log.records, (None, None, 4), strict=True):
+        mind.remember(record)
+        assert mind.torn == torn
+    assert mind.state.n == 1
+    mind.remember(missing)
+    assert (mind.state.n, mind.torn) == (2, None)
 
 
 def test_my_next_event_in_words_i_do_not_know_stops_me() -> None:
@@ -185,7 +192,7 @@ def test_settings_are_the_same_text_on_every_machine() -> None:
 
 # ---- terms of others ---------------------------------------------------------------------------------------------
 
-THEM = Author(Kind.MASTER, "main")
+THEM, WALL = Author(Kind.MASTER, "main"), Author(Kind.AGENT, "wall")
 
 
 def echoing() -> Component[State]:
@@ -245,11 +252,60 @@ def test_a_term_heard_of_in_silence_is_told_with_the_next_event() -> None:
     assert decided.events[0].epochs == {"master.main": 3}
 
 
+def test_who_is_let_in_under_another_key_begins_its_terms_anew() -> None:
+    """A thief said a term far beyond the true one; when the master says that the key is another, it is forgotten, and
+    the log says so: a process that rebuilds from it has forgotten, too."""
+    mind = Mind(echoing(), "dc", lambda: AT)
+    records = [Record(Position(1), each.subject, each.body) for each in mind.begin("n", "i").messages]
+    mind.remember(records[0])
+    agent = Author(Kind.AGENT, "a9")
+    renewed = IdentityRenewed(author=str(agent))
+
+    def said(by: Author, fact: Fact, epoch: int, position: int) -> Decided | None:
+        event = Event(by=by, to="me", fact=fact, at=AT, n=position, epoch=epoch, position=Position(position))
+        return mind.decide(Heard(event))
+
+    told = [said(agent, LogKept(), 999, 2), said(agent, LogKept(), 3, 3), said(WALL, renewed, 1, 4)]
+    assert [decided is not None for decided in told] == [True, False, True], "nobody but the master is believed"
+    assert said(agent, LogKept(), 3, 5) is None
+    assert said(THEM, renewed, 1, 6) is None
+    told += [said(agent, LogKept(), 3, 7), said(agent, LogKept(), 2, 8)]
+    assert [decided is not None for decided in told[3:]] == [True, False]
+    for decided in told:
+        for each in decided.messages if decided else ():
+            records.append(Record(Position(2), each.subject, each.body))
+    again = Mind(echoing(), "dc", lambda: AT)
+    for record in records:
+        again.remember(record)
+    assert again.state.epochs == mind.state.epochs == {"agent.a9": 3, "agent.wall": 1, "master.main": 1}
+
+
 def test_a_client_has_no_terms() -> None:
     mind = Mind(echoing(), "dc", lambda: AT)
     event = Event(by=Author(Kind.CLIENT, "u-x"), to="me", fact=AlarmRaised(alarm="x", message="y"), at=AT)
     assert mind.decide(Heard(event)) is not None
     assert mind.state.epochs == {}
+
+
+def test_a_request_id_is_its_askers_own() -> None:
+    """Somebody who guesses another's next request id, and uses it first, does not answer for the other."""
+
+    def decide(state: State, told: Input, now: Now) -> Iterator[Say]:
+        if isinstance(told, Heard):
+            yield answer(told.event, AlarmRaised(alarm=told.event.by.id, message=""))
+
+    def asks(mind: Mind[State], who: str) -> Event:
+        request = Event(by=Author(Kind.CLIENT, who), to=ME.id, fact=LogKept(), at=AT, request=RequestId("deploy-42"))
+        decided = mind.decide(Heard(msgspec.structs.replace(request, position=Position(mind.state.n + 1))))
+        assert decided is not None
+        [event] = decided.events
+        return event
+
+    mind = Mind(dataclasses.replace(component(), decide=decide), "dc", lambda: AT)
+    for who in ("u-eve", "u-bob", "u-eve", "u-bob"):
+        said = asks(mind, who)
+        assert (said.to, said.fact, said.request) == (who, AlarmRaised(alarm=who, message=""), "deploy-42")
+    assert len(mind.state.answers) == 2
 
 
 def test_nobody_speaks_to_itself() -> None:

@@ -7,9 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgpack
 import pytest
 
+from bus import codec
+from bus.credentials import read_credentials
 from tests.e2e.cluster import Cluster, alive, datacenter, wait_for
+from tests.e2e.wire import Wire
+from tests.hostile.witness import Witness
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -103,3 +108,67 @@ def test_a_key_that_others_can_read_opens_nothing(cluster, tmp_path):
     for args in (("app", "list"), ("run", "marathon")):
         said = cluster.run(*args, "--credentials", str(file), code=1)
         assert f"next:  chmod 600 {file}" in said
+
+
+def test_a_name_whose_key_was_stolen_is_good_again_under_another(cluster, tmp_path):
+    """The thief says terms, numbers and chains far beyond the true ones, to everybody who hears the node, in the names
+    of the agent and of its executor. Nobody else's work stops; once the name is revoked and joins anew, it works."""
+    before = {name: cluster.component_pid(name) for name in cluster_names()}
+    work, argv = tmp_path / "a8", [sys.executable, "-m", "cli.main", "run", "agent", "--id", "a8"]
+    given = ["--work", str(work), "--resources", "cpus:2;mem:20000;disk:10;ports:[34000-34099]"]
+
+    def started(file: Path) -> subprocess.Popen[str]:
+        started_ = subprocess.Popen([*argv, *given, "--credentials", str(file)], stderr=subprocess.PIPE, text=True)
+        wait_for("a8 is a node", lambda: state_of(cluster, "a8") == "ACTIVE")
+        return started_
+
+    def work_runs(name: str) -> None:
+        cluster.add_app(id=name, cmd="while :; do sleep 1; done", cpus=0.1, mem=9000)  # more than any other node has
+        assert {row["agent"] for row in cluster.running(name).values()} == {"a8"}
+        cluster.run("app", "remove", name)
+        wait_for(f"{name} is gone", lambda: not cluster.tasks(app=name))
+
+    first = started(joined(cluster, tmp_path / "a8.json", "--agent", "a8"))
+    try:
+        work_runs("/first")
+        usurp(cluster, tmp_path / "a8.json", "agent.a8", ("main", "a8-cmd"))
+        usurp(cluster, tmp_path / "a8-cmd.json", "executor.a8-cmd", ("a8",))
+        cluster.add_app(id="/others", cmd="while :; do sleep 1; done", cpus=0.1, mem=32, instances=2)
+        cluster.run("app", "remove", "/others")
+        cluster.run("access", "revoke", "a8")
+        assert "revoked" in first.communicate(timeout=60)[1].splitlines()[-1]
+    finally:
+        first.kill()
+    second = started(joined(cluster, tmp_path / "again.json", "--agent", "a8"))
+    try:
+        work_runs("/second")
+    finally:
+        cluster.run("access", "revoke", "a8")
+        second.communicate(timeout=60)
+    assert {name: cluster.component_pid(name) for name in before} == before
+    assert all(map(alive, before.values()))
+
+
+def cluster_names() -> tuple[str, ...]:
+    return ("a1", "a2", "a1.executor", "a2.executor", "master", "marathon", "metronome", "bus")
+
+
+def state_of(cluster: Cluster, agent: str) -> str | None:
+    return {row["agent"]: row["state"] for row in cluster.ask("node", "list")}.get(agent)
+
+
+def usurp(cluster: Cluster, file: Path, author: str, hearers: tuple[str, ...]) -> None:
+    """What a thief says with a key: what its owner said last to each, of a later term and with a later number, and two
+    events that extend each other, far beyond the end of its log."""
+    said = [each for each in Witness(cluster.data).read() if each.author == author]
+    with Wire(read_credentials(file)) as wire:
+        for to in hearers:
+            last = next(each for each in reversed(said) if each.subject.endswith(f".{to}"))
+            event = msgpack.unpackb(last.body)
+            wire.publish(last.subject, msgpack.packb(event | {"epoch": 999, "n": 10**9}))
+        prev = b"x" * 32
+        for n in range(3):
+            body = msgpack.packb(msgpack.unpackb(said[-1].body) | {"n": event["n"] + 500 + n, "prev": prev})
+            wire.publish(said[-1].subject, body)
+            prev = codec.link(body)
+        wire.flush()

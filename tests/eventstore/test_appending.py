@@ -18,6 +18,7 @@ from bus.subjects import Author
 from eventstore.chain import genesis
 from eventstore.errors import StoreDiverged, StoreFailed, StoreGap, StoreLocked, StoreRefused
 from eventstore.store import open_reader, open_writer
+from eventstore.verify import verify
 from tests.eventstore.tale import (
     A1,
     A1_CMD,
@@ -174,19 +175,17 @@ async def test_the_end_of_a_log_is_its_last_good_event(tmp_path: Path) -> None:
     assert await stored(tmp_path / "s.db", tale.records[3:]) == []
 
 
-async def test_an_event_that_shows_that_one_is_missing_is_a_gap(tmp_path: Path) -> None:
-    """Positions may be whole and events lost all the same: two that extend each other behind the hole tell."""
+async def test_a_forged_chain_beyond_the_end_stops_no_recorder(tmp_path: Path) -> None:
+    """Who has a key can make any chain. Whatever it is, it is stored, alarmed and passed over: its author goes on."""
     tale = Tale()
     for epoch in (1, 2, 3, 4):
-        tale.say(MASTER, NOBODY, started(epoch))
-    lossy = [tale.records[0], *(tale.records[n]._replace(position=Position(n)) for n in (2, 3))]
+        tale.say(METRONOME, NOBODY, started(epoch))
+    forged = [tale.records[0], *(tale.records[n]._replace(position=Position(n)) for n in (2, 3))]
     async with open_writer(tmp_path / "s.db", cluster="dc", log=None) as writer:
-        with pytest.raises(StoreGap, match=r"position 3 is event 4 of master\.main and extends another one, but"):
-            await writer.append(lossy)
-        assert writer.last == 0
-        await writer.append(lossy[:2])
-        with pytest.raises(StoreGap, match="but the last stored is 1"):
-            await writer.append(lossy[2:])
+        told = [row.foreign_because for row in await writer.append(forged)]
+        assert told == [f"event {n} of framework.metronome after event 1" for n in (3, 4)]
+        assert await writer.append([tale.records[1]._replace(position=Position(4))]) == []
+    assert verify(tmp_path / "s.db").finding is None
 
 
 @pytest.mark.parametrize("prev", [b"", b"another hash of thirty-two bytes"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
 
 import msgpack
 import pytest
 
+from bus.codec import link
 from bus.credentials import read_credentials
 from tests.e2e.cluster import wait_for
 from tests.hostile.stage import STOLEN, TALLY, Stage
@@ -136,6 +138,9 @@ def test_a_stolen_key_does_not_end_its_owner(besieged: Stage, identity: str) -> 
         for each in others:
             wire.publish(said[0].subject, each.body)
             tried += 1
+        for body in chain(said[-1].body):
+            wire.publish(said[-1].subject, body)
+            tried += 1
         assert wire.flush() == []
         besieged.cluster.run("job", "run", "count")
         TALLY[identity] += tried
@@ -147,9 +152,19 @@ def test_a_stolen_key_does_not_end_its_owner(besieged: Stage, identity: str) -> 
     wait_for("what does not belong there is foreign", counted, within_s=20)
 
 
+def chain(body: bytes) -> Iterator[bytes]:
+    """Events far beyond the end of the log that extend each other, as its owner's do."""
+    prev, n = b"x" * 32, msgpack.unpackb(body)["n"] + 500
+    for number in range(n, n + 5):
+        made: bytes = msgpack.packb(msgpack.unpackb(body) | {"n": number, "prev": prev})
+        yield made
+        prev = link(made)
+
+
 def forged(body: bytes) -> list[bytes]:
     """The same event with other words around it. Left out is what no inbox can tell from what its agent says: a
-    registration with a fresh number (architecture 5b), and a later term, behind which the true one is not heard."""
+    registration with a fresh number (architecture 5b), and a later term, behind which the true one is not heard until
+    its name is revoked and joins anew. (`tests.e2e.test_access`)"""
     event = msgpack.unpackb(body)
     fresh = [] if event["type"] == "agent.registered" else [{"n": event["n"] + 500}]
     changes = [*fresh, {"n": 0}, {"n": -1}, {"prev": b"x" * 32}, {"epoch": 0}, {"v": 99}]

@@ -20,6 +20,8 @@ from bus.port import Record
 from bus.subjects import Kind, parse_subject
 from tests.simulation.ledger import Ledger
 
+chained_each = 5
+
 
 class Intruder:
     """Puts foreign messages on logs, and tells the ledger which they are."""
@@ -39,9 +41,27 @@ class Intruder:
 
     def _speak(self, record: Record) -> None:
         subject, body = self.random.choice([self._replay, self._garbage, self._forged, self._usurped])(record)
+        self._put(subject, body)
+        if self.said % chained_each == 0:
+            self._chain(record)
+
+    def _put(self, subject: str, body: bytes) -> None:
         self.ledger.foreign.add(Position(self.server.last + 1))
         self.server.inject(subject, body)
         self.said += 1
+
+    def _chain(self, record: Record) -> None:
+        """Far beyond the end of a log, events that extend each other, as behind a hole."""
+        try:
+            event = codec.decode(record.subject, record.body, 0)
+        except (codec.Foreign, codec.Unreadable):
+            return
+        prev = codec.link(record.body)
+        for n in range(3):
+            forged = msgspec.structs.replace(event, to=NOBODY, n=event.n + 100_000 + n, prev=prev)
+            body = codec.encode(forged)
+            self._put(codec.subject(self.server.cluster, forged), body)
+            prev = codec.link(body)
 
     def _replay(self, record: Record) -> tuple[str, bytes]:
         return record.subject, record.body

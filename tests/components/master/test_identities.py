@@ -5,17 +5,26 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import msgspec
 import pytest
 
-from bus.access import IdentityGranted, IdentityRequested, IdentityRevoked, IdentityWithdrawn, TokenIssued
+from bus.access import (
+    IdentityGranted,
+    IdentityRenewed,
+    IdentityRequested,
+    IdentityRevoked,
+    IdentityWithdrawn,
+    TokenIssued,
+)
 from bus.access import TokenRequested as Requested
 from bus.authority import Authority
-from bus.events import AgentAdmitted, AgentRegistered, RequestRefused
+from bus.events import AgentAdmitted, AgentRegistered, Event, LogKept, RequestRefused
 from bus.nkey import For, Key, claims_of
 from bus.nouns import Refusal, parse_resources
 from bus.permits import Role
 from bus.queries import QueryRefused, pack
 from bus.subjects import CLUSTER, Author, Kind
+from components.component import apply
 from components.master import MasterConfig, component, identities
 from components.master.identities import FounderSeen, revoked, token_id
 from tests.components.driver import only
@@ -322,6 +331,51 @@ def test_nobodys_key_and_a_revoked_one_get_no_passport(issuing):
 
 def test_a_master_without_the_keys_grants_nobody_a_passport():
     assert "passport" not in component(MasterConfig()).queries
+
+
+# ---- another key ------------------------------------------------------------------------------------------------
+
+
+def renewals(events):
+    return [(event.fact.author, event.to) for event in events if isinstance(event.fact, IdentityRenewed)]
+
+
+def test_who_joins_again_is_heard_anew_by_everybody_who_hears_it(dc):
+    """Of a node, the agent is told about its executor and the executor about its agent; a first joining is none."""
+    dc.join("a9", Role.AGENT)
+    dc.join("sched", Role.FRAMEWORK)
+    dc.join("u-bob")
+    assert renewals(dc.log) == []
+    dc.withdraw("a9")
+    dc.join("a9", Role.AGENT)
+    assert renewals(dc.log) == [("agent.a9", "a9-cmd"), ("executor.a9-cmd", "a9")]
+    dc.join("sched", Role.FRAMEWORK)
+    dc.join("u-bob")
+    assert renewals(dc.log)[2:] == [("framework.sched", "_")]
+    dc.found("a9", Role.AGENT)
+    dc.found("a9-cmd", Role.EXECUTOR, agent="a9")
+    assert renewals(dc.log)[3:] == [("agent.a9", "a9-cmd"), ("executor.a9-cmd", "a9")]
+
+
+def test_what_a_thief_said_in_a_name_is_no_measure_after_it_joined_again(dc):
+    """A number and a term far beyond the true ones: the master forgets both with the key."""
+    dc.join("a9", Role.AGENT)
+    agent = Author(Kind.AGENT, "a9")
+    registered = AgentRegistered(hostname="h", resources=parse_resources("cpus:1;mem:100"))
+    forged = msgspec.structs.replace(dc.said(agent, registered, n=10**9), epoch=999)
+    assert only(dc.hear_event(forged), AgentAdmitted)
+    assert not dc.hear(agent, registered, n=7)
+    dc.log.append(epochs_said(dc, {"agent.a9": 999}))
+    apply(dc.component, dc.state, dc.log[-1])
+    dc.withdraw("a9")
+    dc.join("a9", Role.AGENT)
+    assert "agent.a9" not in dc.state.epochs
+    assert only(dc.hear(agent, registered, n=8), AgentAdmitted)
+
+
+def epochs_said(dc, epochs):
+    """An event of the master's own that tells which terms it heard of."""
+    return Event(by=dc.component.author, to="_", fact=LogKept(), at=dc.now, n=dc.state.n + 1, epoch=1, epochs=epochs)
 
 
 # ---- at random ---------------------------------------------------------------------------------------------------
