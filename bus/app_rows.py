@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bus.documents import AppSpec, PodSpec
-from bus.nouns import AgentId, AppId, Noun, Now, Refusal, Resources, TaskId, TaskState, TaskStatus, Unfit
+from bus.nouns import AgentId, AppId, Noun, Now, Refusal, TaskId, TaskState, TaskStatus
 from bus.plans import Action, DeploymentId, Plan
 
 
@@ -193,29 +193,3 @@ class PlanRow(Noun, frozen=True):
     refused: Refusal | None = None
     """Why it would be refused; `locked` unless it is forced, for instance."""
     message: str = ""
-
-
-class ExplainQuestion(Noun, frozen=True):
-    """Why is this app not placed?"""
-
-    app: AppId
-
-
-class Check(Noun, frozen=True):
-    """One node held against one requirement."""
-
-    unfit: Unfit
-    at: Now
-    """When the offer was declined for it."""
-
-
-class Explanation(Noun, frozen=True):
-    """Why an app's waiting instances wait: the latest answer for each node."""
-
-    app: AppId
-    waiting: int
-    needed: Resources
-    ports: int
-    checks: tuple[Check, ...]
-    delay_until: Now | None = None
-    note: str = ""

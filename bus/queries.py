@@ -12,10 +12,7 @@ import msgspec
 from bus.app_rows import ActionRow as ActionRow
 from bus.app_rows import AppRow as AppRow
 from bus.app_rows import ChangeRow as ChangeRow
-from bus.app_rows import Check as Check
 from bus.app_rows import DeploymentRow as DeploymentRow
-from bus.app_rows import ExplainQuestion as ExplainQuestion
-from bus.app_rows import Explanation as Explanation
 from bus.app_rows import FoundRow as FoundRow
 from bus.app_rows import GroupRow as GroupRow
 from bus.app_rows import GroupsQuestion as GroupsQuestion
@@ -43,6 +40,13 @@ from bus.nouns import (
     TaskStatus,
     TraceId,
 )
+from bus.waiting_rows import AvoidedNode as AvoidedNode
+from bus.waiting_rows import Check as Check
+from bus.waiting_rows import ExplainQuestion as ExplainQuestion
+from bus.waiting_rows import Explanation as Explanation
+from bus.waiting_rows import JobExplainQuestion as JobExplainQuestion
+from bus.waiting_rows import JobExplanation as JobExplanation
+from bus.waiting_rows import QueueRow as QueueRow
 
 R = TypeVar("R")
 
@@ -387,26 +391,6 @@ class LogPiece(Noun, frozen=True):
     offset: int
     size: int
     ended: bool
-
-
-# ---- asked of metronome: `explain`; of jobs and runs in `bus.job_rows` ----------------------------------------------
-
-
-class JobExplainQuestion(Noun, frozen=True):
-    """Why do this job's runs wait?"""
-
-    job: JobId
-
-
-class JobExplanation(Noun, frozen=True):
-    """Why a job's waiting runs wait: the latest answer for each node."""
-
-    job: JobId
-    waiting: int
-    needed: Resources
-    checks: tuple[Check, ...]
-    delay_until: Now | None = None
-    note: str = ""
 
 
 def fields(row: object) -> Any:

@@ -9,8 +9,9 @@ import click
 from bus.documents import AppSpec
 from bus.events import Fact
 from bus.nouns import AppId, Refusal
-from bus.queries import AppRow, ExplainQuestion, Explanation, InstanceRow
+from bus.queries import AppRow, InstanceRow
 from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRequested, ScaleRequested
+from bus.waiting_rows import ExplainQuestion, Explanation
 from cli.document import app_id, called, command_line, read_document
 from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day

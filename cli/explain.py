@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bus.nouns import AgentId, Unfit
-from bus.queries import AgentRow, Check, Explanation, JobExplanation, fields
+from bus.queries import AgentRow, fields
+from bus.waiting_rows import Check, Explanation, JobExplanation
 from cli.output import Part, Table, time_of_day
 from cli.session import THE_MASTER, NotThere, Session
 from components.matching import Shortfall, fit

@@ -9,8 +9,8 @@ import click
 from bus.documents import JobSpec
 from bus.job_rows import JobRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Refusal
-from bus.queries import JobExplainQuestion, JobExplanation
 from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
+from bus.waiting_rows import JobExplainQuestion, JobExplanation
 from cli.document import called, command_line, read_document
 from cli.explain import show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, span

@@ -12,7 +12,7 @@ from functools import partial
 from bus.events import LeaderElected
 from bus.subjects import Author, Kind
 from components.component import Component, Hands, settings_of, spread
-from components.marathon import queries
+from components.marathon import queries, waiting
 from components.marathon.config import MarathonConfig
 from components.marathon.decide import decide, wake_at
 from components.marathon.fold import fold
@@ -33,7 +33,7 @@ def component(
         decide=partial(decide, config),
         wake_at=partial(wake_at, config),
         check=spread(check, lambda state: len(state.apps)),
-        queries={"apps": queries.apps, "explain": queries.explain},
+        queries={"apps": queries.apps, "explain": waiting.explain, "queue": waiting.queue},
         hands=hands,
         settings=settings_of("marathon", config),
     )

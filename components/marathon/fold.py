@@ -25,6 +25,7 @@ from bus.services import (
     AppRemoved,
     AppSpecified,
     AppUpdated,
+    DelayReset,
     HealthChanged,
     InstanceDismissed,
     InstanceScheduled,
@@ -92,6 +93,8 @@ def fold(state: MarathonState, event: Event) -> None:
             _settle(state, fact.app, app)
         case AppUpdated() as fact:
             _updated(state, fact, event)
+        case DelayReset(app=app_id):
+            _forgive(state, app_id, state.apps[app_id])
 
 
 # ---- the master and its offers ----------------------------------------------------------------------------------
@@ -262,6 +265,13 @@ def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
 
 def _hold_back(app: App, until: Now, at: Now) -> None:
     app.backoff = Backoff(delay_us=until - at, failed_at=at, until=until)
+
+
+def _forgive(state: MarathonState, app_id: AppId, app: App) -> None:
+    app.backoff = Backoff()
+    app.avoided.clear()
+    state.hungry = state.hungry or bool(app.waiting)
+    _place_delay(state, app_id, app)
 
 
 def _avoid(app: App, agent: AgentId, fact: AppUpdated, at: Now) -> None:

@@ -35,6 +35,12 @@ _Tallies = dict[AppId, Tally]
 """Of each app with constraints, counted once in a decision."""
 
 
+def tally_of(app: App) -> Tally:
+    """Where the instances of an app's present version are, as its constraints count them."""
+    placed = ((one.hostname, one.place) for task, one in app.launched.items() if task not in app.outdated)
+    return Tally(app.spec.constraints, placed)
+
+
 class _Turn(NamedTuple):
     """Of an app in the line for an offer, the instance that waits longest, and those behind it."""
 
@@ -70,10 +76,9 @@ class _Plan:
         return short + fit(self.free, spec.resources, _numbers(app), required=spec.require_ports, gpus=spec.gpus)
 
     def _tally(self, app: App) -> Tally:
-        """Where the app's instances of its present version are, those of this decision included."""
+        """Where the app's instances are, those of this decision included."""
         if app.spec.id not in self.tallies:
-            placed = ((one.hostname, one.place) for task, one in app.launched.items() if task not in app.outdated)
-            self.tallies[app.spec.id] = Tally(app.spec.constraints, placed)
+            self.tallies[app.spec.id] = tally_of(app)
         return self.tallies[app.spec.id]
 
     def add(self, app: App, task: TaskId) -> None:

@@ -19,8 +19,10 @@ from bus.services import (
     AppRemoved,
     AppRequested,
     AppSpecified,
+    DelayReset,
     InstanceDismissed,
     RemovalRequested,
+    ResetRequested,
     RestartRequested,
     ScaleRequested,
     SchedulerLocated,
@@ -51,6 +53,8 @@ def hear_request(state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
             yield _remove(state, event, fact)
         case KillRequested() as fact:
             yield from _kill(state, event, fact)
+        case ResetRequested() as fact:
+            yield _reset(state, event, fact.app)
         case SchedulerLocated():
             return
         case _ if event.request is not None:
@@ -124,6 +128,14 @@ def _kill(state: MarathonState, event: Event, fact: KillRequested) -> Iterator[S
         grace_s = state.apps[app_id].spec.task_kill_grace_period_seconds
     yield answer(event, InstanceDismissed(app=app_id, task=fact.task, reason=USER_REQUEST))
     yield Say(KillRequested(task=fact.task, grace_s=grace_s), to=MASTER)
+
+
+def _reset(state: MarathonState, event: Event, app_id: AppId) -> Say:
+    """Forgive failures of what waits. (Marathon: DELETE /v2/queue/ID/delay, 404 for what is not in the queue)"""
+    app = state.apps.get(app_id)
+    if app is None or not app.waiting:
+        return _refuse(event, Refusal.NOT_FOUND, f"{app_id} does not wait in the queue")
+    return answer(event, DelayReset(app=app_id))
 
 
 def _kill_refused(state: MarathonState, fact: KillRequested) -> tuple[Refusal, str] | None:

@@ -12,7 +12,9 @@ import msgspec
 
 from bus.job_rows import AttemptRow, JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Source, TaskState, TaskStatus, second
-from bus.queries import Check, JobExplainQuestion, JobExplanation, QueryRefused
+from bus.queries import QueryRefused
+from bus.waiting_rows import Check, JobExplainQuestion, JobExplanation, Wants
+from components.explaining import shortage
 from components.metronome.dependencies import waits_for
 from components.metronome.state import Attempt, Job, MetronomeState, Run
 
@@ -141,6 +143,7 @@ def explain(state: MetronomeState, question: bytes, now: Now) -> JobExplanation:
         checks=tuple(Check(unfit=unfit, at=verdict.at) for _, verdict in verdicts for unfit in verdict.unfit),
         delay_until=min(retries, default=None),
         note=_note(state, asked.job, min(retries, default=None), now),
+        wants=Wants(resources=spec.run.resources, constraints=spec.run.constraints),
     )
 
 
@@ -162,8 +165,7 @@ def _note(state: MetronomeState, job: JobId, retry_at: Now | None, now: Now) -> 
     verdicts = state.verdicts[job].values()
     if not verdicts:
         return "no offer came since it waits: no node is up, all are full, or others are offered what is free"
-    counts = _reasons(state, job)
-    return "; ".join(f"{reason} on {count} of {len(verdicts)} nodes" for reason, count in counts.items())
+    return shortage([verdict.unfit for verdict in verdicts])
 
 
 def _reasons(state: MetronomeState, job: JobId) -> dict[str, int]:

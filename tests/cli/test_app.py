@@ -8,7 +8,7 @@ import pytest
 from bus.documents import AppSpec
 from bus.events import RequestRefused
 from bus.nouns import NOTHING, Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
-from bus.queries import AgentRow, AppRow, Check, Explanation, InstanceRow, QueryRefused, Summary
+from bus.queries import AgentRow, AppRow, InstanceRow, QueryRefused, Summary
 from bus.services import (
     AppRemoved,
     AppRequested,
@@ -19,6 +19,7 @@ from bus.services import (
     ScaleRequested,
     SchedulerLocated,
 )
+from bus.waiting_rows import Check, Explanation
 from cli.explain import explain_parts
 from cli.output import Table
 from cli.session import MARATHON, THE_MASTER

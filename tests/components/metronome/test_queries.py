@@ -7,8 +7,9 @@ import pytest
 from bus.documents import JobSpec
 from bus.job_rows import JobRow, RunRow, RunsQuestion
 from bus.nouns import AgentId, JobId, Now, Resources, RunId, second
-from bus.queries import JobExplainQuestion, JobExplanation, QueryRefused, answer_ok, pack, unpack
+from bus.queries import QueryRefused, answer_ok, pack, unpack
 from bus.services import RunRequested
+from bus.waiting_rows import JobExplainQuestion, JobExplanation
 from components.metronome import queries
 from tests.components.driver import START
 from tests.components.metronome.play import (
@@ -132,7 +133,11 @@ def test_a_job_that_fits_nowhere_is_explained():
         ("a1", "InsufficientMemory", "32 MB", "0 MB"),
         ("a2", "InsufficientCpus", "64 cpus", "8 cpus"),
     ]
-    assert told.note == "InsufficientCpus on 2 of 2 nodes; InsufficientMemory on 1 of 2 nodes"
+    assert told.note == (
+        "InsufficientCpus on 2 of 2 nodes: needs 64 cpus, none offered more than 8 cpus; "
+        "InsufficientMemory on 1 of 2 nodes: needs 32 MB, the most of these is 0 MB. "
+        "It would fit on a2 with 56 cpus more"
+    )
     play.stop(run)
     assert play.state.verdicts == {}
 
