@@ -1,52 +1,49 @@
-"""When a schedule fires: five cron fields, read in an IANA time zone.
+"""Which days and times a schedule means: five cron fields, and a sixth for the year.
 
     minute 0-59   hour 0-23   day of month 1-31   month 1-12, jan-dec   day of week 0-7, sun-sat (0 and 7: Sunday)
+    year 1970-2099, may be left out
 
-Each field is `*`, a number or name, a range `1-5`, a step `*/15`, `10-40/5`, `5/15`, or a list of those. Day of month
-*and* day of week must both match. (Metronome: cron-utils, unlike crontab's OR)
+Each field is `*`, a number or name, a range `1-5`, a step `*/15`, `10-40/5`, `5/15`, or a list of those. Besides
 
-Rule of this room: local time is not a line, and each place where it is not has one stated outcome. (Vixie cron 3.0)
+    day of month   L the last, L-2 two before it, 15W the Monday to Friday that is nearest to the 15th in the same
+                   month, LW the last Monday to Friday
+    day of week    5L or friL the last Friday of the month, 5#2 or fri#2 the second
 
-- A cron that names hours means times of the day. Of those that are skipped when clocks go forward, it fires once, at
-  the first instant after the gap; of those that come twice when clocks go back, only the first time. So a daily job
-  runs on every day, and never twice.
-- A cron that leaves the hour open (all 24) means "every so many minutes" and goes by the minutes that really pass: what
-  is skipped is skipped, and what comes twice fires twice. So `*/15 * * * *` has a firing every 15 minutes, always.
+Day of month *and* day of week must both match. (Metronome: `CronSpec.scala`, cron-utils; unlike crontab's OR)
 
-Vixie makes the same distinction, but counts an open minute (`* 2 * * *`) as the second kind; here the hour decides.
+Rule of this room: no clock and no zone; what would never fire is refused.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from calendar import monthrange
+from calendar import isleap, monthrange
 from collections.abc import Iterator
-from datetime import MAXYEAR, UTC, date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
 
-from bus.nouns import Now
-
-years_max = 41
-"""How far ahead a firing can lie: 29 February on one weekday comes at least once in 40 years."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_minute = timedelta(minutes=1)
-_day = timedelta(days=1)
-_widest = timedelta(days=2)
-"""A local date, wherever, lies within this of the same date in UTC."""
+_Some = tuple[int, ...]
+LAST = 0
+"""In place of a number: the last one."""
 
 
 class Cron(NamedTuple):
-    """Five cron fields as the numbers they allow, ascending; weekdays from 0, Sunday."""
+    """Cron fields as the numbers they allow, ascending; weekdays from 0, Sunday."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     days: tuple[int, ...]
     months: tuple[int, ...]
     weekdays: tuple[int, ...]
+    before_last: tuple[int, ...] = ()
+    """How many days before the last of the month: L is 0."""
+    workdays: tuple[int, ...] = ()
+    """The days to which the nearest Monday to Friday is meant; LW is LAST."""
+    nths: tuple[tuple[int, int], ...] = ()
+    """Weekdays, and which of the month; 5L is 5, LAST."""
+    years: tuple[int, ...] = ()
+    """None at all: every year."""
 
     @property
     def any_hour(self) -> bool:
@@ -55,7 +52,51 @@ class Cron(NamedTuple):
 
     def allows(self, day: date) -> bool:
         """Whether it can fire on a day."""
-        return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
+        return (
+            (not self.years or day.year in self.years)
+            and day.month in self.months
+            and self._allows_weekday(day)
+            and self._allows_day(day)
+        )
+
+    def _allows_day(self, day: date) -> bool:
+        if day.day in self.days:
+            return True
+        if not self.before_last and not self.workdays:
+            return False
+        last = _length(day)
+        return last - day.day in self.before_last or any(
+            day.day == _nearest_workday(day.year, day.month, wanted or last) for wanted in self.workdays
+        )
+
+    def _allows_weekday(self, day: date) -> bool:
+        weekday = day.isoweekday() % 7
+        if weekday in self.weekdays:
+            return True
+        last = self.nths and day.day + 7 > _length(day)
+        return (weekday, (day.day + 6) // 7) in self.nths or bool(last and (weekday, LAST) in self.nths)
+
+    def days_in(self, year: int, month: int) -> Iterator[date]:
+        """The days of a month it can fire on."""
+        days = range(1, monthrange(year, month)[1] + 1)
+        return (found for day in days if self.allows(found := date(year, month, day)))
+
+
+def _length(day: date) -> int:
+    return monthrange(day.year, day.month)[1]
+
+
+def _nearest_workday(year: int, month: int, wanted: int) -> int | None:
+    """The Monday to Friday of the month that is nearest to a day; none if the month has no such day. (Quartz)"""
+    last = monthrange(year, month)[1]
+    if wanted > last:
+        return None
+    weekday = date(year, month, wanted).isoweekday()
+    if weekday == 6:
+        return wanted - 1 if wanted > 1 else 3
+    if weekday == 7:
+        return wanted + 1 if wanted < last else last - 2
+    return wanted
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
@@ -66,47 +107,102 @@ class _Field(NamedTuple):
     low: int
     high: int
     names: tuple[str, ...] = ()
+    besides: str = ""
 
     @property
     def allowed(self) -> str:
         numbers = f"{self.low} to {self.high}"
         names = f" or {self.names[0]} to {self.names[-1]}" if self.names else ""
-        return f"expected {numbers}{names}, *, ranges (1-5), steps (*/2) and lists of them (1,3)"
+        return f"expected {numbers}{names}, *, ranges (1-5), steps (*/2){self.besides} and lists of them (1,3)"
 
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of month", 1, 31),
-    _Field("month", 1, 12, _MONTHS),
-    _Field("day of week", 0, 7, _WEEKDAYS),
-)
+_DAY = _Field("day of month", 1, 31, (), ", the last day (L, L-2, LW), nearest weekdays (15W)")
+_WEEKDAY = _Field("day of week", 0, 7, _WEEKDAYS, ", the last (5L) or second (5#2) of the month")
+_YEAR = _Field("year", 1970, 2099)
+_FIELDS = (_Field("minute", 0, 59), _Field("hour", 0, 23), _DAY, _Field("month", 1, 12, _MONTHS), _WEEKDAY, _YEAR)
 _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _PART = re.compile(
-    r"(?:(?P<all>\*)|(?P<low>[a-z]+|[0-9]{1,2})(?:-(?P<high>[a-z]+|[0-9]{1,2}))?)(?:/(?P<step>[0-9]{1,2}))?"
+    r"(?:(?P<all>\*)|(?P<low>[a-z]+|[0-9]{1,4})(?:-(?P<high>[a-z]+|[0-9]{1,4}))?)(?:/(?P<step>[0-9]{1,4}))?"
 )
+_LAST_DAY = re.compile(r"l(?:-(?P<before>[0-9]{1,2}))?")
+_WORKDAY = re.compile(r"(?P<day>l|[0-9]{1,2})w")
+_NTH = re.compile(r"(?P<day>[a-z]{3}|[0-9]{1,2})(?:l|#(?P<nth>[0-9]{1,2}))")
 
 
+@lru_cache(maxsize=4096)
 def parse_cron(text: str) -> Cron:
     """The cron in `text`. Raises ValueError that names the field, what was wrong and what is allowed."""
-    fields = text.split()
-    if len(fields) != len(_FIELDS):
-        expected = ", ".join(field.name for field in _FIELDS)
+    fields = text.lower().split()
+    if len(fields) not in (len(_FIELDS) - 1, len(_FIELDS)):
+        expected = ", ".join(field.name for field in _FIELDS[:-1])
         many = "field" if len(fields) == 1 else "fields"
-        raise ValueError(f"{text!r} has {len(fields)} {many}: expected five, {expected}")
-    minutes, hours, days, months, weekdays = (
-        _numbers(field, written) for field, written in zip(_FIELDS, fields, strict=True)
+        raise ValueError(f"{text!r} has {len(fields)} {many}: expected five, {expected}, and a year if you like")
+    days, before_last, workdays = _days(fields[2])
+    weekdays, nths = _weekdays(fields[4])
+    cron = Cron(
+        minutes=_numbers(_FIELDS[0], fields[0].split(",")),
+        hours=_numbers(_FIELDS[1], fields[1].split(",")),
+        days=days,
+        months=_numbers(_FIELDS[3], fields[3].split(",")),
+        weekdays=weekdays,
+        before_last=before_last,
+        workdays=workdays,
+        nths=nths,
+        years=_numbers(_YEAR, fields[5].split(",")) if fields[5:] not in ([], ["*"]) else (),
     )
-    if days[0] > max(_LONGEST[month - 1] for month in months):
+    _check(cron, text.split())
+    return cron
+
+
+def _check(cron: Cron, fields: list[str]) -> None:
+    """Whether it ever fires: of all years there are fourteen kinds."""
+    plain = not (cron.before_last or cron.workdays)
+    if plain and cron.days[0] > max(_LONGEST[month - 1] for month in cron.months):
         raise ValueError(f"day of month: {fields[2]!r} does not exist in month {fields[3]!r}, so it would never fire")
-    return Cron(minutes, hours, days, months, tuple(sorted({day % 7 for day in weekdays})))
+    kinds = {(date(year, 1, 1).weekday(), isleap(year)): year for year in (cron.years or range(2000, 2028))}
+    some = cron._replace(years=())
+    if not any(True for year in kinds.values() for month in cron.months for _ in some.days_in(year, month)):
+        raise ValueError(f"no day there is matches {' '.join(fields[2:])!r} in all of its fields: it would never fire")
 
 
-def _numbers(field: _Field, text: str) -> tuple[int, ...]:
-    found = {number for part in text.lower().split(",") for number in _part(field, part)}
-    return tuple(sorted(found))
+def _days(text: str) -> tuple[_Some, _Some, _Some]:
+    """The days, the days before the last, the days whose nearest workday is meant."""
+    numbers, before_last, workdays = [], set(), set()
+    for part in text.split(","):
+        if match := _LAST_DAY.fullmatch(part):
+            before_last.add(_within(_DAY, part, match["before"] or "0", 0, 30))
+        elif match := _WORKDAY.fullmatch(part):
+            workdays.add(LAST if match["day"] == "l" else _within(_DAY, part, match["day"], 1, 31))
+        else:
+            numbers.append(part)
+    return _numbers(_DAY, numbers), tuple(sorted(before_last)), tuple(sorted(workdays))
+
+
+def _weekdays(text: str) -> tuple[_Some, tuple[tuple[int, int], ...]]:
+    """The weekdays, and those of which only one in a month is meant."""
+    numbers, nths = [], set()
+    for part in text.split(","):
+        if part == "l":
+            raise ValueError(f"{_WEEKDAY.name}: 'L' alone names no weekday: 5L is the last Friday of the month")
+        if match := _NTH.fullmatch(part):
+            nth = LAST if match["nth"] is None else _within(_WEEKDAY, part, match["nth"], 1, 5)
+            nths.add((_number(_WEEKDAY, part, match["day"]) % 7, nth))
+        else:
+            numbers.append(part)
+    found = {day % 7 for day in _numbers(_WEEKDAY, numbers)}
+    return tuple(sorted(found)), tuple(sorted(nths))
+
+
+def _within(field: _Field, part: str, text: str, low: int, high: int) -> int:
+    if not low <= int(text) <= high:
+        raise ValueError(f"{field.name}: {text!r} in {part!r} is not allowed: expected {low} to {high}")
+    return int(text)
+
+
+def _numbers(field: _Field, parts: list[str]) -> tuple[int, ...]:
+    return tuple(sorted({number for part in parts for number in _part(field, part)}))
 
 
 def _part(field: _Field, part: str) -> range:
@@ -115,8 +211,9 @@ def _part(field: _Field, part: str) -> range:
         raise ValueError(f"{field.name}: {part!r} is not understood: {field.allowed}")
     low, high = _bounds(field, part, match)
     step = int(match["step"]) if match["step"] else 1
-    if not 1 <= step <= field.high:
-        raise ValueError(f"{field.name}: {part!r} has the step {step}: expected 1 to {field.high}")
+    widest = field.high - field.low if field is _YEAR else field.high
+    if not 1 <= step <= widest:
+        raise ValueError(f"{field.name}: {part!r} has the step {step}: expected 1 to {widest}")
     return range(low, high + 1, step)
 
 
@@ -143,108 +240,3 @@ def _number(field: _Field, part: str, text: str) -> int:
         return int(text)
     where = "" if text == part else f" in {part!r}"
     raise ValueError(f"{field.name}: {text!r}{where} is not allowed: {field.allowed}")
-
-
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones()) - {"localtime", "posixrules", "Factory"}
-
-
-@lru_cache(maxsize=1024)
-def parse_zone(text: str) -> ZoneInfo:
-    """The zone of that name. Raises ValueError."""
-    if text not in _zones():
-        raise ValueError(f"{text!r} is not a time zone: expected an IANA name such as UTC or Europe/Berlin")
-    return ZoneInfo(text)
-
-
-# ---- the next firing --------------------------------------------------------------------------------------------
-
-
-def next_after(cron: Cron, zone: str, after: Now) -> Now | None:
-    """The first firing after a moment; None if there is none any more. Raises ValueError for an unknown zone."""
-    start = _EPOCH + timedelta(microseconds=after)
-    find = _by_passing_minutes if cron.any_hour else _by_time_of_day
-    found = find(cron, parse_zone(zone), start)
-    return Now((found - _EPOCH) // timedelta(microseconds=1))
-
-
-def _by_time_of_day(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime:
-    """Local times in their order; each stands for its first instant, and those never go back."""
-    local = after.astimezone(zone).replace(tzinfo=None)
-    for day in _dates(cron, local.date()):
-        for hour in cron.hours:
-            for minute in cron.minutes:
-                wall = datetime(day.year, day.month, day.day, hour, minute)
-                if wall > local and (instant := _first_instant(wall, zone)) > after:
-                    return instant
-    raise ValueError(f"no firing in {years_max} years after {after}")
-
-
-def _first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """When clocks first show a local time, or the end of the gap in which they never do. (PEP 495)"""
-    instant = wall.replace(tzinfo=zone).astimezone(UTC)
-    if instant.astimezone(zone).replace(tzinfo=None) == wall:
-        return instant
-    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    return _transition(zone, before, instant)
-
-
-def _transition(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
-    """The second at which the offset becomes that of `high`."""
-    offset = high.astimezone(zone).utcoffset()
-    while (seconds := (high - low) // timedelta(seconds=1)) > 1:
-        middle = low + timedelta(seconds=seconds // 2)
-        if middle.astimezone(zone).utcoffset() == offset:
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def _by_passing_minutes(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime:
-    """Minutes as they pass, whatever clocks show, with hops over those that cannot match."""
-    at = _whole_minute(after + _minute, zone)
-    for day in _dates(cron, at.astimezone(zone).date() - _day):
-        midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        at = max(at, _whole_minute(midnight - _widest, zone))
-        while at < midnight + _day + _widest:
-            local = at.astimezone(zone)
-            if cron.allows(local.date()) and local.minute in cron.minutes:
-                return at
-            at = _hop(cron, zone, at, local)
-    raise ValueError(f"no firing in {years_max} years after {after}")
-
-
-def _whole_minute(at: datetime, zone: ZoneInfo) -> datetime:
-    """The beginning of the local minute; some old offsets are not whole minutes."""
-    local = at.astimezone(zone)
-    return at - timedelta(seconds=local.second, microseconds=local.microsecond)
-
-
-def _hop(cron: Cron, zone: ZoneInfo, at: datetime, local: datetime) -> datetime:
-    """On to the next minute that may match; by one minute where clocks change on the way."""
-    if cron.allows(local.date()):
-        index = bisect_right(cron.minutes, local.minute)
-        following = cron.minutes[index] if index < len(cron.minutes) else cron.minutes[0] + 60
-        hop = timedelta(minutes=following - local.minute)
-    else:
-        hop = _day - timedelta(hours=local.hour, minutes=local.minute)
-    if (at + hop).astimezone(zone).utcoffset() == local.utcoffset():
-        return at + hop
-    return _whole_minute(at + _minute, zone)
-
-
-def _dates(cron: Cron, first: date) -> Iterator[date]:
-    """The days it can fire on, from `first` on, for a bounded number of years."""
-    for year in range(first.year, min(first.year + years_max, MAXYEAR)):
-        for month in cron.months:
-            if (year, month) < (first.year, first.month):
-                continue
-            for day in cron.days:
-                if (
-                    day <= monthrange(year, month)[1]
-                    and first <= (found := date(year, month, day))
-                    and cron.allows(found)
-                ):
-                    yield found

@@ -21,8 +21,9 @@ from bus.services import (
     SwitchRequested,
 )
 from components.component import Say, answer, refuse
-from components.metronome.cron import parse_cron, parse_zone
+from components.metronome.cron import parse_cron
 from components.metronome.dependencies import wrong_parents
+from components.metronome.firings import parse_zone
 from components.metronome.schedules import next_firings
 from components.metronome.state import MetronomeState
 from components.metronome.tasks import largest_task_bytes

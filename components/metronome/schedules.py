@@ -23,7 +23,8 @@ from bus.documents import JobSpec, Schedule
 from bus.nouns import JobId, Now, second
 from bus.services import ScheduleSkipped
 from components.component import Say
-from components.metronome.cron import next_after, parse_cron
+from components.metronome.cron import parse_cron
+from components.metronome.firings import next_after
 from components.metronome.runs import create_scheduled
 from components.metronome.state import MetronomeState
 

@@ -8,7 +8,8 @@ from bus.documents import JobSpec
 from bus.events import Event, Fact, OfferAccepted
 from bus.nouns import JobId, Now, RunId, TaskId, TaskState
 from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
-from components.metronome.cron import next_after, parse_cron
+from components.metronome.cron import parse_cron
+from components.metronome.firings import next_after
 from components.metronome.state import RUN_ENDED, MetronomeState, Run
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.nouns import Now
-from components.metronome.cron import Cron, next_after, parse_cron, parse_zone
+from components.metronome.cron import Cron, parse_cron
+from components.metronome.firings import next_after, parse_zone
 
 ALL = {"minute": range(60), "hour": range(24), "day": range(1, 32), "month": range(1, 13), "weekday": range(7)}
 BERLIN, NEW_YORK, LORD_HOWE, ST_JOHNS, CAIRO = (
@@ -33,7 +34,9 @@ def firings(cron: str, zone: str, after: str, count: int) -> list[str]:
     """The next firings as local times with their offset: `2026-03-29 03:00 +0200`."""
     at, found = utc(after), []
     for _ in range(count):
-        at = next_after(parse_cron(cron), zone, at)
+        following = next_after(parse_cron(cron), zone, at)
+        assert following is not None, f"{cron} fires no more after {at}"
+        at = following
         local = datetime.fromtimestamp(at / 1_000_000, ZoneInfo(zone))
         found.append(local.strftime("%Y-%m-%d %H:%M %z"))
     return found
@@ -70,6 +73,15 @@ def firings(cron: str, zone: str, after: str, count: int) -> list[str]:
         ("0 0 * * 1/2", "weekdays", [1, 3, 5]),
         ("0 0 * * 7/2", "weekdays", [0]),
         ("  0\t0  * * *  ", "hours", [0]),
+        ("0 0 L * *", "before_last", [0]),
+        ("0 0 1,L-2,l * *", "before_last", [0, 2]),
+        ("0 0 1,L-2,l * *", "days", [1]),
+        ("0 0 15w,LW,1W * *", "workdays", [0, 1, 15]),
+        ("0 0 15w,LW,1W * *", "days", []),
+        ("0 0 * * friL,0#2,Mon#5,7L", "nths", [(0, 0), (0, 2), (1, 5), (5, 0)]),
+        ("0 0 * * friL,2-3", "weekdays", [2, 3]),
+        ("0 0 * * * *", "years", []),
+        ("0 0 * * * 2026-2030/2,2099", "years", [2026, 2028, 2030, 2099]),
     ],
 )
 def test_a_field_allows_these_numbers(text: str, field: str, numbers: list[int]) -> None:
@@ -82,7 +94,7 @@ def test_a_field_allows_these_numbers(text: str, field: str, numbers: list[int])
     [
         ("", "has 0 fields: expected five, minute, hour, day of month, month, day of week"),
         ("* * * *", "has 4 fields"),
-        ("* * * * * *", "has 6 fields"),
+        ("* * * * * * *", "has 7 fields: expected five, minute"),
         ("@daily", "has 1 field: expected five"),
         ("60 * * * *", "minute: '60' is not allowed: expected 0 to 59, *, ranges"),
         ("* 24 * * *", "hour: '24' is not allowed: expected 0 to 23"),
@@ -101,10 +113,33 @@ def test_a_field_allows_these_numbers(text: str, field: str, numbers: list[int])
         ("1,,2 * * * *", "minute: '' is not understood"),
         ("-1 * * * *", "minute: '-1' is not understood"),
         ("1.5 * * * *", "minute: '1.5' is not understood"),
-        ("* * L * *", "day of month: 'l' is not allowed"),
-        ("* * 15w * *", "day of month: '15w' is not understood"),
+        ("L * * * *", "minute: 'l' is not allowed"),
+        ("* 15W * * *", "hour: '15w' is not understood"),
+        ("* * 32W * *", "day of month: '32' in '32w' is not allowed: expected 1 to 31"),
+        ("* * 0W * *", "day of month: '0' in '0w' is not allowed"),
+        ("* * 1-5W * *", "day of month: '1-5w' is not understood"),
+        ("* * L-31 * *", "day of month: '31' in 'l-31' is not allowed: expected 0 to 30"),
+        ("* * 5#2 * *", "day of month: '5#2' is not understood"),
+        ("* * 5L * *", "day of month: '5l' is not understood"),
+        ("* * * * L", "day of week: 'L' alone names no weekday: 5L is the last Friday of the month"),
+        ("* * * * 5W", "day of week: '5w' is not understood"),
+        ("* * * * 5#6", "day of week: '6' in '5#6' is not allowed: expected 1 to 5"),
+        ("* * * * 5#0", "day of week: '0' in '5#0' is not allowed"),
+        ("* * * * 8#1", "day of week: '8' in '8#1' is not allowed: expected 0 to 7"),
+        ("* * * * mon-fri#1", "day of week: 'mon-fri#1' is not understood"),
+        ("* * * * * 1969", "year: '1969' is not allowed: expected 1970 to 2099"),
+        ("* * * * * 2100", "year: '2100' is not allowed"),
+        ("* * * * * */130", "year: '*/130' has the step 130: expected 1 to 129"),
+        ("0 0 29 2 * 2027", "no day there is matches '29 2 * 2027' in all of its fields: it would never fire"),
+        ("0 0 29 2 * 2027,2030-2031", "it would never fire"),
+        ("0 0 1-7 * fri#2", "no day there is matches '1-7 * fri#2' in all of its fields"),
+        ("0 0 L 2 5#1", "it would never fire"),
+        ("0 0 15W * sat", "it would never fire"),
+        ("0 0 LW * sun", "it would never fire"),
+        ("0 0 30W 2 *", "it would never fire"),
+        ("0 0 L-30 2 *", "it would never fire"),
+        ("0 0 * 2 mon#5 2027", "it would never fire"),
         ("* * ? * *", "day of month: '?' is not understood"),
-        ("* * * * 2#1", "day of week: '2#1' is not understood"),
         ("²  * * * *", "minute: '²' is not understood"),
         ("* * 30 2 *", "day of month: '30' does not exist in month '2', so it would never fire"),
         ("* * 31 4,6,sep,11 *", "day of month: '31' does not exist in month '4,6,sep,11'"),
@@ -149,6 +184,24 @@ def test_an_unknown_zone_is_refused(zone: str) -> None:
         ("0 0 29 2 mon", "UTC", "2026-01-01", ["2044-02-29 00:00 +0000", "2072-02-29 00:00 +0000"]),
         ("* * 29 2 mon", "UTC", "2026-01-01", ["2044-02-29 00:00 +0000", "2044-02-29 00:01 +0000"]),
         ("0 0 29 2 wed", "UTC", "2072-01-01", ["2096-02-29 00:00 +0000", "2108-02-29 00:00 +0000"]),
+        ("0 9 L * *", "UTC", "2027-12-31 10:00", ["2028-01-31 09:00 +0000", "2028-02-29 09:00 +0000"]),
+        ("0 9 L 2 *", "UTC", "2026-01-01", ["2026-02-28 09:00 +0000", "2027-02-28 09:00 +0000"]),
+        ("0 9 L-1 * *", "UTC", "2026-02-01", ["2026-02-27 09:00 +0000", "2026-03-30 09:00 +0000"]),
+        ("0 9 L-30 * *", "UTC", "2026-02-01", ["2026-03-01 09:00 +0000", "2026-05-01 09:00 +0000"]),
+        # 1 August 2026 is a Saturday, 15 August too, 31 May a Sunday, 28 February 2026 a Saturday
+        ("0 9 1W 8 *", "UTC", "2026-01-01", ["2026-08-03 09:00 +0000", "2027-08-02 09:00 +0000"]),
+        ("0 9 15W 8 *", "UTC", "2026-01-01", ["2026-08-14 09:00 +0000"]),
+        ("0 9 31W 5 *", "UTC", "2026-01-01", ["2026-05-29 09:00 +0000"]),
+        ("0 9 31W * *", "UTC", "2026-03-31 10:00", ["2026-05-29 09:00 +0000", "2026-07-31 09:00 +0000"]),
+        ("0 9 LW * *", "UTC", "2026-02-01", ["2026-02-27 09:00 +0000", "2026-03-31 09:00 +0000"]),
+        ("0 9 * * 5L", "UTC", "2026-02-01", ["2026-02-27 09:00 +0000", "2026-03-27 09:00 +0000"]),
+        ("0 9 * * sun#1", "UTC", "2026-02-01 09:00", ["2026-03-01 09:00 +0000", "2026-04-05 09:00 +0000"]),
+        ("0 9 * * 7#5", "UTC", "2026-02-01", ["2026-03-29 09:00 +0000", "2026-05-31 09:00 +0000"]),
+        ("0 9 L * mon#5", "UTC", "2026-01-01", ["2026-08-31 09:00 +0000", "2026-11-30 09:00 +0000"]),
+        ("0 9 1,LW * *", "UTC", "2026-02-02", ["2026-02-27 09:00 +0000", "2026-03-01 09:00 +0000"]),
+        ("0 0 1 1 * 2030,2035", "UTC", "2026-01-01", ["2030-01-01 00:00 +0000", "2035-01-01 00:00 +0000"]),
+        ("0 0 L * * 2027", BERLIN, "2026-06-01", ["2027-01-31 00:00 +0100", "2027-02-28 00:00 +0100"]),
+        ("30 2 L 3 sunL", BERLIN, "2026-01-01", ["2030-03-31 03:00 +0200"]),
         ("45 * * * *", "Asia/Kathmandu", "2026-01-01", ["2026-01-01 06:45 +0545"]),
         ("0 12 1 1 *", "Pacific/Kiritimati", "2026-01-01", ["2027-01-01 12:00 +1400"]),
     ],
@@ -158,11 +211,31 @@ def test_the_next_firings_are(cron: str, zone: str, after: str, expected: list[s
     assert firings(cron, zone, after, len(expected)) == expected
 
 
+@pytest.mark.parametrize("cron", ["0 0 1 1 * 2025", "*/5 * * * * 1970-2025", "59 23 31 12 * 2026"])
+def test_once_its_years_are_over_it_fires_no_more(cron: str) -> None:
+    """Neither by times of the day nor by minutes."""
+    assert next_after(parse_cron(cron), "UTC", utc("2026-12-31 23:59")) is None
+
+
+def test_the_year_is_that_of_the_zone() -> None:
+    """In Kiritimati 2027 begins ten hours before it ends in UTC."""
+    assert firings("0 0 1 1 * 2027", "Pacific/Kiritimati", "2026-12-31", 1) == ["2027-01-01 00:00 +1400"]
+    assert next_after(parse_cron("* * * * * 2026"), "Pacific/Kiritimati", utc("2026-12-31 09:59")) is None
+
+
+@pytest.mark.parametrize("cron", ["0 0 1 1 *", "* * * * *", "0 0 29 2 mon"])
+def test_the_end_of_the_calendar_is_no_error(cron: str) -> None:
+    """Nothing fires after it."""
+    after = utc("9999-12-29")
+    assert next_after(parse_cron(cron), "UTC", after) is None or cron == "* * * * *"
+
+
 def test_no_29_february_is_further_away_than_the_bound() -> None:
     """The longest wait of any cron, across the missing leap year 2100, is found."""
     for weekday in range(7):
         for year in range(2060, 2105):
             at = next_after(parse_cron(f"0 0 29 2 {weekday}"), "UTC", utc(f"{year}-03-01"))
+            assert at is not None
             assert datetime.fromtimestamp(at / 1_000_000, UTC).date().isoweekday() % 7 == weekday
 
 
@@ -316,7 +389,9 @@ def test_firings_are_those_of_brute_force(
     found, at = [], start
     while True:
         after = Now(int(at.timestamp()) * 1_000_000)
-        at = datetime.fromtimestamp(next_after(cron, zone, after) / 1_000_000, UTC)
+        following = next_after(cron, zone, after)
+        assert following is not None
+        at = datetime.fromtimestamp(following / 1_000_000, UTC)
         if at > end:
             break
         found.append(at)
