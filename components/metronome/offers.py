@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from bus.documents import JobSpec
 from bus.events import FrameworkSuppressed, OfferMade
 from bus.nouns import MASTER, Offer, RunId, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
 from components.component import Say
-from components.matching import fit
+from components.constraints import Tally, unmet
+from components.matching import Shortfall, fit, wrong_role
 from components.metronome.config import MetronomeConfig
 from components.metronome.state import MetronomeState, Version
 from components.metronome.tasks import task_bytes, task_info
@@ -24,6 +26,10 @@ def hear_offers(config: MetronomeConfig, state: MetronomeState, fact: OfferMade)
     yield from answer_offers(fact, place, lambda: bool(state.waiting), decline_s=config.decline_s)
     if not state.waiting and not state.suppressed:
         yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
+
+
+_ALONE = Tally((), ())
+"""No constraint of a job looks at where other runs are."""
 
 
 class _Plan:
@@ -48,11 +54,17 @@ class _Plan:
         self.size += task_bytes(info)
         self.free -= info.resources
 
+    def lacks(self, spec: JobSpec) -> list[Shortfall]:
+        """Each check that fails for one more task, in the order of `matching.REASONS`."""
+        run = spec.run
+        short = wrong_role((), self.offer.role) + unmet(run.constraints, self.offer, _ALONE)
+        return short + fit(self.free, run.resources, gpus=run.gpus)
+
     def fill(self, version: Version, unfits: int) -> None:
         """As many tasks of one description as fit, and why not one more if one waits."""
         spec = self.state.specs[version].job
         for task, run in self.state.waiting[version].items():
-            short = fit(self.free, spec.run.resources)
+            short = self.lacks(spec)
             if self.full or short:
                 agent, offer = self.offer.agent, self.offer.offer
                 reasons = [Unfit(agent=agent, offer=offer, job=spec.id, **one._asdict()) for one in short]
