@@ -44,7 +44,7 @@ def runs(state: MetronomeState, question: bytes, _now: Now) -> list[RunRow]:
     """The runs that were asked for, also of jobs that are no more; oldest first."""
     asked = msgspec.msgpack.decode(question, type=RunsQuestion) if question else RunsQuestion()
     found = [run for run in _asked_for(state, asked) if _is_asked(run, asked)]
-    latest = nlargest(max(asked.limit, 0), found, key=lambda run: (run.created_at, run.run))
+    latest = nlargest(max(asked.limit, 0), found, key=_age)
     return [_row(run) for run in reversed(latest)]
 
 

@@ -1,11 +1,12 @@
 """How a run becomes a task: its ids, its environment.
 
 Rule of this room: names come from the log and the time, never from chance. (Metronome: `JobRunId.scala`,
-`yyyyMMddHHmmss` and five random characters)
+`yyyyMMddHHmmss` and five characters, there by chance)
 """
 
 from __future__ import annotations
 
+from string import ascii_lowercase, digits
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -17,12 +18,26 @@ job_chars_max = 150
 """Of a job's id in a task id, which is a file name too."""
 kill_grace_s = 3.0
 """Unless the job says otherwise. (Mesos: `executor.cpp`)"""
+id_chars = 5
+"""Of a run's id, behind the time. (Metronome: `JobRunId.scala`)"""
+_ALPHABET = digits + ascii_lowercase
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def run_id(now: Now, n: int) -> RunId:
-    """The id of the run created by the event after event `n` of the log, e.g. `20261122183000-12`."""
-    return RunId(f"{_EPOCH + timedelta(microseconds=now):%Y%m%d%H%M%S}-{n}")
+    """The id of the run created by the event after event `n` of the log, e.g. `202611221830000000c`.
+
+    In one second no log has as many events as five characters tell apart.
+    """
+    return RunId(f"{_EPOCH + timedelta(microseconds=now):%Y%m%d%H%M%S}{_characters(n)}")
+
+
+def _characters(n: int) -> str:
+    found = ""
+    for _ in range(id_chars):
+        n, rest = divmod(n, len(_ALPHABET))
+        found = _ALPHABET[rest] + found
+    return found
 
 
 def task_id(job: JobId, run: RunId, attempt: int) -> TaskId:

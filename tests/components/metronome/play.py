@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from bus.documents import JobSpec
+from bus.documents import JobSpec, Schedule
 from bus.events import Event, Fact, FrameworkAdmitted, OfferAccepted, OfferMade, TaskUpdated
 from bus.job_rows import RunRow, RunsQuestion
 from bus.nouns import (
@@ -43,13 +45,22 @@ NEXT_MINUTE = Now(START + 60 * second)
 """START is 08:00:00 UTC on a Friday, 15 January 2027."""
 
 
-def spec(job: str = "count", *, cron: str | None = None, policy: str = "NEVER", **fields: object) -> JobSpec:
+def spec(
+    job: str = "count", *, cron: str | None = None, policy: str = "NEVER", after: tuple[str, ...] = (), **fields: object
+) -> JobSpec:
     """A job, with what the test cares for, as it comes off the bus; `run_...` goes into `run`, `schedule_...` there."""
     run: dict[str, object] = {"cmd": "wc -l", "cpus": 1, "mem": 32, "disk": 0}
     run["restart"] = {"policy": policy, **_split(fields, "restart_")}
     run |= _split(fields, "run_")
     schedules = [{"cron": cron, **_split(fields, "schedule_")}] if cron else []
-    return msgspec.convert({"id": job, "run": run, "schedules": schedules, **fields}, JobSpec)
+    dependencies = [{"id": parent} for parent in after]
+    whole = {"id": job, "run": run, "schedules": schedules, "dependencies": dependencies, **fields}
+    return msgspec.convert(whole, JobSpec)
+
+
+def schedule(cron: str = "* * * * *", id: str = "default", **fields: object) -> Schedule:
+    """A schedule, as it comes off the bus."""
+    return msgspec.convert({"cron": cron, "id": id, **fields}, Schedule)
 
 
 def _split(fields: dict[str, object], prefix: str) -> dict[str, object]:
@@ -101,12 +112,12 @@ class Play(Stage[MetronomeState]):
     def stop(self, run: RunId, job: JobId = COUNT, *, by: Author = ALICE) -> list[Event]:
         return self.ask(StopRequested(job=job, run=run), by=by)
 
-    def offer(self, resources: Resources = ROOMY, agent: str = "a1") -> Offer:
+    def offer(self, resources: Resources = ROOMY, agent: str = "a1", **more: Any) -> Offer:
         """A new offer, not yet said."""
         self.offers += 1
-        return Offer(
-            offer=OfferId(f"o-{self.offers}"), agent=AgentId(agent), hostname=f"{agent}.example", resources=resources
-        )
+        host = f"{agent}.example"
+        offer = OfferId(f"o-{self.offers}")
+        return Offer(offer=offer, agent=AgentId(agent), hostname=host, resources=resources, **more)
 
     def make(self, *offers: Offer) -> list[Event]:
         """The master makes offers, by default one roomy one; all that follows at once."""
@@ -122,6 +133,20 @@ class Play(Stage[MetronomeState]):
         """The master says a task's status; all that follows at once."""
         told = status(task, state, reason=reason, message=message)
         return self.hear(MAIN, TaskUpdated(framework=METRONOME, status=told, agent=AgentId("a1"))) + self.settle()
+
+    def succeed(self, job: str = "count") -> RunId:
+        """A run of a job, from its beginning to its success."""
+        run = self.start(JobId(job))
+        self.end(run)
+        return run
+
+    def end(self, run: RunId, state: TaskState = FINISHED) -> list[Event]:
+        """The task of a run ends; it is launched for it if it waits."""
+        current = self.run(run).current
+        assert current is not None, f"{run} has no task"
+        if current.waits:
+            self.make()
+        return self.update(current.task, state)
 
     def running(self, **fields: object) -> tuple[RunId, TaskId]:
         """A job is added and its first run is ACTIVE."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bus.documents import JobSpec
-from bus.job_rows import JobRow, RunRow, RunsQuestion
+from bus.job_rows import AttemptRow, JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import AgentId, JobId, Now, Resources, RunId, second
 from bus.queries import QueryRefused, answer_ok, pack, unpack
 from bus.services import RunRequested
@@ -177,3 +177,70 @@ def test_what_does_not_exist_is_not_explained():
     """The refusal names it."""
     with pytest.raises(QueryRefused, match="job count does not exist"):
         explain(Play())
+
+
+# ---- the queue ----------------------------------------------------------------------------------------------------
+
+
+def test_the_queue_has_the_runs_that_wait_by_job():
+    """Who waits longest is first; a run that was launched, or rests after a failure, is not in it."""
+    play = Play()
+    play.add("a", run_cpus=64)
+    play.add("b")
+    second_run = play.start(JobId("b"))
+    play.launch()
+    play.advance(1)
+    runs = [play.start(JobId("a")), play.start(JobId("a"))]
+    play.advance(1)
+    last = play.start(JobId("b"))
+    play.make(play.offer(Resources(cpu_milli=1000)))
+    rows = unpack(answer_ok(queries.queue(play.state, b"", play.now)), list[QueuedRow])
+    assert [(row.job, row.runs, row.since) for row in rows] == [
+        ("a", tuple(runs), START + second),
+        ("b", (last,), START + 2 * second),
+    ]
+    assert rows[0].needed == Resources(cpu_milli=64_000, mem_mb=32)
+    assert rows[0].reasons == {"InsufficientCpus": 1, "InsufficientMemory": 1}
+    assert second_run not in [run for row in rows for run in row.runs]
+
+
+def test_a_job_that_waits_for_others_says_for_which():
+    """Not for nodes."""
+    play = Play()
+    for parent in ("a", "b"):
+        play.add(parent)
+    play.add(after=("a", "b"))
+    assert explain(play).note == "it runs once a and b have succeeded"
+    play.succeed("a")
+    assert explain(play).note == "it runs once b has succeeded"
+
+
+def test_runs_are_asked_for_by_whether_they_ended_and_how():
+    """Active, finished, one state."""
+    play = Play()
+    play.add()
+    good, bad = play.succeed(), play.start()
+    play.end(bad, FAILED)
+    active = play.start()
+
+    def asked(**question: object) -> list[str]:
+        return [row.run for row in play.rows(RunsQuestion(job=COUNT, **question))]  # type: ignore[arg-type]
+
+    assert (asked(active=True), asked(active=False)) == ([active], [good, bad])
+    assert (asked(state="FAILED"), asked(state="SUCCESS"), asked(state="INITIAL")) == ([bad], [good], [active])
+
+
+def test_a_run_has_a_row_for_each_of_its_tasks():
+    """When it was launched, when it ended, what it was last said to be."""
+    play = Play()
+    run, task = play.running(policy="ON_FAILURE")
+    play.advance(5)
+    play.update(task, FAILED)
+    assert play.rows()[0].retry_at == START + 6 * second
+    play.advance(1)
+    again = play.launch()
+    (row,) = unpack(answer_ok(play.rows(RunsQuestion(run=run))), list[RunRow])
+    assert row.attempts == (
+        AttemptRow(task=task, state=FAILED, created_at=START, finished_at=Now(START + 5 * second), agent=AgentId("a1")),
+        AttemptRow(task=again, state=None, created_at=Now(START + 6 * second), agent=AgentId("a1")),
+    )

@@ -34,7 +34,7 @@ def test_a_schedule_fires_at_its_nominal_time():
     play.add(cron="* * * * *")
     assert play.advance(9.999) == []
     created, scheduled, *_ = play.advance(0.001)
-    run = RunId("20270115080100-4")
+    run = RunId("2027011508010000004")
     assert created.fact == RunCreated(
         job=COUNT, run=run, schedule="default", nominal=NEXT_MINUTE, next_at=Now(NEXT_MINUTE + minute)
     )

@@ -226,5 +226,6 @@ def test_a_run_id_is_never_given_twice():
     play = Play()
     play.add()
     first, again = play.start(), play.start()
-    assert first == RunId(f"20270115080000-{int(first.split('-')[1])}")
+    assert first == run_id(START, int(first[-5:], 36))
+    assert re.fullmatch("20270115080000[0-9a-z]{5}", first)
     assert first != again
