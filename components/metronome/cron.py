@@ -76,9 +76,9 @@ class Cron(NamedTuple):
         last = self.nths and day.day + 7 > _length(day)
         return (weekday, (day.day + 6) // 7) in self.nths or bool(last and (weekday, LAST) in self.nths)
 
-    def days_in(self, year: int, month: int) -> Iterator[date]:
-        """The days of a month it can fire on."""
-        days = range(1, monthrange(year, month)[1] + 1)
+    def days_in(self, year: int, month: int, first: int = 1) -> Iterator[date]:
+        """The days of a month it can fire on, from one day of it on."""
+        days = range(first, monthrange(year, month)[1] + 1)
         return (found for day in days if self.allows(found := date(year, month, day)))
 
 

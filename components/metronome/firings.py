@@ -127,5 +127,7 @@ def _dates(cron: Cron, first: date) -> Iterator[date]:
     years = cron.years or range(first.year, min(first.year + years_max, MAXYEAR))
     for year in years:
         for month in cron.months:
-            if (year, month) >= (first.year, first.month):
-                yield from (day for day in cron.days_in(year, month) if day >= first)
+            if (year, month) == (first.year, first.month):
+                yield from cron.days_in(year, month, first.day)
+            elif (year, month) > (first.year, first.month):
+                yield from cron.days_in(year, month)

@@ -6,8 +6,8 @@ Rule of this room: names come from the log and the time, never from chance. (Met
 
 from __future__ import annotations
 
-from string import ascii_lowercase, digits
 from datetime import UTC, datetime, timedelta
+from string import ascii_lowercase, digits
 
 import msgspec
 

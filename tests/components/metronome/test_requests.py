@@ -92,7 +92,8 @@ def test_a_job_that_does_not_exist_is_not_updated():
             "minute: '61' is not allowed: expected 0 to 59, *, ranges (1-5), steps (*/2) and lists",
         ),
         ({"cron": "0 0 30 2 *"}, "day of month: '30' does not exist in month '2', so it would never fire"),
-        ({"cron": "* * * * * *"}, "'* * * * * *' has 6 fields: expected five"),
+        ({"cron": "* * * * * * *"}, "'* * * * * * *' has 7 fields: expected five"),
+        ({"cron": "0 0 1-7 * fri#2"}, "no day there is matches '1-7 * fri#2' in all of its fields"),
     ],
 )
 def test_an_impossible_cron_is_refused_with_its_path(changes: dict[str, str], message: str):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bus.events import (
@@ -13,12 +15,13 @@ from bus.events import (
     OfferMade,
     TaskReconciled,
 )
-from bus.nouns import MASTER, Resources, RunId
+from bus.nouns import MASTER, Resources
 from bus.services import RunRequested
 from bus.subjects import Author, Kind
 from components.answering import accepts_max, unfits_max
 from components.metronome import MetronomeConfig
-from tests.components.driver import only, types
+from components.metronome.tasks import run_id
+from tests.components.driver import START, only, types
 from tests.components.metronome.play import COUNT, MAIN, METRONOME, RUNNING, Play, launches
 
 SMALL = Resources(cpu_milli=500, mem_mb=16)
