@@ -24,7 +24,7 @@ from components.executor.config import ExecutorConfig
 from components.executor.decide import told_by_wait
 from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState
-from components.places import ENV, FILES, file_name, secrets_for
+from components.places import ENV, FILES, file_name, secrets_for, shared_by
 
 log = structlog.get_logger()
 
@@ -234,7 +234,20 @@ def order(delivered: TaskDelivered, check: Command | None = None) -> dict[str, o
     what = check or command
     argv = ["/bin/sh", "-c", what.shell] if what.shell is not None else list(what.argv)
     told = {"argv": argv, "env": {"PATH": path, **command.env, **what.env, **mesos}, "user": command.user}
+    if info.volumes:
+        told["volumes"] = _volumes(delivered)
     return told | ({"secrets": _secrets(delivered, mesos)} if names_of(info) else {})
+
+
+def _volumes(delivered: TaskDelivered) -> list[dict[str, object]]:
+    """Where what a task shares with its group lies, and where it finds it."""
+    group = delivered.task.group
+    assert group is not None, f"{delivered.task.task} shares volumes, and is in no group"
+    shared = shared_by(delivered.sandbox, group.id)
+    return [
+        {"from": f"{shared}/{volume.name}", "at": volume.path, "read_only": volume.read_only}
+        for volume in delivered.task.volumes
+    ]
 
 
 def _secrets(delivered: TaskDelivered, mesos: Mapping[str, str]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from components.executor.launcher.confine import Confinement
 from components.executor.launcher.secrets import Secrets
+from components.executor.launcher.volumes import Volume, link, prepare
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
@@ -31,7 +32,7 @@ class Order:
     A check is no task: what it prints is all in stderr, and it finds the task's secrets where the task has them.
     """
 
-    __slots__ = ("argv", "check", "env", "hide", "sandbox", "secrets", "task", "user")
+    __slots__ = ("argv", "check", "env", "hide", "sandbox", "secrets", "task", "user", "volumes")
 
     def __init__(
         self,
@@ -43,9 +44,10 @@ class Order:
         secrets: Secrets,
         hide: Sequence[str] | None,
         check: bool = False,
+        volumes: Sequence[Volume] = (),
     ) -> None:
         self.task, self.sandbox, self.argv, self.env, self.user = task, sandbox, list(argv), env, user
-        self.secrets, self.hide, self.check = secrets, hide, check
+        self.secrets, self.hide, self.check, self.volumes = secrets, hide, check, volumes
 
 
 class Newborn:
@@ -120,7 +122,12 @@ def fork(order: Order) -> Newborn:
     person = _Person(order.user)
     env = person.env | order.env
     person.own(order.sandbox)
-    confinement = None if order.hide is None else Confinement(order.sandbox, order.hide, order.secrets.directories)
+    prepare(order.volumes)
+    confinement = None
+    if order.hide is None:
+        link(order.sandbox, order.volumes)
+    else:
+        confinement = Confinement(order.sandbox, order.hide, order.secrets.directories, order.volumes)
     opened: list[int] = []
     try:
         _open_files(order, person, opened)

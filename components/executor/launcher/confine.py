@@ -16,6 +16,8 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
+from components.executor.launcher.volumes import NotShared, Volume
+
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _COVER = _NOSUID | _NODEV | _NOEXEC
@@ -60,11 +62,14 @@ _capget, _capset = _libc.capget, _libc.capset
 class Confinement:
     """What one task is to be kept from, as it is on this machine now."""
 
-    __slots__ = ("capabilities", "directories", "disks", "files", "kept", "pins", "root")
+    __slots__ = ("capabilities", "directories", "disks", "files", "kept", "pins", "root", "sandbox", "volumes")
 
-    def __init__(self, sandbox: str, hide: Iterable[str], keep: Iterable[str] = ()) -> None:
+    def __init__(
+        self, sandbox: str, hide: Iterable[str], keep: Iterable[str] = (), volumes: Sequence[Volume] = ()
+    ) -> None:
         """`keep` names directories that stay in their place although they are inside of what is hidden."""
         self.root = os.geteuid() == 0
+        self.sandbox, self.volumes = sandbox, volumes
         self.kept = [path for each in (sandbox, *keep) for path in (os.path.realpath(each), each)]
         hidden = _outermost(map(os.path.realpath, hide))
         self.directories = [path for path in hidden if os.path.isdir(path)]
@@ -77,7 +82,9 @@ class Confinement:
         """Be confined from now on, in the child. Raises PermissionError that says what this kernel forbids."""
         try:
             self._leave_the_machine()
+            shared = [_opened(volume.source) for volume in self.volumes]
             self._cover()
+            self._share(shared)
             if self.root:
                 self._shut_the_kernel()
                 _enter_domain()
@@ -85,6 +92,8 @@ class Confinement:
             else:
                 _call("no_new_privs", _prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
             _forgo(self.capabilities)
+        except NotShared:
+            raise
         except OSError as error:
             raise PermissionError(f"{UNCONFINABLE}: {error}") from None
 
@@ -105,7 +114,7 @@ class Confinement:
     def _cover(self) -> None:
         for path in self.pins:
             _attach(path, path, _BIND | _REC)
-        kept = [(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), path) for path in self.kept]
+        kept = [(_opened(path), path) for path in self.kept]
         for path in self.directories:
             _attach("tmpfs", path, _COVER, "tmpfs", "mode=755")
         for path in (*self.files, *self.disks):
@@ -116,13 +125,28 @@ class Confinement:
         for path in self.directories:
             _attach(None, path, _REMOUNT | _BIND | _RDONLY | _COVER)
 
+    def _share(self, shared: Sequence[int]) -> None:
+        """Mount what the task shares with others, where it finds it. Raises NotShared."""
+        for volume, directory in zip(self.volumes, shared, strict=True):
+            try:
+                target = volume.target(self.sandbox)
+                _attach(f"/proc/self/fd/{directory}", target, _BIND)
+                if volume.read_only:
+                    _be_read_only(target, 0)
+            except NotShared:
+                raise
+            except OSError as error:
+                raise NotShared(f"volume at {volume.at}: {error}") from None
+            os.close(directory)
+        if any(volume.absolute for volume in self.volumes):
+            # a program that gets another user's rights by being executed would take for that user's what is mounted
+            _call("no_new_privs", _prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
     def _shut_the_kernel(self) -> None:
         """What root writes there has the kernel itself start programs, outside of everything: core_pattern, ..."""
         _attach("/proc/sys", "/proc/sys", _BIND | _REC)
-        for path in (b"/proc/sys", b"/sys"):
-            attributes = struct.pack("=4Q", _RDONLY, 0, 0, 0)
-            done = _syscall(_MOUNT_SETATTR, _AT_FDCWD, path, _AT_RECURSIVE, attributes, len(attributes))
-            _call(f"mount_setattr {path.decode()}", done)
+        for path in ("/proc/sys", "/sys"):
+            _be_read_only(path, _AT_RECURSIVE)
 
 
 UNCONFINABLE = "the task cannot be confined, and its agent was not started with --unconfined"
@@ -158,6 +182,17 @@ def _disks() -> Iterator[str]:
             path = f"/dev/{name.replace('!', '/')}"
             if os.path.exists(path):
                 yield path
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _be_read_only(path: str, flags: int) -> None:
+    """mount_setattr(2): what else is true of the mount stays true."""
+    attributes = struct.pack("=4Q", _RDONLY, 0, 0, 0)
+    done = _syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), flags, attributes, len(attributes))
+    _call(f"mount_setattr {path}", done)
 
 
 def _put_back(directory: int, path: str) -> None:

@@ -2,7 +2,8 @@
 
     {"do": "attach", "epoch": 3}                                  {"say": "attached", "pid", "tasks", "obstacle"}
     {"do": "launch", "task", "sandbox", "argv", "env", "user",    {"say": "started", "task", "pid"}
-     "hide", "secrets": {"env", "files", "owned"}}
+     "hide", "secrets": {"env", "files", "owned"},
+     "volumes": [{"from", "at", "read_only"}]}
     {"do": "watch", "task", "sandbox"}                            {"say": "failed", "task", "message"}
     {"do": "kill", "task", "sandbox", "grace_s"}                  {"say": "ended", "task", "status", "stopped"}
     {"do": "check", "check", "timeout_s", ... as launch}          {"say": "checked", "check", "status", "message"}
@@ -37,6 +38,7 @@ from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import log
 from components.executor.launcher.secrets import secrets_in
 from components.executor.launcher.table import Table
+from components.executor.launcher.volumes import volumes_in
 from components.executor.launcher.wire import Connection, Message
 
 LOCK, SOCKET, LINKS = "launcher.lock", "launcher.sock", "tasks"
@@ -158,7 +160,9 @@ class Launcher:
             case {"task": str(task), "sandbox": str(sandbox), "argv": list(argv), "env": dict(env)}:
                 user, hide = message.get("user"), self._hidden(message.get("hide", []))
                 secrets, as_user = secrets_in(message.get("secrets")), None if user is None else str(user)
-                return Order(task, sandbox, argv, env, as_user, secrets, hide, check)
+                return Order(
+                    task, sandbox, argv, env, as_user, secrets, hide, check, volumes_in(message.get("volumes"))
+                )
         return None
 
     def _hidden(self, told: object) -> list[str] | None:

@@ -12,15 +12,28 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.events import Event, Fact, RegistrationNoted, SandboxCollected, TaskDelivered, TaskReported
+from bus.events import Event, Fact, RegistrationNoted, SandboxCollected, TaskDelivered, TaskGathered, TaskReported
 from bus.memory import MemoryBus, MemoryServer
-from bus.nouns import ExecutorId, Now, Refusal, Resources, TaskId, TaskState
+from bus.nouns import ExecutorId, Now, Refusal, Resources, TaskGroup, TaskGroupId, TaskId, TaskState
 from bus.queries import LogPiece, LogQuestion, QueryRefused, pack
 from bus.subjects import CLUSTER, ping
 from components.agent import AgentState, ResourcesDetected
 from components.agent.hands import AgentHands, detect_resources, shared
 from components.component import Sight
-from tests.components.agent.play import EIGHT, config, info, pong, reports, runs, stage, status, told_logs, wait_until
+from tests.components.agent.play import (
+    EIGHT,
+    MASTER,
+    config,
+    info,
+    launched,
+    pong,
+    reports,
+    runs,
+    stage,
+    status,
+    told_logs,
+    wait_until,
+)
 from tests.components.driver import Stage
 
 pytestmark = pytest.mark.timeout(20)
@@ -210,3 +223,44 @@ async def test_a_refusal_is_said_loudly(tmp_path: Path):
     refusal, admission = logs
     assert (refusal["log_level"], refusal["reason"], refusal["why"]) == ("error", "id_taken", "a1 is a framework")
     assert (admission["log_level"], admission["agent"]) == ("info", "a1")
+
+
+# ---- what a group shares -----------------------------------------------------------------------------------------
+
+
+def shares(work: Path, group: str) -> Path:
+    """A group's tasks were launched, and left something for each other."""
+    directory = work / "sandboxes" / f"@{group}"
+    (directory / "v").mkdir(parents=True)
+    (directory / "v" / "file").write_text("hello\n")
+    return directory
+
+
+def of(group: str, index: int) -> TaskGroup:
+    return TaskGroup(id=TaskGroupId(group), index=index, size=2)
+
+
+async def test_what_a_group_shares_goes_with_the_last_of_its_sandboxes(tmp_path: Path):
+    async with term(tmp_path, stage().state) as at_work:
+        mine, others = shares(tmp_path, "g"), shares(tmp_path, "h")
+        for index, task in enumerate(("t1", "t2")):
+            writes(tmp_path, task)
+            at_work.tell(TaskGathered(task=info(task, group=of("g", index))))
+        at_work.tell(TaskGathered(task=info("u1", group=of("h", 0))))
+        for task in ("t1", "t2"):
+            at_work.tell(TaskReported(status=status(task, TaskState.FINISHED)))
+        at_work.tell(SandboxCollected(task=T1))
+        await wait_until(lambda: not (tmp_path / "sandboxes/t1").exists())
+        assert mine.exists()
+        at_work.tell(SandboxCollected(task=TaskId("t2")))
+        await wait_until(lambda: not mine.exists() and not os.listdir(tmp_path / "trash"))
+        assert others.exists()
+
+
+async def test_what_a_group_left_when_the_process_died_is_deleted_by_the_next(tmp_path: Path):
+    gone, kept = shares(tmp_path, "g"), shares(tmp_path, "h")
+    acting = stage()
+    acting.hear(MASTER, launched("t1", group=of("h", 0)))
+    async with term(tmp_path, acting.state):
+        await wait_until(lambda: not gone.exists())
+        assert kept.exists()
