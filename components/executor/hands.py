@@ -233,7 +233,11 @@ def order(delivered: TaskDelivered, check: Command | None = None) -> dict[str, o
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     what = check or command
     argv = ["/bin/sh", "-c", what.shell] if what.shell is not None else list(what.argv)
-    told = {"argv": argv, "env": {"PATH": path, **command.env, **what.env, **mesos}, "user": command.user}
+    told: dict[str, object] = {
+        "argv": argv,
+        "env": {"PATH": path, **command.env, **what.env, **mesos},
+        "user": command.user,
+    }
     if info.volumes:
         told["volumes"] = _volumes(delivered)
     return told | ({"secrets": _secrets(delivered, mesos)} if names_of(info) else {})
