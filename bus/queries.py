@@ -185,11 +185,13 @@ class PastQuestion(Noun, frozen=True):
     """Of the leading master's store, query `past`: the cluster as it was. The answer is what `busbar state` prints."""
 
     what: str
-    """agents, tasks, apps, jobs, offers, frameworks or all."""
+    """agents, tasks, apps, jobs, offers, frameworks or all; or `app` or `job`: why one of these waited."""
     moment: str
     """A position, an ISO time with its zone, or `now`."""
     ended_too: bool = False
     """Of tasks, also the latest that had ended."""
+    id: str = ""
+    """With `what` app or job: which one; the answer is what its `explain` prints."""
 
 
 class ChainQuestion(Noun, frozen=True):

@@ -13,7 +13,7 @@ from bus.queries import AppRow, InstanceRow
 from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRequested, ScaleRequested
 from bus.waiting_rows import ExplainQuestion, Explanation
 from cli.document import app_id, called, command_line, read_document
-from cli.explain import show_explanation
+from cli.explain import on_option, show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
 from cli.past import Asked, Listed, at_any_time
 from cli.progress import app_row, say_status, wait_app, wait_gone
@@ -229,13 +229,16 @@ def _instance(row: InstanceRow) -> list[str]:
 
 @app.command()
 @click.argument("id")
-@on_cluster
-async def explain(session: Session, id: str) -> None:
+@on_option
+@at_any_time
+async def explain(asked: Asked, id: str, on: str | None) -> None:
     """Say why an app's instances wait: every node against every check, needed and had.
 
     \b
     Example:
         busbar app explain /web
+        busbar app explain /web --on a1
+        busbar app explain /web --at 'yesterday 14:00'
     """
-    answer = await session.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
-    await show_explanation(session, answer)
+    answer = await asked.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
+    await show_explanation(asked, answer, on)

@@ -12,7 +12,7 @@ from bus.nouns import JobId, Now, Refusal
 from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
 from bus.waiting_rows import JobExplainQuestion, JobExplanation
 from cli.document import called, command_line, read_document
-from cli.explain import show_explanation
+from cli.explain import on_option, show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, span
 from cli.past import Asked, Listed, at_any_time
 from cli.progress import ENDED, say_status, wait_run
@@ -221,16 +221,18 @@ def _details(row: JobRow) -> list[Part]:
 
 @job.command()
 @click.argument("id")
-@on_cluster
-async def explain(session: Session, id: str) -> None:
+@on_option
+@at_any_time
+async def explain(asked: Asked, id: str, on: str | None) -> None:
     """Say why a job's runs wait: every node against every check, needed and had.
 
     \b
     Example:
         busbar job explain wordcount
+        busbar job explain wordcount --at 21:00 --on a1
     """
-    answer = await session.ask(METRONOME, "explain", JobExplanation, JobExplainQuestion(job=JobId(id)))
-    await show_explanation(session, answer)
+    answer = await asked.ask(METRONOME, "explain", JobExplanation, JobExplainQuestion(job=JobId(id)))
+    await show_explanation(asked, answer, on)
 
 
 @job.command("runs")

@@ -17,6 +17,7 @@ from bus.nouns import Now, Position
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import PastQuestion, QueryRefused, TasksQuestion, pack, unpack
 from bus.subjects import Author, ask
+from bus.waiting_rows import ExplainQuestion, JobExplainQuestion
 from cli.moments import Moment, Point
 from cli.output import Failure, Output
 from cli.processes import OWN_COMMAND
@@ -30,6 +31,8 @@ asked_s = 60.0
 told_bytes_max = 32 * 1024 * 1024
 _TOGETHER = {"runs": "jobs"}
 """What is told together with something else."""
+_EXPLAINED = ("app", "job")
+"""Of what one can be asked why it waits."""
 
 
 class PastTeller:
@@ -44,18 +47,12 @@ class PastTeller:
         asked = msgspec.msgpack.decode(question, type=PastQuestion)
         if self.store is None:
             raise QueryRefused("this master records its events nowhere: it has no past to tell")
-        every = ("--all",) if asked.ended_too else ()
-        argv = [
-            *self.command,
-            "state",
-            "--store",
-            self.store,
-            f"--at={asked.moment}",
-            "--json",
-            *every,
-            "--",
-            asked.what,
-        ]
+        when = ("--store", self.store, f"--at={asked.moment}", "--json")
+        if asked.what in _EXPLAINED:
+            argv = [*self.command, asked.what, "explain", *when, "--", asked.id]
+        else:
+            every = ("--all",) if asked.ended_too else ()
+            argv = [*self.command, "state", *when, *every, "--", asked.what]
         async with self._turn:
             return await _run(argv)
 
@@ -118,11 +115,19 @@ class RemotePast:
 
     async def ask(self, _of: Author, query: str, shape: type[R], question: object = None) -> R:
         """What a component would have answered. Raises Failure."""
+        if isinstance(question, ExplainQuestion | JobExplainQuestion):
+            return await self._explained(question, shape)
         ended_too = isinstance(question, TasksQuestion) and question.all
         rows = msgspec.json.decode(await self._rows(query, ended_too), type=shape)
         if isinstance(question, RunsQuestion) and question.job is not None and isinstance(rows, list):
             rows[:] = [row for row in rows if isinstance(row, RunRow) and row.job == question.job]
         return rows
+
+    async def _explained(self, question: ExplainQuestion | JobExplainQuestion, shape: type[R]) -> R:
+        what, name = ("app", question.app) if isinstance(question, ExplainQuestion) else ("job", question.job)
+        told = msgspec.json.decode(await self._ask(PastQuestion(what=what, moment=self._text(), id=name)))
+        told.pop("not_offered", None)  # asked of the nodes as they were, as everybody else does
+        return msgspec.convert(told, shape)
 
     async def _rows(self, query: str, ended_too: bool) -> msgspec.Raw:
         if (query, ended_too) not in self._told:

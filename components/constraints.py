@@ -62,6 +62,16 @@ class Tally:
             for hostname, place in placed:
                 self.add(hostname, place)
 
+    @classmethod
+    def told(cls, constraints: Constraints, total: int, places: Mapping[str, Mapping[str, int]]) -> Tally:
+        """As somebody counted it."""
+        tally = cls(constraints, ())
+        tally.total = total
+        for field, counts in tally.counts.items():
+            for value, count in places.get(field, {}).items():
+                counts[value] = count
+        return tally
+
     def add(self, hostname: str, place: Mapping[str, str]) -> None:
         """One more is placed."""
         self.total += 1

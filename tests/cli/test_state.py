@@ -20,7 +20,7 @@ from bus.memory import MemoryBus
 from bus.nouns import Now, Position, second
 from bus.port import Answerer, Record
 from bus.queries import PastQuestion, QueryRefused, TasksQuestion, answer_ok, answer_refused, fields, pack
-from bus.services import AppSpecified
+from bus.services import AppSpecified, InstanceScheduled
 from bus.subjects import CLUSTER, Author, Kind
 from bus.subjects import ask as ask_subject
 from cli import moments, remote
@@ -311,8 +311,37 @@ async def test_from_afar_the_leading_master_tells_the_same(store):
         at = ("--at", "300")
         expected, found = await mouth(*command.split(), *here, *at), await mouth(*command.split(), *afar, *at)
         assert (found.exit_code, found.stdout) == (0, expected.stdout), found.stderr
+    for command in (f"app explain {waited_at()[1]}", f"app explain {waited_at()[1]} --on a1"):
+        at = ("--at", str(waited_at()[0]))
+        expected, found = await mouth(*command.split(), *here, *at), await mouth(*command.split(), *afar, *at)
+        assert (found.exit_code, found.stdout) == (0, expected.stdout), found.stderr
     refused = await mouth("state", *afar, "--at", "100000")
     assert (refused.exit_code, "there is no event 100000 yet; the last one is" in refused.stderr) == (1, True)
+
+
+def waited_at() -> tuple[int, str]:
+    """A position at which an instance of some app waited, and that app."""
+    for record in stream(SEED):
+        event = event_of(record)
+        if isinstance(event.fact, InstanceScheduled) and event.last:
+            return event.position, event.fact.app
+    raise AssertionError("nothing ever waited")
+
+
+def test_why_an_app_waited_is_told_for_ever(store):
+    """At that moment, whatever came of it since."""
+    position, app = waited_at()
+    told = ask("app", "explain", app, "--store", store, "--at", position)
+    assert (told["app"], told["waiting"] > 0) == (app, True)
+    assert [one["agent"] for one in told["not_offered"]] == [row["agent"] for row in ask_agents(store, position)]
+    one = ask("app", "explain", app, "--store", store, "--at", position, "--on", told["not_offered"][0]["agent"])
+    assert [each["agent"] for each in one["not_offered"]] == [told["not_offered"][0]["agent"]]
+    result = run("app", "explain", app, "--store", store, "--at", position, "--on", "nowhere")
+    assert (result.exit_code, "no node is called 'nowhere'; there are: a" in result.stderr) == (1, True)
+
+
+def ask_agents(store: Path, position: int) -> Any:
+    return ask("node", "list", "--store", store, "--at", position)
 
 
 def answering(teller: PastTeller) -> Answerer:
