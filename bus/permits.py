@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from bus.fitness import stream_name
+from bus.subjects import Author, Kind, roll
 
 slots = 32
 """Readers of one identity at the same time, over all its connections: the names of their consumers are its own."""
@@ -239,12 +240,14 @@ def _clients(c: str) -> Iterator[Permit]:
         Space.USER,
         "speaks HTTP with people, and carries who they are",
         (*looking, *acting),
-        inbox,
+        (*inbox, roll(c, GATEWAYS)),
         hidden,
         messages_s=20_000,
     )
 
 
+GATEWAYS = Author(Kind.CLIENT, "gateway")
+"""Where every gateway answers a roll call: it has no log, and nobody else knows that it is there."""
 OPERATED = ("scheduler", "app", "scale", "restart", "removal", "job", "run", "stop", "kill")
 """What operators ask schedulers about: the nouns of their events."""
 

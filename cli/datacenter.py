@@ -26,6 +26,7 @@ from bus.permits import Role
 from bus.subjects import CLUSTER
 from cli.output import Failure
 from cli.processes import OWN_COMMAND, Process, end, forget_dead, recorded
+from cli.users import USERS
 from components.agent.shelf import wipe
 from components.executor.attach import LauncherLost, shutdown_launcher
 
@@ -41,7 +42,8 @@ standbys = 1
 """Of each scheduler, where there are several masters."""
 PORTS: Ranges = ((31000, 32000),)
 """(Mesos: `constants.hpp` DEFAULT_PORTS)"""
-ENDING = ("framework", "agent", "executor", "master", "bus")
+GATEWAY = "gateway"
+ENDING = (GATEWAY, "framework", "agent", "executor", "master", "bus")
 """Who ends after whom. An agent would start its executor again, so it goes first."""
 
 Tell = Callable[[str], None]
@@ -67,6 +69,15 @@ class Plan:
     """Tasks can read what is in `data`."""
     public_agents: int = 0
     """Of the agents, so many of the last are in the public zone."""
+    gateway_port: int | None = None
+    """Where the gateway listens; None: there is none."""
+    gateway_open: bool = False
+    """Whoever reaches the gateway may speak."""
+
+    @property
+    def users(self) -> Path:
+        """Who may speak through the gateway."""
+        return self.data / USERS
 
     @property
     def key(self) -> Path:
@@ -97,6 +108,8 @@ class Plan:
         for agent_id in self.agent_ids:
             yield Wanted(f"{agent_id}.json", Role.AGENT, agent_id)
             yield Wanted(f"{agent_id}-cmd.json", Role.EXECUTOR, f"{agent_id}-cmd", agent_id)
+        if self.gateway_port is not None:
+            yield Wanted(f"{GATEWAY}.json", Role.GATEWAY, "g-main")
         yield Wanted(PERSON, Role.ADMIN, person)
 
     def nodes_of(self, singleton: str) -> list[str]:
@@ -112,6 +125,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """In the form of `--resources`."""
     masters: int = 1
     public_agents: Annotated[int, Meta(ge=0, le=agents_max)] = 0
+    gateway_port: int | None = None
 
     @classmethod
     def read(cls, data: Path) -> Shape | None:
@@ -153,6 +167,7 @@ def members(plan: Plan) -> list[Member]:
         *_masters(plan),
         *(_agent(plan, agent_id, share) for agent_id, share in shares),
         *(member for name in SCHEDULERS for member in _instances(plan, name)),
+        *_gateway(plan),
     ]
 
 
@@ -170,6 +185,17 @@ def _instances(plan: Plan, name: str) -> Iterator[Member]:
     for node in plan.nodes_of(name):
         where = ("--node", node) if plan.masters > 1 else ()
         yield _member(plan, on_node(name, node), name, *where)
+
+
+def _gateway(plan: Plan) -> Iterator[Member]:
+    """One, on the node that this machine is. It keeps nothing."""
+    if plan.gateway_port is None:
+        return
+    who = ("--open",) if plan.gateway_open else ("--users", str(plan.users))
+    common = ("--credentials", str(plan.keys / f"{GATEWAY}.json"))
+    noted = ("--pid-file", str(plan.data / "run" / f"{GATEWAY}.json"), "--log-json")
+    argv = (*OWN_COMMAND, "run", GATEWAY, "--port", str(plan.gateway_port), *who, *common, *noted)
+    yield Member(GATEWAY, GATEWAY, argv, plan.data / "logs" / f"{GATEWAY}.log")
 
 
 def _agent(plan: Plan, agent_id: str, share: Resources) -> Member:

@@ -20,7 +20,7 @@ from bus.ensemble import nodes
 from bus.keyring import Wanted
 from bus.permits import Role
 from bus.subjects import CLUSTER
-from cli.datacenter import SCHEDULERS
+from cli.datacenter import GATEWAY, SCHEDULERS
 from cli.output import Failure, wrong_usage
 
 masters_allowed = (1, 3, 5)
@@ -102,6 +102,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.schedulers_on(host):
             for name in SCHEDULERS:
                 yield Wanted(f"{name}.json", Role.FRAMEWORK, name)
+            yield Wanted(f"{GATEWAY}.json", Role.GATEWAY, f"g-{self.nodes[host]}")
         if host in self.agents:
             agent = self.agent_id(host)
             yield Wanted("agent.json", Role.AGENT, agent)

@@ -22,6 +22,7 @@ from cli.output import Failure
 from cli.processes import Process, identify, record
 from cli.readiness import session_at, until_ready, until_settled
 from cli.supervisor import Supervisor
+from cli.users import keep_users
 from eventstore.signing import new_key
 
 Content = dict[str, object]
@@ -89,6 +90,7 @@ async def hold(plan: Plan, ready: Callable[[Content], None], tell: Tell) -> None
     _note(plan.data)
     await end_leftovers(plan.data, tell)
     _make_key(plan)
+    _make_users(plan)
     supervisor = Supervisor(plan, tell)
     try:
         await supervisor.start_bus()
@@ -104,6 +106,12 @@ def _make_key(plan: Plan) -> None:
     """A cluster has one key for life."""
     if not plan.key.exists():
         new_key(plan.key)
+
+
+def _make_users(plan: Plan) -> None:
+    """Who runs it may speak through its gateway."""
+    if plan.gateway_port is not None and not plan.gateway_open:
+        keep_users(plan.users)
 
 
 def _note(data: Path) -> None:
@@ -162,7 +170,12 @@ async def _settled(plan: Plan) -> None:
 
 
 def _content(plan: Plan, summaries: list[Summary]) -> Content:
+    http = {
+        "url": f"http://127.0.0.1:{plan.gateway_port}",
+        "users": None if plan.gateway_open else str(plan.users),
+    }
     return {
+        "gateway": http if plan.gateway_port is not None else None,
         "cluster": plan.cluster,
         "data": str(plan.data),
         "supervisor": os.getpid(),

@@ -42,6 +42,7 @@ from cli.hold import disk
 from cli.output import Failure, Output, Table, wrong_usage
 from cli.session import json_option
 from cli.units import readme, units
+from cli.users import USERS, keep_users
 from eventstore.signing import new_key, public_file
 
 CLUSTER_KEY = "cluster.key"
@@ -207,6 +208,7 @@ def write(whole: Whole, directory: Path, paths: Paths) -> None:
     if not key.exists():
         new_key(key)
     write_credentials(directory / ADMIN, whole.bearers[ADMIN].known)
+    keep_users(directory / USERS)
     for host in whole.fleet.hosts:
         _write_host(whole, host, directory, paths)
     (directory / "README.md").write_text(readme(whole.fleet, paths, whole.servers))
@@ -242,6 +244,8 @@ def _config(whole: Whole, host: str, directory: Path) -> Iterator[tuple[str, byt
         yield wanted.file, credentials_text(whole.bearers[f"{host}/config/{wanted.file}"].known)
     key = directory / CLUSTER_KEY
     yield public_file(key).name, public_file(key).read_bytes()
+    if whole.fleet.schedulers_on(host):
+        yield USERS, (directory / USERS).read_bytes()
     if host in whole.fleet.nodes:
         yield key.name, key.read_bytes()
         yield ISSUER, keys_text(whole.authority.issuer())

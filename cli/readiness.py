@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bus.nouns import TaskState
+from bus.permits import GATEWAYS
+from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, STANDBY, AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
-from bus.subjects import Author
+from bus.subjects import Author, roll
 from cli.datacenter import Plan
 from cli.output import Failure, Output
 from cli.roll import roll_call
@@ -86,7 +88,17 @@ async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]
             missing.append(f"{author} does not answer")
     if not missing:
         missing = [missed for singleton in SINGLETONS for missed in await _absent(session, plan, singleton)]
+    if not missing and plan.gateway_port is not None:
+        missing = await _no_gateway(session)
     return summaries, missing or await _not_admitted(session, plan)
+
+
+async def _no_gateway(session: Session) -> list[str]:
+    try:
+        await session.bus.query(roll(session.cluster, GATEWAYS), b"", timeout_s=1)
+    except (NobodyThere, NoAnswer):
+        return ["the gateway does not answer"]
+    return []
 
 
 async def _absent(session: Session, plan: Plan, singleton: Author) -> list[str]:

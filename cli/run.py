@@ -18,6 +18,7 @@ import structlog
 from bus.nouns import PUBLIC_ROLE, AgentId, ExecutorId, FrameworkId, parse_resources
 from bus.port import Bus
 from bus.subjects import check_id
+from cli.gateway import gateway
 from cli.output import Failure, wrong_usage
 from cli.processes import OWN_COMMAND
 from cli.wiring import Place, Wired, place_options, run_component
@@ -45,6 +46,9 @@ def run() -> None:
     Example:
         busbar run marathon --bus nats://10.0.0.1:4222 --credentials busbar.json
     """
+
+
+run.add_command(gateway)
 
 
 def checked(make: Callable[..., C], **settings: object) -> C:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import click
 
 from bus.nouns import Position
+from bus.permits import GATEWAYS
 from bus.port import ClusterRow
 from bus.queries import DIVERGED, LEADER, AgentRow, AlarmRow, Foreigners, FrameworkRow, Instance, Summary
 from bus.subjects import Author, Kind, everything
@@ -56,6 +57,7 @@ class Picture(NamedTuple):
     servers: Sequence[ClusterRow]
     alarms: Sequence[AlarmRow]
     foreign: Foreigners | None
+    gateways: Sequence[Instance] = ()
 
     @property
     def wrong(self) -> list[str]:
@@ -108,6 +110,7 @@ async def status(session: Session) -> None:
         "",
         _table(seen.looks),
         *_of_several(seen),
+        *_gateways(seen.gateways),
         *_alarm(seen.foreign),
         *(f"alarm {each.alarm}, since {date(each.since)}: {each.message}" for each in seen.alarms),
     )
@@ -118,9 +121,9 @@ async def status(session: Session) -> None:
 
 async def _picture(session: Session) -> Picture:
     """Everything at once: one that does not answer costs its time only once."""
-    expected, rolls, kept, alarms, foreign, newest = await asyncio.gather(
+    expected, (*rolls, gateways), kept, alarms, foreign, newest = await asyncio.gather(
         members(session),
-        asyncio.gather(*(roll_call(session.bus, singleton) for singleton in SINGLETONS)),
+        asyncio.gather(*(roll_call(session.bus, singleton) for singleton in (*SINGLETONS, GATEWAYS))),
         servers(session.bus),
         _alarms(session),
         _foreign(session),
@@ -134,6 +137,7 @@ async def _picture(session: Session) -> Picture:
         servers=kept,
         alarms=alarms,
         foreign=foreign,
+        gateways=gateways,
     )
 
 
@@ -143,6 +147,7 @@ def _content(session: Session, seen: Picture) -> object:
         "position": seen.position,
         "components": [{"by": str(each.author), "state": each.state, "summary": each.summary} for each in seen.looks],
         "instances": seen.instances,
+        "gateways": seen.gateways,
         "servers": [each._asdict() for each in seen.servers],
         "alarms": seen.alarms,
         "foreign": seen.foreign,
@@ -190,6 +195,16 @@ def _of_several(seen: Picture) -> list[Part]:
         rows = [[each.name, _yes(each.leader), _yes(each.current), str(each.lag)] for each in seen.servers]
         parts += ["", Table(("bus server", "leader", "current", "lag"), rows)]
     return parts
+
+
+def _gateways(gateways: Sequence[Instance]) -> list[Part]:
+    """Who speaks HTTP, and where. Nobody else knows of them, so none is missed."""
+    if not gateways:
+        return []
+    rows = [
+        [each.by.partition(".")[2], each.node, each.message, str(each.pid), date(each.started_at)] for each in gateways
+    ]
+    return ["", Table(("gateway", "node", "listens at", "pid", "since"), rows)]
 
 
 def _yes(value: bool) -> str:

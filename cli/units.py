@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from bus.certificates import Pair, valid_until
 from bus.configuration import ACCOUNTS
 from bus.keyring import AUTHORITY, FOUNDERS, ISSUER
-from cli.datacenter import SCHEDULERS
+from cli.datacenter import GATEWAY, SCHEDULERS
 from cli.fleet import Fleet, Gone, Paths
+from cli.users import USERS
 
 
 def units(fleet: Fleet, host: str, paths: Paths) -> dict[str, str]:
@@ -34,6 +35,12 @@ def _units(fleet: Fleet, host: str, paths: Paths) -> Iterator[tuple[str, str]]:
         if fleet.schedulers_on(host):
             for name in SCHEDULERS:
                 yield f"busbar-{name}.service", _component(name, node, paths)
+            given = f"--node {node} --users {paths.config}/{USERS}"
+            command = f"{_run(paths, GATEWAY)} {given}"
+            yield (
+                f"busbar-{GATEWAY}.service",
+                _unit(f"the gateway, node {node}", command, f"{paths.data}/{GATEWAY}", after="busbar-bus.service"),
+            )
     if host in fleet.agents:
         work = f"{paths.data}/agents/%i"
         given = f"--id %i --hostname {host} --work {work} --store {work}/agent.db"
@@ -163,7 +170,7 @@ export BUSBAR_CREDENTIALS=$PWD/admin.json
 
 def _row(fleet: Fleet, host: str, servers: Mapping[str, Pair]) -> str:
     runs = ["bus, master"] if host in fleet.nodes else []
-    runs += ["marathon, metronome"] if fleet.schedulers_on(host) else []
+    runs += ["marathon, metronome, gateway"] if fleet.schedulers_on(host) else []
     runs += [f"agent {fleet.agent_id(host)}"] if host in fleet.agents else []
     until = f"{valid_until(servers[host].certificate):%Y-%m-%d}" if host in servers else ""
     return f"| {host} | {fleet.nodes.get(host, '')} | {', '.join(runs)} | {until} |"
@@ -171,7 +178,7 @@ def _row(fleet: Fleet, host: str, servers: Mapping[str, Pair]) -> str:
 
 def _schedulers(fleet: Fleet) -> str:
     where = " and ".join(fleet.masters[:2])
-    return f"2. On {where}: `systemctl enable --now busbar-marathon busbar-metronome`\n"
+    return f"2. On {where}: `systemctl enable --now busbar-marathon busbar-metronome busbar-gateway`\n"
 
 
 def _agents(fleet: Fleet) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from bus.nouns import Resources, parse_resources
+from bus.server import free_port
 from cli.datacenter import Plan, Shape, Tell, agents_default, agents_max, as_flag, free_ports
 from cli.detach import Report, detached, refusal, report
 from cli.hold import Content, disk, end_leftovers, hold, sole, supervisor_of
@@ -47,12 +48,15 @@ data_option = click.option(
 @click.option("--port", type=click.IntRange(1, 65535), help="Where the bus listens; as before, or any free port.")
 @click.option("--ping-interval-s", type=float, default=15.0, show_default=True, help="Between pings of an agent.")
 @click.option("--pings-missed-max", type=int, default=5, show_default=True, help="Until an agent is unreachable.")
+@click.option("--gateway-port", type=click.IntRange(1, 65535), help="Of the HTTP API; as before, or any free port.")
+@click.option("--gateway-open", is_flag=True, help="Let every process of this machine use the HTTP API, tasks too.")
+@click.option("--no-gateway", is_flag=True, help="Run no gateway: no HTTP API.")
 @click.option("--unconfined", is_flag=True, help="Let tasks read whatever their user can, credentials too.")
 @click.option("--detach", is_flag=True, help="Return once everything is ready; `busbar down` stops it.")
 @click.option("--tell", "pipe", type=int, hidden=True, help="File descriptor that is told how the start went.")
 @json_option
 def up(data: str, detach: bool, pipe: int | None, as_json: bool, **given: Any) -> None:
-    """Run a datacenter on this machine: the bus, a master, agents, marathon and metronome, until Ctrl-C.
+    """Run a datacenter on this machine: the bus, a master, agents, marathon, metronome and a gateway, until Ctrl-C.
 
     With --masters 3 there are three nodes, n1 to n3, each with a server of the bus and a master, and marathon and
     metronome have a standby each: any one node may go, and nothing is lost.
@@ -92,6 +96,7 @@ def _hold(data: Path, given: dict[str, Any], ready: Callable[[Content], None], t
                 resources=as_flag(plan.resources),
                 masters=plan.masters,
                 public_agents=plan.public_agents,
+                gateway_port=plan.gateway_port,
             )
             shape.write(data)  # one that came up, no other
             ready(content)
@@ -154,6 +159,8 @@ def _plan(data: Path, given: dict[str, Any]) -> Plan:
         master=tuple(flags),
         unconfined=given["unconfined"],
         public_agents=_public_agents(given["public_agents"], before, agents),
+        gateway_port=None if given["no_gateway"] else _gateway_port(given["gateway_port"], before),
+        gateway_open=given["gateway_open"],
     )
 
 
@@ -163,6 +170,14 @@ def _public_agents(given: int | None, before: Shape | None, agents: int) -> int:
     if public >= agents:
         raise wrong_usage(f"--public-agents {public}: expected fewer than the {agents} agents")
     return public
+
+
+def _gateway_port(given: int | None, before: Shape | None) -> int:
+    """Where the HTTP API is: where it is wanted, where it was unless somebody else is there now, or anywhere."""
+    there = before.gateway_port if before is not None else None
+    if given is None and there is not None and free_ports(((there, there),)):
+        return there
+    return given or free_port()
 
 
 def _masters(given: str | None, before: Shape | None, data: Path) -> int:
@@ -205,12 +220,22 @@ def _show(out: Output, data: Path, content: Content) -> None:
         f"cluster {content['cluster']} is up in {data}, held by process {content['supervisor']}",
         "",
         Table(("component", "pid"), rows),
+        *_http(content),
         "",
         "go on with",
         f"  busbar status{there}",
         f"  busbar app add FILE{there}",
         f"  busbar down{there}",
     )
+
+
+def _http(content: Content) -> list[str]:
+    """Where the HTTP API is, and how to speak with it."""
+    found = content.get("gateway")
+    if not isinstance(found, dict):
+        return []
+    who = f' -u "$(cat {found["users"]})"' if found["users"] else ""
+    return ["", "Marathon's and Metronome's HTTP APIs", f"  curl{who} {found['url']}/v2/apps"]
 
 
 @click.command()

@@ -125,7 +125,7 @@ class Wired(NamedTuple, Generic[S]):
 
 def run_component(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> None:
     """Run a component until SIGTERM or SIGINT. Raises Failure if it cannot go on."""
-    _note(place, name)
+    note(place, name)
     try:
         asyncio.run(_run(place, wire, name))
     except EXPECTED as error:
@@ -136,7 +136,8 @@ def run_component(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> N
         raise Failure(f"{name} crashed: {error!r}; it rebuilds from its log when started again") from None
 
 
-def _note(place: Place, name: str) -> None:
+def note(place: Place, name: str) -> None:
+    """Write down which process this is."""
     if place.pid_file is not None:
         file = Path(place.pid_file)
         process = identify(file.stem, name.partition(".")[0], os.getpid())
@@ -149,7 +150,7 @@ async def _run(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     known = place.credentials()
-    bus = await connect(known, name=name, on_lost=_lost)
+    bus = await connect(known, name=name, on_lost=lost)
     wired = wire(bus)
     life = live(wired.component, bus, node=place.node, instance=uuid4().hex[:12], store=place.store, stop=stop)
     try:
@@ -173,5 +174,6 @@ async def _with(life: Coroutine[Any, Any, None], beside: Callable[[], Awaitable[
         await asyncio.gather(living, other, return_exceptions=True)
 
 
-def _lost(what: str) -> None:
+def lost(what: str) -> None:
+    """Log what became of the link to the bus."""
     log.warning("bus", what=what)

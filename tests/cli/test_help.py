@@ -10,6 +10,7 @@ STREAMS = {
     "busbar run master",
     "busbar run agent",
     "busbar run executor",
+    "busbar run gateway",
     "busbar run marathon",
     "busbar run metronome",
 }

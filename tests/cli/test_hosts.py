@@ -52,7 +52,7 @@ def test_each_host_gets_what_it_runs_and_no_more(tmp_path: Path) -> None:
     assert content["nodes"] == {"h1": "n1", "h2": "n2", "h3": "n3"}
     assert content["agents"] == {"h3": "h3", "h4.example": "h4-example"}
     master = {"busbar-bus.service", "busbar-master.service"}
-    scheduling = {"busbar-marathon.service", "busbar-metronome.service"}
+    scheduling = {"busbar-marathon.service", "busbar-metronome.service", "busbar-gateway.service"}
     found = {host: {each.name for each in (tmp_path / host / "units").iterdir()} for host in content["nodes"]}
     assert found == {
         "h1": master | scheduling,
@@ -62,7 +62,7 @@ def test_each_host_gets_what_it_runs_and_no_more(tmp_path: Path) -> None:
     common = {"cluster.pub"}
     agent = {"agent.json", "agent-cmd.json"}
     leading = {"master.json", "issuer.json", "founders.json", "cluster.key", "server.pem", "server.key", "ca.pem"}
-    scheduler = {"marathon.json", "metronome.json"}
+    scheduler = {"marathon.json", "metronome.json", "gateway.json", "gateway.users"}
     configs = {host: {each.name for each in (tmp_path / host / "config").iterdir()} for host in content["nodes"]}
     assert configs == {
         "h1": common | leading | scheduler,
@@ -85,6 +85,7 @@ def test_each_process_has_an_identity_of_its_own(tmp_path: Path) -> None:
         "h2/config/master.json": ("master", "m-n2"),
         "h3/config/master.json": ("master", "m-n3"),
         **{f"{host}/config/{name}.json": ("framework", name) for host in ("h1", "h2") for name in SCHEDULERS},
+        **{f"{host}/config/gateway.json": ("gateway", f"g-{node}") for host, node in (("h1", "n1"), ("h2", "n2"))},
         "h3/config/agent.json": ("agent", "h3"),
         "h3/config/agent-cmd.json": ("executor", "h3-cmd"),
         "h4.example/config/agent.json": ("agent", "h4-example"),
@@ -204,12 +205,12 @@ def test_what_left_with_a_host_is_named_for_revocation(tmp_path: Path) -> None:
     """The new host's identities have new keys. The answer says how to revoke the old ones, the steps do for ever, and
     masters know them, also if they were never there: whom they do not know they could not revoke."""
     generated(tmp_path, *HOSTS)
-    old = {name: credentials(tmp_path, f"h2/config/{name}.json") for name in ("master", *SCHEDULERS)}
+    old = {name: credentials(tmp_path, f"h2/config/{name}.json") for name in ("master", *SCHEDULERS, "gateway")}
     kept = {file: credentials(tmp_path, file).seed for file in identities(tmp_path) if not file.startswith("h2/")}
     replaced = ("--masters", "h1,h9,h3", "--agents", "h3,h4.example")
     content = generated(tmp_path, *replaced)
     assert {each["public"] for each in content["gone"]} == {each.key.public for each in old.values()}
-    assert {each["name"] for each in content["gone"]} == {"m-n2", *SCHEDULERS}
+    assert {each["name"] for each in content["gone"]} == {"m-n2", "g-n2", *SCHEDULERS}
     for name, before in old.items():
         now = credentials(tmp_path, f"h9/config/{name}.json")
         assert (now.name, now.role) == (before.name, before.role)

@@ -329,5 +329,5 @@ def test_a_signal_ends_a_datacenter_in_the_foreground(data, number):
 def test_processes_are_told_by_what_they_are(cluster):
     """Every one wrote itself down, the executors too."""
     roles = {process.role for process in running(cluster)}
-    assert roles == {"supervisor", "bus", "master", "agent", "executor", "framework"}
+    assert roles == {"supervisor", "bus", "master", "agent", "executor", "framework", "gateway"}
     assert all(isinstance(process, Process) for process in running(cluster))

@@ -1,0 +1,1 @@
+"""Where the gateway touches the world: HTTP on one side, the bus on the other."""

@@ -1,0 +1,299 @@
+"""`/v1/jobs` and `/v0/scheduled-jobs`: Metronome.
+
+Rule of this room: as in `web.apps`. (Metronome: `api/v1/controllers`)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from bus.documents import JobSpec, Schedule
+from bus.nouns import JobId, Refusal, RunId
+from bus.queries import JobRow, RunRow, RunsQuestion
+from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
+from components.gateway.routes import METRONOME as API
+from components.gateway.routes import Route
+from components.gateway.shapes import answers, errors, jobs
+from components.gateway.web.call import Call, HttpError, answer, document
+from components.gateway.web.client import METRONOME, Turned
+
+READ_ONLY = ("activeRuns", "history", "historySummary")
+"""Keys of a job as it is shown that mean nothing when it is sent back."""
+
+
+async def rows_of(call: Call) -> list[JobRow]:
+    """Every job."""
+    return await call.client.ask(METRONOME, "jobs", list[JobRow])
+
+
+async def row_of(call: Call, id_: str) -> JobRow:
+    """One job. Raises HttpError."""
+    row = next((row for row in await rows_of(call) if row.job.id == id_), None)
+    if row is None:
+        raise HttpError(404, errors.no_job(id_))
+    return row
+
+
+async def runs_of(call: Call, job: str | None, run: str | None = None) -> list[RunRow]:
+    """The runs of a job, finished ones too."""
+    question = RunsQuestion(job=JobId(job) if job else None, run=RunId(run) if run else None)
+    return await call.client.ask(METRONOME, "runs", list[RunRow], question)
+
+
+def embeds(call: Call) -> list[str]:
+    """What is to be shown besides. Raises HttpError. (Metronome: EmbedParam)"""
+    wanted = [each.strip() for text in call.all("embed") for each in text.split(",")]
+    for each in wanted:
+        if each not in jobs.EMBEDS:
+            raise HttpError(400, f"Unknown embed options. Valid options are: {', '.join(jobs.EMBEDS)}")
+    return wanted
+
+
+async def list_jobs(call: Call) -> Response:
+    """GET /v1/jobs."""
+    embed = embeds(call)
+    rows = await rows_of(call)
+    runs = await runs_of(call, None) if {"activeRuns", "history"} & set(embed) else []
+    return answer([jobs.job(row, embed, runs) for row in rows])
+
+
+async def get_job(call: Call) -> Response:
+    """GET /v1/jobs/{job}."""
+    embed, job = embeds(call), call.params["job"]
+    row = await row_of(call, job)
+    runs = await runs_of(call, job) if {"activeRuns", "history"} & set(embed) else []
+    return answer(jobs.job(row, embed, runs))
+
+
+# ---- jobs change ------------------------------------------------------------------------------------------------
+
+
+def sent_job(value: Any, id_: str | None) -> dict[str, Any]:
+    """A job as it was sent, without what is only shown. Raises HttpError."""
+    if not isinstance(value, dict):
+        raise HttpError(*errors.invalid([errors.Complaint("/", "Expected `object`, got `array`")]))
+    sent = {key: each for key, each in value.items() if key not in READ_ONLY and each is not None}
+    if id_ is not None:
+        sent.setdefault("id", id_)
+    schedules = sent.get("schedules")
+    if isinstance(schedules, list):
+        sent["schedules"] = [sent_schedule(each) for each in schedules]
+    return sent
+
+
+def sent_schedule(value: Any) -> Any:
+    """A schedule as it was sent, without what is only shown."""
+    return {k: v for k, v in value.items() if k != "nextRunAt"} if isinstance(value, dict) else value
+
+
+async def specify(call: Call, spec: JobSpec, *, update: bool) -> JobRow:
+    """Make a job what it shall be. Raises HttpError."""
+    try:
+        event = await call.client.request(METRONOME, JobRequested(job=spec, update=update), call.actor)
+    except Turned as turned:
+        raise _refused(turned, spec.id) from None
+    fact = event.fact
+    assert isinstance(fact, JobSpecified), f"metronome answered with {fact.type}"
+    return JobRow(job=fact.job, active=0, successes=0, failures=0, next_run_at=fact.next_at)
+
+
+def _refused(turned: Turned, job: str) -> Exception:
+    match turned.fact.reason:
+        case Refusal.NOT_FOUND:
+            return HttpError(404, errors.no_job(job))
+        case Refusal.ALREADY_EXISTS:
+            return HttpError(409, "Job with this id already exists")
+        case _:
+            return turned
+
+
+async def create_job(call: Call) -> Response:
+    """POST /v1/jobs."""
+    row = await specify(call, document(sent_job(await call.json(), None), JobSpec), update=False)
+    return answer(jobs.job_spec(row.job), 201)
+
+
+async def update_job(call: Call) -> Response:
+    """PUT /v1/jobs/{job}: its schedules stay."""
+    job = call.params["job"]
+    sent = sent_job(await call.json(), job)
+    row = await row_of(call, job)
+    spec = document(sent | {"schedules": msgspec.to_builtins(row.job.schedules)}, JobSpec)
+    _check_same(spec, job)
+    row = await specify(call, spec, update=True)
+    return answer(jobs.job_spec(row.job))
+
+
+def _check_same(spec: JobSpec, job: str) -> None:
+    if spec.id != job:
+        wrong = errors.Complaint("/id", f"{spec.id} is not the job that the path names: an id cannot be changed")
+        raise HttpError(*errors.invalid([wrong]))
+
+
+async def delete_job(call: Call) -> Response:
+    """DELETE /v1/jobs/{job}."""
+    job = call.params["job"]
+    row = await row_of(call, job)
+    asked = RemovalRequested(job=JobId(job), stop_runs=call.flag("stopCurrentJobRuns"))
+    try:
+        await call.client.request(METRONOME, asked, call.actor)
+    except Turned as turned:
+        raise _refused(turned, job) from None
+    return answer(jobs.job_spec(row.job))
+
+
+async def create_scheduled(call: Call) -> Response:
+    """POST /v0/scheduled-jobs: a job with its schedules."""
+    row = await specify(call, document(sent_job(await call.json(), None), JobSpec), update=False)
+    return answer(jobs.job(row, ("schedules",)), 201)
+
+
+async def update_scheduled(call: Call) -> Response:
+    """PUT /v0/scheduled-jobs/{job}."""
+    job = call.params["job"]
+    spec = document(sent_job(await call.json(), job), JobSpec)
+    _check_same(spec, job)
+    row = await specify(call, spec, update=True)
+    return answer(jobs.job(row, ("schedules",)))
+
+
+# ---- schedules --------------------------------------------------------------------------------------------------
+
+
+async def list_schedules(call: Call) -> Response:
+    """GET /v1/jobs/{job}/schedules."""
+    return answer(jobs.schedules(await row_of(call, call.params["job"])))
+
+
+async def _with_schedules(call: Call, row: JobRow, schedules: list[Any]) -> JobRow:
+    written: dict[str, Any] = msgspec.to_builtins(row.job)
+    return await specify(call, document(written | {"schedules": schedules}, JobSpec), update=True)
+
+
+def _scheduled(row: JobRow, id_: str) -> Schedule:
+    found = next((each for each in row.job.schedules if each.id == id_), None)
+    if found is None:
+        raise HttpError(404, errors.no_schedule(id_))
+    return found
+
+
+async def create_schedule(call: Call) -> Response:
+    """POST /v1/jobs/{job}/schedules."""
+    sent = sent_schedule(await call.json())
+    row = await row_of(call, call.params["job"])
+    if row.job.schedules:
+        raise HttpError(409, "Schedule with this id already exists")
+    row = await _with_schedules(call, row, [sent])
+    return answer(jobs.schedules(row)[-1], 201)
+
+
+async def get_schedule(call: Call) -> Response:
+    """GET /v1/jobs/{job}/schedules/{schedule}."""
+    row = await row_of(call, call.params["job"])
+    return answer(jobs.schedule(_scheduled(row, call.params["schedule"]), row))
+
+
+async def update_schedule(call: Call) -> Response:
+    """PUT /v1/jobs/{job}/schedules/{schedule}."""
+    sent, id_ = sent_schedule(await call.json()), call.params["schedule"]
+    row = await row_of(call, call.params["job"])
+    _scheduled(row, id_)
+    if isinstance(sent, dict):
+        sent = {"id": id_} | sent
+    rest = [msgspec.to_builtins(each) if each.id != id_ else sent for each in row.job.schedules]
+    row = await _with_schedules(call, row, rest)
+    return answer(next(each for each in jobs.schedules(row) if each["id"] in (id_, sent["id"])))
+
+
+async def delete_schedule(call: Call) -> Response:
+    """DELETE /v1/jobs/{job}/schedules/{schedule}."""
+    row = await row_of(call, call.params["job"])
+    gone = _scheduled(row, call.params["schedule"])
+    await _with_schedules(call, row, [msgspec.to_builtins(each) for each in row.job.schedules if each.id != gone.id])
+    return Response(status_code=200)
+
+
+# ---- runs -------------------------------------------------------------------------------------------------------
+
+
+async def create_run(call: Call) -> Response:
+    """POST /v1/jobs/{job}/runs."""
+    job = call.params["job"]
+    try:
+        event = await call.client.request(METRONOME, RunRequested(job=JobId(job)), call.actor)
+    except Turned as turned:
+        raise _refused(turned, job) from None
+    fact = event.fact
+    assert isinstance(fact, RunCreated), f"metronome answered with {fact.type}"
+    shown = RunRow(run=fact.run, job=fact.job, state="INITIAL", created_at=event.at)
+    return answer(jobs.job_run(shown), 201)
+
+
+async def list_runs(call: Call) -> Response:
+    """GET /v1/jobs/{job}/runs: those that have not ended."""
+    job = call.params["job"]
+    await row_of(call, job)
+    runs = await runs_of(call, job)
+    return answer([jobs.job_run(run) for run in runs if run.state not in jobs.ENDED])
+
+
+async def get_run(call: Call) -> Response:
+    """GET /v1/jobs/{job}/runs/{run}: also of one that has ended. (Metronome forgets them)"""
+    job, run = call.params["job"], call.params["run"]
+    found = await runs_of(call, job, run)
+    if not found:
+        raise HttpError(404, errors.no_run(job, run))
+    return answer(jobs.job_run(found[0]))
+
+
+async def stop_run(call: Call) -> Response:
+    """POST /v1/jobs/{job}/runs/{run}/actions/stop."""
+    job, run = call.params["job"], call.params["run"]
+    try:
+        await call.client.request(METRONOME, StopRequested(job=JobId(job), run=RunId(run)), call.actor)
+    except Turned as turned:
+        if turned.fact.reason in (Refusal.NOT_FOUND, Refusal.NOT_RUNNING):
+            raise HttpError(404, errors.no_run(job, run)) from None
+        raise
+    return Response(status_code=200)
+
+
+async def list_queue(call: Call) -> Response:
+    """GET /v1/queue."""
+    return answer(jobs.queue(await runs_of(call, None)))
+
+
+def _route(method: str, path: str, handler: Any, about: str, code: int, **more: Any) -> Route:
+    changes = method != "GET"
+    codes: dict[int, Any] = {code: about}
+    if "{" in path:
+        codes[404] = answers.Message
+    if changes:
+        codes |= {409: answers.Message, 422: answers.Invalid}
+    return Route(
+        method=method, path=path, handler=handler, about=about, api=API, answers=codes, changes=changes, **more
+    )
+
+
+ROUTES = [
+    _route("GET", "/v1/jobs", list_jobs, "List the jobs", 200, query=("embed",)),
+    _route("POST", "/v1/jobs", create_job, "Create a job", 201, body=JobSpec),
+    _route("GET", "/v1/jobs/{job}", get_job, "Show a job", 200, query=("embed",)),
+    _route("PUT", "/v1/jobs/{job}", update_job, "Change a job; its schedules stay", 200, body=JobSpec),
+    _route("DELETE", "/v1/jobs/{job}", delete_job, "Remove a job", 200, query=("stopCurrentJobRuns",)),
+    _route("GET", "/v1/jobs/{job}/schedules", list_schedules, "List a job's schedules", 200),
+    _route("POST", "/v1/jobs/{job}/schedules", create_schedule, "Give a job a schedule", 201, body=Schedule),
+    _route("GET", "/v1/jobs/{job}/schedules/{schedule}", get_schedule, "Show a schedule", 200),
+    _route("PUT", "/v1/jobs/{job}/schedules/{schedule}", update_schedule, "Change a schedule", 200, body=Schedule),
+    _route("DELETE", "/v1/jobs/{job}/schedules/{schedule}", delete_schedule, "Remove a schedule", 200),
+    _route("GET", "/v1/jobs/{job}/runs", list_runs, "List the active runs of a job", 200),
+    _route("POST", "/v1/jobs/{job}/runs", create_run, "Run a job now", 201),
+    _route("GET", "/v1/jobs/{job}/runs/{run}", get_run, "Show a run", 200),
+    _route("POST", "/v1/jobs/{job}/runs/{run}/actions/stop", stop_run, "Stop a run", 200),
+    _route("GET", "/v1/queue", list_queue, "List the runs that wait", 200),
+    _route("POST", "/v0/scheduled-jobs", create_scheduled, "Create a job with its schedules", 201, body=JobSpec),
+    _route("PUT", "/v0/scheduled-jobs/{job}", update_scheduled, "Change a job and its schedules", 200, body=JobSpec),
+]
