@@ -248,7 +248,10 @@ def _clients(c: str) -> Iterator[Permit]:
 
 GATEWAYS = Author(Kind.CLIENT, "gateway")
 """Where every gateway answers a roll call: it has no log, and nobody else knows that it is there."""
-OPERATED = ("scheduler", "app", "scale", "restart", "removal", "job", "run", "stop", "kill")
+OPERATED = (
+    *("scheduler", "app", "apps", "pod", "group", "scale", "restart", "removal", "rollback", "cancel", "continue"),
+    *("kill", "kills", "reset", "job", "run", "stop", "schedule", "schedule-removal", "switch"),
+)
 """What operators ask schedulers about: the nouns of their events."""
 
 

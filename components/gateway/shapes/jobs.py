@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from bus.documents import JobSpec
-from bus.nouns import TaskState, TaskStatus
-from bus.queries import JobRow, RunRow
+from bus.documents import JobSpec, Schedule
+from bus.job_rows import AttemptRow, JobRow, QueuedRow, RunRow
+from bus.nouns import TaskState
 from components.gateway.shapes.times import number, offset
 
 EMBEDS = ("activeRuns", "schedules", "history", "historySummary")
@@ -44,7 +44,7 @@ def job_spec(spec: JobSpec) -> dict[str, object]:
             "disk": number(run.disk),
             **{key: given[key] for key in ("gpus", "cmd", "args", "user", "docker", "ucr") if key in given},
             "env": given.get("env", {}),
-            "placement": given.get("placement", {"constraints": []}),
+            "placement": {"constraints": msgspec.to_builtins(run.placement.constraints)},
             "artifacts": given.get("artifacts", []),
             "maxLaunchDelay": run.max_launch_delay,
             "volumes": given.get("volumes", []),
@@ -65,7 +65,7 @@ def schedules(row: JobRow) -> list[dict[str, object]]:
     return [schedule(each, row) for each in row.job.schedules]
 
 
-def schedule(one: Any, row: JobRow) -> dict[str, object]:
+def schedule(one: Schedule, row: JobRow) -> dict[str, object]:
     """One schedule."""
     shown: dict[str, object] = {
         "id": one.id,
@@ -75,8 +75,11 @@ def schedule(one: Any, row: JobRow) -> dict[str, object]:
         "concurrencyPolicy": one.concurrency_policy,
         "enabled": one.enabled,
     }
-    if row.next_run_at is not None and one.enabled:
-        shown["nextRunAt"] = offset(row.next_run_at)
+    if one.catch_up != "none":
+        shown["catchUp"] = one.catch_up
+    next_at = row.nexts.get(one.id, row.next_run_at if len(row.job.enabled) == 1 else None)
+    if next_at is not None and one.enabled:
+        shown["nextRunAt"] = offset(next_at)
     return shown
 
 
@@ -130,25 +133,21 @@ def job_run(run: RunRow) -> dict[str, object]:
         "status": run.state,
         "createdAt": offset(run.created_at),
         "completedAt": offset(run.finished_at) if run.finished_at is not None else None,
-        "tasks": [_task(status, run) for status in run.tasks],
+        "tasks": [_task(attempt) for attempt in run.attempts],
     }
 
 
-def _task(status: TaskStatus, run: RunRow) -> dict[str, object]:
+def _task(attempt: AttemptRow) -> dict[str, object]:
     shown: dict[str, object] = {
-        "id": status.task,
-        "status": STATES.get(status.state, "TASK_FAILED"),
-        "createdAt": offset(run.created_at),
+        "id": attempt.task,
+        "status": "TASK_CREATED" if attempt.state is None else STATES.get(attempt.state, "TASK_FAILED"),
+        "createdAt": offset(attempt.created_at),
     }
-    if run.finished_at is not None:
-        shown["finishedAt"] = offset(run.finished_at)
+    if attempt.finished_at is not None:
+        shown["finishedAt"] = offset(attempt.finished_at)
     return shown
 
 
-def queue(runs: Iterable[RunRow]) -> list[dict[str, object]]:
+def queue(rows: Iterable[QueuedRow]) -> list[dict[str, object]]:
     """The runs that wait for an offer, by job."""
-    waiting: dict[str, list[dict[str, object]]] = {}
-    for run in runs:
-        if run.state in ("INITIAL", "STARTING") and not run.tasks:
-            waiting.setdefault(run.job, []).append({"runId": run.run})
-    return [{"jobId": job_id, "runs": each} for job_id, each in sorted(waiting.items())]
+    return [{"jobId": row.job, "runs": [{"runId": run} for run in row.runs]} for row in rows]

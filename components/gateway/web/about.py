@@ -9,7 +9,8 @@ from importlib.metadata import version
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from bus.queries import AppRow, JobRow
+from bus.job_rows import JobRow
+from bus.queries import AppRow
 from components.gateway.routes import BOTH, Route
 from components.gateway.shapes import answers
 from components.gateway.shapes.info import marathon_info, metrics, metronome_info, prometheus

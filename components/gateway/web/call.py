@@ -19,6 +19,7 @@ from components.gateway.shapes.errors import INVALID_JSON, complaint_of, invalid
 from components.gateway.web.client import Client
 
 D = TypeVar("D", AppSpec, JobSpec)
+P = TypeVar("P", bound=msgspec.Struct)
 TRUE, FALSE = ("true", "1", "yes", ""), ("false", "0", "no")
 
 
@@ -130,4 +131,12 @@ def document(value: object, shape: type[D], *, whole: bool = True) -> D:
         raise complaints_of(DocumentError(str(error))) from None
 
 
-__all__ = ["Call", "HttpError", "answer", "check_document", "complaints_of", "document", "not_json"]
+def part(value: object, shape: type[P]) -> P:
+    """A part of a document. Raises HttpError."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise complaints_of(DocumentError(str(error))) from None
+
+
+__all__ = ["Call", "HttpError", "answer", "check_document", "complaints_of", "document", "not_json", "part"]

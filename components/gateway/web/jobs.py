@@ -5,19 +5,30 @@ Rule of this room: as in `web.apps`. (Metronome: `api/v1/controllers`)
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from bus.documents import JobSpec, Schedule
+from bus.events import Event, Fact
+from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Refusal, RunId
-from bus.queries import JobRow, RunRow, RunsQuestion
-from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
+from bus.services import (
+    JobRequested,
+    JobSpecified,
+    RemovalRequested,
+    RunCreated,
+    RunRequested,
+    ScheduleRemovalRequested,
+    ScheduleRequested,
+    StopRequested,
+)
 from components.gateway.routes import METRONOME as API
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, errors, jobs
-from components.gateway.web.call import Call, HttpError, answer, document
+from components.gateway.web.call import Call, HttpError, answer, document, part
 from components.gateway.web.client import METRONOME, Turned
 
 READ_ONLY = ("activeRuns", "history", "historySummary")
@@ -37,10 +48,17 @@ async def row_of(call: Call, id_: str) -> JobRow:
     return row
 
 
-async def runs_of(call: Call, job: str | None, run: str | None = None) -> list[RunRow]:
+async def runs_of(call: Call, job: str | None, run: str | None = None, *, active: bool | None = None) -> list[RunRow]:
     """The runs of a job, finished ones too."""
-    question = RunsQuestion(job=JobId(job) if job else None, run=RunId(run) if run else None)
+    question = RunsQuestion(job=JobId(job) if job else None, run=RunId(run) if run else None, active=active)
     return await call.client.ask(METRONOME, "runs", list[RunRow], question)
+
+
+async def runs_for(call: Call, job: str | None, embed: list[str]) -> list[RunRow]:
+    """The runs that what is embedded takes."""
+    if "history" in embed:
+        return await runs_of(call, job)
+    return await runs_of(call, job, active=True) if "activeRuns" in embed else []
 
 
 def embeds(call: Call) -> list[str]:
@@ -56,7 +74,7 @@ async def list_jobs(call: Call) -> Response:
     """GET /v1/jobs."""
     embed = embeds(call)
     rows = await rows_of(call)
-    runs = await runs_of(call, None) if {"activeRuns", "history"} & set(embed) else []
+    runs = await runs_for(call, None, embed)
     return answer([jobs.job(row, embed, runs) for row in rows])
 
 
@@ -64,8 +82,7 @@ async def get_job(call: Call) -> Response:
     """GET /v1/jobs/{job}."""
     embed, job = embeds(call), call.params["job"]
     row = await row_of(call, job)
-    runs = await runs_of(call, job) if {"activeRuns", "history"} & set(embed) else []
-    return answer(jobs.job(row, embed, runs))
+    return answer(jobs.job(row, embed, await runs_for(call, job, embed)))
 
 
 # ---- jobs change ------------------------------------------------------------------------------------------------
@@ -89,30 +106,33 @@ def sent_schedule(value: Any) -> Any:
     return {k: v for k, v in value.items() if k != "nextRunAt"} if isinstance(value, dict) else value
 
 
-async def specify(call: Call, spec: JobSpec, *, update: bool) -> JobRow:
-    """Make a job what it shall be. Raises HttpError."""
+async def change(call: Call, fact: Fact, job: str, schedule: str | None = None) -> Event:
+    """What Metronome answers. Raises HttpError, in Metronome's words."""
     try:
-        event = await call.client.request(METRONOME, JobRequested(job=spec, update=update), call.actor)
+        return await call.client.request(METRONOME, fact, call.actor)
     except Turned as turned:
-        raise _refused(turned, spec.id) from None
-    fact = event.fact
-    assert isinstance(fact, JobSpecified), f"metronome answered with {fact.type}"
-    return JobRow(job=fact.job, active=0, successes=0, failures=0, next_run_at=fact.next_at)
+        match turned.fact.reason:
+            case Refusal.NOT_FOUND if schedule is not None and "has no schedule" in turned.fact.message:
+                raise HttpError(404, errors.no_schedule(schedule)) from None
+            case Refusal.NOT_FOUND:
+                raise HttpError(404, errors.no_job(job)) from None
+            case Refusal.ALREADY_EXISTS:
+                what = "Job" if schedule is None else "Schedule"
+                raise HttpError(409, f"{what} with this id already exists") from None
+        raise
 
 
-def _refused(turned: Turned, job: str) -> Exception:
-    match turned.fact.reason:
-        case Refusal.NOT_FOUND:
-            return HttpError(404, errors.no_job(job))
-        case Refusal.ALREADY_EXISTS:
-            return HttpError(409, "Job with this id already exists")
-        case _:
-            return turned
+async def specify(call: Call, fact: Fact, job: str, schedule: str | None = None) -> JobRow:
+    """A job as it is to be from now on. Raises HttpError."""
+    said = (await change(call, fact, job, schedule)).fact
+    assert isinstance(said, JobSpecified), f"metronome answered with {said.type}"
+    return JobRow(job=said.job, active=0, successes=0, failures=0, next_run_at=said.next_at, nexts=said.nexts)
 
 
 async def create_job(call: Call) -> Response:
     """POST /v1/jobs."""
-    row = await specify(call, document(sent_job(await call.json(), None), JobSpec), update=False)
+    spec = document(sent_job(await call.json(), None), JobSpec)
+    row = await specify(call, JobRequested(job=spec), spec.id)
     return answer(jobs.job_spec(row.job), 201)
 
 
@@ -120,10 +140,9 @@ async def update_job(call: Call) -> Response:
     """PUT /v1/jobs/{job}: its schedules stay."""
     job = call.params["job"]
     sent = sent_job(await call.json(), job)
-    row = await row_of(call, job)
-    spec = document(sent | {"schedules": msgspec.to_builtins(row.job.schedules)}, JobSpec)
+    spec = document({key: value for key, value in sent.items() if key != "schedules"}, JobSpec)
     _check_same(spec, job)
-    row = await specify(call, spec, update=True)
+    row = await specify(call, JobRequested(job=spec, update=True, keep_schedules=True), job)
     return answer(jobs.job_spec(row.job))
 
 
@@ -137,17 +156,14 @@ async def delete_job(call: Call) -> Response:
     """DELETE /v1/jobs/{job}."""
     job = call.params["job"]
     row = await row_of(call, job)
-    asked = RemovalRequested(job=JobId(job), stop_runs=call.flag("stopCurrentJobRuns"))
-    try:
-        await call.client.request(METRONOME, asked, call.actor)
-    except Turned as turned:
-        raise _refused(turned, job) from None
+    await change(call, RemovalRequested(job=JobId(job), stop_runs=call.flag("stopCurrentJobRuns")), job)
     return answer(jobs.job_spec(row.job))
 
 
 async def create_scheduled(call: Call) -> Response:
     """POST /v0/scheduled-jobs: a job with its schedules."""
-    row = await specify(call, document(sent_job(await call.json(), None), JobSpec), update=False)
+    spec = document(sent_job(await call.json(), None), JobSpec)
+    row = await specify(call, JobRequested(job=spec), spec.id)
     return answer(jobs.job(row, ("schedules",)), 201)
 
 
@@ -156,7 +172,7 @@ async def update_scheduled(call: Call) -> Response:
     job = call.params["job"]
     spec = document(sent_job(await call.json(), job), JobSpec)
     _check_same(spec, job)
-    row = await specify(call, spec, update=True)
+    row = await specify(call, JobRequested(job=spec, update=True), job)
     return answer(jobs.job(row, ("schedules",)))
 
 
@@ -168,26 +184,29 @@ async def list_schedules(call: Call) -> Response:
     return answer(jobs.schedules(await row_of(call, call.params["job"])))
 
 
-async def _with_schedules(call: Call, row: JobRow, schedules: list[Any]) -> JobRow:
-    written: dict[str, Any] = msgspec.to_builtins(row.job)
-    return await specify(call, document(written | {"schedules": schedules}, JobSpec), update=True)
-
-
 def _scheduled(row: JobRow, id_: str) -> Schedule:
-    found = next((each for each in row.job.schedules if each.id == id_), None)
+    found = row.job.schedule(id_)
     if found is None:
         raise HttpError(404, errors.no_schedule(id_))
     return found
 
 
+async def _schedule(call: Call, schedule: Schedule, *, update: bool) -> dict[str, object]:
+    """A schedule as it is from now on. Raises HttpError, with paths in the schedule and not in the job."""
+    job = call.params["job"]
+    fact = ScheduleRequested(job=JobId(job), schedule=schedule, update=update)
+    try:
+        row = await specify(call, fact, job, schedule.id)
+    except Turned as turned:
+        message = re.sub(r"`\$\.schedules\[\d+\]", "`$", turned.fact.message)
+        raise Turned(msgspec.structs.replace(turned.fact, message=message)) from None
+    return jobs.schedule(_scheduled(row, schedule.id), row)
+
+
 async def create_schedule(call: Call) -> Response:
     """POST /v1/jobs/{job}/schedules."""
-    sent = sent_schedule(await call.json())
-    row = await row_of(call, call.params["job"])
-    if row.job.schedules:
-        raise HttpError(409, "Schedule with this id already exists")
-    row = await _with_schedules(call, row, [sent])
-    return answer(jobs.schedules(row)[-1], 201)
+    sent = part(sent_schedule(await call.json()), Schedule)
+    return answer(await _schedule(call, sent, update=False), 201)
 
 
 async def get_schedule(call: Call) -> Response:
@@ -198,21 +217,18 @@ async def get_schedule(call: Call) -> Response:
 
 async def update_schedule(call: Call) -> Response:
     """PUT /v1/jobs/{job}/schedules/{schedule}."""
-    sent, id_ = sent_schedule(await call.json()), call.params["schedule"]
-    row = await row_of(call, call.params["job"])
-    _scheduled(row, id_)
-    if isinstance(sent, dict):
-        sent = {"id": id_} | sent
-    rest = [msgspec.to_builtins(each) if each.id != id_ else sent for each in row.job.schedules]
-    row = await _with_schedules(call, row, rest)
-    return answer(next(each for each in jobs.schedules(row) if each["id"] in (id_, sent["id"])))
+    id_, sent = call.params["schedule"], sent_schedule(await call.json())
+    schedule = part({"id": id_} | sent if isinstance(sent, dict) else sent, Schedule)
+    if schedule.id != id_:
+        wrong = errors.Complaint("/id", f"{schedule.id} is not the schedule that the path names")
+        raise HttpError(*errors.invalid([wrong]))
+    return answer(await _schedule(call, schedule, update=True))
 
 
 async def delete_schedule(call: Call) -> Response:
     """DELETE /v1/jobs/{job}/schedules/{schedule}."""
-    row = await row_of(call, call.params["job"])
-    gone = _scheduled(row, call.params["schedule"])
-    await _with_schedules(call, row, [msgspec.to_builtins(each) for each in row.job.schedules if each.id != gone.id])
+    job, id_ = call.params["job"], call.params["schedule"]
+    await change(call, ScheduleRemovalRequested(job=JobId(job), schedule=id_), job, id_)
     return Response(status_code=200)
 
 
@@ -222,10 +238,7 @@ async def delete_schedule(call: Call) -> Response:
 async def create_run(call: Call) -> Response:
     """POST /v1/jobs/{job}/runs."""
     job = call.params["job"]
-    try:
-        event = await call.client.request(METRONOME, RunRequested(job=JobId(job)), call.actor)
-    except Turned as turned:
-        raise _refused(turned, job) from None
+    event = await change(call, RunRequested(job=JobId(job)), job)
     fact = event.fact
     assert isinstance(fact, RunCreated), f"metronome answered with {fact.type}"
     shown = RunRow(run=fact.run, job=fact.job, state="INITIAL", created_at=event.at)
@@ -236,8 +249,7 @@ async def list_runs(call: Call) -> Response:
     """GET /v1/jobs/{job}/runs: those that have not ended."""
     job = call.params["job"]
     await row_of(call, job)
-    runs = await runs_of(call, job)
-    return answer([jobs.job_run(run) for run in runs if run.state not in jobs.ENDED])
+    return answer([jobs.job_run(run) for run in await runs_of(call, job, active=True)])
 
 
 async def get_run(call: Call) -> Response:
@@ -263,7 +275,7 @@ async def stop_run(call: Call) -> Response:
 
 async def list_queue(call: Call) -> Response:
     """GET /v1/queue."""
-    return answer(jobs.queue(await runs_of(call, None)))
+    return answer(jobs.queue(await call.client.ask(METRONOME, "queue", list[QueuedRow])))
 
 
 def _route(method: str, path: str, handler: Any, about: str, code: int, **more: Any) -> Route:
