@@ -16,14 +16,6 @@ from bus.nouns import TaskState
 from bus.queries import AppRow, InstanceRow
 from components.gateway.shapes.times import number, present, zulu
 
-READ_ONLY = frozenset(
-    (
-        *("deployments", "executor", "lastTaskFailure", "readinessCheckResults", "residency", "storeUrls"),
-        *("taskStats", "tasks", "tasksHealthy", "tasksRunning", "tasksStaged", "tasksStats", "tasksUnhealthy"),
-        *("uris", "version", "versionInfo"),
-    )
-)
-"""Keys of an app as it is shown that mean nothing when it is sent back. (PyPI marathon sends all it was shown)"""
 STAGED = (TaskState.STAGING, TaskState.STARTING)
 COUNTS = ("tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy")
 
@@ -198,8 +190,3 @@ def tasks_text(rows: Iterable[AppRow]) -> str:
         if not row.app.wanted_ports:
             lines.append(f"{name}\t \t" + "\t".join(str(each.hostname) for each in up) + "\n")
     return "".join(lines)
-
-
-def app_sent(spec: AppSpec) -> dict[str, Any]:
-    """An app as it would have to be sent to be what it is."""
-    return _written(spec)

@@ -7,7 +7,10 @@ Rule of this room: as in `components.gateway.shapes`. (Marathon: `api/MarathonEx
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from bus.documents import DocumentError
 
 INVALID_JSON, INVALID_OBJECT = "Invalid JSON", "Object is not valid"
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
@@ -28,7 +31,7 @@ class Complaint(NamedTuple):
 
 
 def complaint_of(text: str) -> Complaint:
-    """A complaint of `bus.documents`, whose text ends with the place."""
+    """A complaint of `bus.documents` in words, as a scheduler sends it: its text ends with the place."""
     place = _PLACE.fullmatch(text)
     assert place is not None, "every text matches it"
     return Complaint(pointer(place["path"] or ""), place["what"])
@@ -37,6 +40,18 @@ def complaint_of(text: str) -> Complaint:
 def pointer(path: str) -> str:
     """`.healthChecks[0].path` as Marathon writes it: `/healthChecks(0)/path`. (play-json: JsPath)"""
     return re.sub(r"\[(\d+)\]", r"(\1)", path).replace(".", "/") or "/"
+
+
+def wrong_document(error: DocumentError) -> tuple[int, dict[str, object]]:
+    """Code and body for a document that is wrong: 400 if it is no JSON, or not of the types it should be; else 422."""
+    complaints = [Complaint(_of_steps(each.steps or ()), each.text) for each in error.complaints]
+    if all(each.steps is None for each in error.complaints):
+        return 400, {"message": INVALID_JSON, "details": details(complaints)}
+    return invalid(complaints)
+
+
+def _of_steps(steps: Sequence[str | int]) -> str:
+    return "".join(f"({step})" if isinstance(step, int) else f"/{step}" for step in steps) or "/"
 
 
 def details(complaints: list[Complaint]) -> list[dict[str, object]]:

@@ -7,12 +7,11 @@ Rule of this room: a handler asks once and shapes the answer; what may be asked 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import PlainTextResponse, Response
 
-from bus.documents import AppSpec
+from bus.documents import AppSpec, check_document, merged, parse_document, parse_partial
 from bus.events import Event, Fact
 from bus.nouns import AppId, Refusal
 from bus.queries import AppRow
@@ -20,7 +19,7 @@ from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRe
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, apps, errors
 from components.gateway.shapes.selectors import SelectorError, label_selector
-from components.gateway.web.call import Call, HttpError, answer, document
+from components.gateway.web.call import Call, HttpError, answer, documents
 from components.gateway.web.client import MARATHON, Turned
 
 EMBEDS = (
@@ -80,20 +79,6 @@ async def get_app(call: Call) -> Response:
 # ---- changes ----------------------------------------------------------------------------------------------------
 
 
-def sent_app(value: Any, id_: str | None) -> dict[str, Any]:
-    """An app as it was sent, without what is only shown, with its absolute id. Raises HttpError."""
-    if not isinstance(value, dict):
-        raise HttpError(*errors.invalid([errors.Complaint("/", "Expected `object`, got `array`")]))
-    sent = {key: each for key, each in value.items() if key not in apps.READ_ONLY and each is not None}
-    named = sent.get("id", id_)
-    if isinstance(named, str):
-        sent["id"] = "/" + named.strip("/")
-        if id_ is not None and sent["id"] != id_:
-            wrong = errors.Complaint("/id", f"{named} is not the app that the path names: an id cannot be changed")
-            raise HttpError(*errors.invalid([wrong]))
-    return sent
-
-
 async def change(call: Call, fact: Fact, id_: str) -> Event:
     """What Marathon answers a request about an app. Raises HttpError, in Marathon's words."""
     try:
@@ -109,7 +94,9 @@ async def change(call: Call, fact: Fact, id_: str) -> Event:
 
 async def create_app(call: Call) -> Response:
     """POST /v2/apps."""
-    spec = document(sent_app(await call.json(), None), AppSpec)
+    text = await call.body()
+    with documents():
+        spec = parse_document(text, AppSpec)
     event = await change(call, AppRequested(app=spec), spec.id)
     fact = event.fact
     assert isinstance(fact, AppSpecified), f"marathon answered with {fact.type}"
@@ -132,11 +119,14 @@ def deployed(version: str, deployment: str, status: int = 200) -> Response:
 
 async def update_app(call: Call) -> Response:
     """PUT /v2/apps/{id}."""
-    sent = sent_app(await call.json(), call.id)
+    text = await call.body()
     row = next((row for row in await rows_of(call) if row.app.id == call.id), None)
-    if row is not None and call.flag("partialUpdate", default=True):
-        sent = apps.app_sent(row.app) | sent
-    spec = document(sent, AppSpec)
+    with documents():
+        if row is not None and call.flag("partialUpdate", default=True):
+            spec = merged(row.app, parse_partial(text, at=call.id))
+            check_document(spec)
+        else:
+            spec = parse_document(text, AppSpec, at=call.id)
     event = await change(call, AppRequested(app=spec, update=True), call.id)
     fact = event.fact
     assert isinstance(fact, AppSpecified), f"marathon answered with {fact.type}"

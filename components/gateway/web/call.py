@@ -5,7 +5,8 @@ Rule of this room: what a client sends is bounded while it is read, and said to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,12 +14,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bus.documents import AppSpec, DocumentError, JobSpec, check_document, parse_document
+from bus.documents import DocumentError
 from components.gateway.config import GatewayConfig, body_bytes_max
-from components.gateway.shapes.errors import INVALID_JSON, complaint_of, invalid
+from components.gateway.shapes.errors import INVALID_JSON, complaint_of, invalid, wrong_document
 from components.gateway.web.client import Client
 
-D = TypeVar("D", AppSpec, JobSpec)
 P = TypeVar("P", bound=msgspec.Struct)
 TRUE, FALSE = ("true", "1", "yes", ""), ("false", "0", "no")
 
@@ -110,25 +110,13 @@ def not_json(why: str) -> HttpError:
     return HttpError(400, {"message": INVALID_JSON, "details": [{"path": "/", "errors": [why]}]})
 
 
-def complaints_of(error: DocumentError) -> HttpError:
-    """The refusal of a document, with everything that is wrong with it."""
-    texts = getattr(error, "complaints", None) or [str(error)]
-    return HttpError(*invalid([complaint_of(str(each)) for each in texts]))
-
-
-def document(value: object, shape: type[D], *, whole: bool = True) -> D:
-    """A document from JSON that was decoded; if it is not whole, the rules that span fields are not asked.
-
-    Raises HttpError.
-    """
+@contextmanager
+def documents() -> Iterator[None]:
+    """What is wrong with a document becomes an answer with all of it. Raises HttpError."""
     try:
-        if whole:
-            return parse_document(msgspec.json.encode(value), shape)
-        return msgspec.convert(value, shape)
+        yield
     except DocumentError as error:
-        raise complaints_of(error) from None
-    except msgspec.ValidationError as error:
-        raise complaints_of(DocumentError(str(error))) from None
+        raise HttpError(*wrong_document(error)) from None
 
 
 def part(value: object, shape: type[P]) -> P:
@@ -136,7 +124,4 @@ def part(value: object, shape: type[P]) -> P:
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise complaints_of(DocumentError(str(error))) from None
-
-
-__all__ = ["Call", "HttpError", "answer", "check_document", "complaints_of", "document", "not_json", "part"]
+        raise HttpError(*invalid([complaint_of(str(error))])) from None

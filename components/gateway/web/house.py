@@ -12,13 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bus.documents import DocumentError
 from bus.nouns import Refusal
 from bus.port import BusClosed, NoAnswer, NotPermitted
 from bus.queries import QueryRefused
 from components.gateway.config import GatewayConfig
 from components.gateway.routes import BOTH, Match, Table, plain
-from components.gateway.web.call import Call, HttpError, answer, complaints_of
+from components.gateway.shapes.errors import complaint_of, invalid
+from components.gateway.web.call import Call, HttpError, answer
 from components.gateway.web.client import Away, Client, Turned
 from components.gateway.web.counted import COUNTED
 from components.gateway.web.people import People, UsersRefused
@@ -119,5 +119,5 @@ def refused(turned: Turned) -> Response:
     """A refusal that no route knows better."""
     code = CODES.get(turned.fact.reason)
     if code is None:
-        return complaints_of(DocumentError(turned.fact.message)).response()
+        return HttpError(*invalid([complaint_of(turned.fact.message)])).response()
     return answer({"message": turned.fact.message}, code)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from bus.documents import JobSpec, Schedule
+from bus.documents import JobSpec, Schedule, parse_document
 from bus.events import Event, Fact
 from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Refusal, RunId
@@ -28,7 +28,7 @@ from bus.services import (
 from components.gateway.routes import METRONOME as API
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, errors, jobs
-from components.gateway.web.call import Call, HttpError, answer, document, part
+from components.gateway.web.call import Call, HttpError, answer, documents, part
 from components.gateway.web.client import METRONOME, Turned
 
 READ_ONLY = ("activeRuns", "history", "historySummary")
@@ -88,17 +88,19 @@ async def get_job(call: Call) -> Response:
 # ---- jobs change ------------------------------------------------------------------------------------------------
 
 
-def sent_job(value: Any, id_: str | None) -> dict[str, Any]:
+async def sent_job(call: Call, at: str | None = None, *, schedules: bool = True) -> JobSpec:
     """A job as it was sent, without what is only shown. Raises HttpError."""
-    if not isinstance(value, dict):
-        raise HttpError(*errors.invalid([errors.Complaint("/", "Expected `object`, got `array`")]))
-    sent = {key: each for key, each in value.items() if key not in READ_ONLY and each is not None}
-    if id_ is not None:
-        sent.setdefault("id", id_)
-    schedules = sent.get("schedules")
-    if isinstance(schedules, list):
-        sent["schedules"] = [sent_schedule(each) for each in schedules]
-    return sent
+    sent = await call.json()
+    if isinstance(sent, dict):
+        dropped = READ_ONLY if schedules else (*READ_ONLY, "schedules")
+        sent = {key: value for key, value in sent.items() if key not in dropped}
+        if at is not None and sent.setdefault("id", at) != at:
+            wrong = errors.Complaint("/id", f"{sent['id']} is not the job that the path names: an id cannot be changed")
+            raise HttpError(*errors.invalid([wrong]))
+        if isinstance(sent.get("schedules"), list):
+            sent["schedules"] = [sent_schedule(each) for each in sent["schedules"]]
+    with documents():
+        return parse_document(msgspec.json.encode(sent), JobSpec)
 
 
 def sent_schedule(value: Any) -> Any:
@@ -131,7 +133,7 @@ async def specify(call: Call, fact: Fact, job: str, schedule: str | None = None)
 
 async def create_job(call: Call) -> Response:
     """POST /v1/jobs."""
-    spec = document(sent_job(await call.json(), None), JobSpec)
+    spec = await sent_job(call)
     row = await specify(call, JobRequested(job=spec), spec.id)
     return answer(jobs.job_spec(row.job), 201)
 
@@ -139,17 +141,9 @@ async def create_job(call: Call) -> Response:
 async def update_job(call: Call) -> Response:
     """PUT /v1/jobs/{job}: its schedules stay."""
     job = call.params["job"]
-    sent = sent_job(await call.json(), job)
-    spec = document({key: value for key, value in sent.items() if key != "schedules"}, JobSpec)
-    _check_same(spec, job)
+    spec = await sent_job(call, job, schedules=False)
     row = await specify(call, JobRequested(job=spec, update=True, keep_schedules=True), job)
     return answer(jobs.job_spec(row.job))
-
-
-def _check_same(spec: JobSpec, job: str) -> None:
-    if spec.id != job:
-        wrong = errors.Complaint("/id", f"{spec.id} is not the job that the path names: an id cannot be changed")
-        raise HttpError(*errors.invalid([wrong]))
 
 
 async def delete_job(call: Call) -> Response:
@@ -162,7 +156,7 @@ async def delete_job(call: Call) -> Response:
 
 async def create_scheduled(call: Call) -> Response:
     """POST /v0/scheduled-jobs: a job with its schedules."""
-    spec = document(sent_job(await call.json(), None), JobSpec)
+    spec = await sent_job(call)
     row = await specify(call, JobRequested(job=spec), spec.id)
     return answer(jobs.job(row, ("schedules",)), 201)
 
@@ -170,8 +164,7 @@ async def create_scheduled(call: Call) -> Response:
 async def update_scheduled(call: Call) -> Response:
     """PUT /v0/scheduled-jobs/{job}."""
     job = call.params["job"]
-    spec = document(sent_job(await call.json(), job), JobSpec)
-    _check_same(spec, job)
+    spec = await sent_job(call, job)
     row = await specify(call, JobRequested(job=spec, update=True), job)
     return answer(jobs.job(row, ("schedules",)))
 
