@@ -349,6 +349,30 @@ class InstanceDismissed(Fact, frozen=True):
     """The app launches nothing before this, because it was unhealthy. (Marathon: backoffSeconds)"""
 
 
+@fact("instance.deactivated", said="marathon, to nobody")
+class InstanceDeactivated(Fact, frozen=True):
+    """An instance could not be reached for so long that another takes its place; it may come back.
+
+    (Marathon: UnreachableInactive, inactiveAfterSeconds)
+    """
+
+    app: AppId
+    task: TaskId
+
+
+@fact("instance.expunged", said="marathon, to nobody")
+class InstanceExpunged(Fact, frozen=True):
+    """An instance could not be reached for so long that it is given up: if it comes back, it is killed.
+
+    (Marathon: expungeAfterSeconds)
+    """
+
+    app: AppId
+    task: TaskId
+    replaced_by: TaskId | None = None
+    """None: nothing was wanted in its place, or that follows."""
+
+
 @fact("health.changed", said="marathon, to nobody")
 class HealthChanged(Fact, frozen=True):
     """A check of a running instance found something else than before, or another failure in a row."""

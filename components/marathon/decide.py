@@ -29,6 +29,7 @@ from components.marathon.offers import hear_offers
 from components.marathon.requests import hear_request
 from components.marathon.sights import CheckSeen, ReadinessSeen
 from components.marathon.state import MarathonState
+from components.marathon.unreachable import overdue
 from components.marathon.updates import hear_update
 from components.referring import hear_names
 
@@ -47,6 +48,7 @@ def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) 
         yield from _see(state, told.sight, now)
     elif isinstance(told, Wake):
         yield from _ask_for_unconfirmed(config, state, now)
+    yield from overdue(state, now)
     yield from level(state)
     yield from _revive(config, state, now)
 
@@ -114,7 +116,7 @@ def wake_at(config: MarathonConfig, state: MarathonState) -> Now | None:
         return Now(0)
     if not state.admitted:
         return None
-    dues = [state.delays[0][0]] if state.delays else []
+    dues = [first for first, _ in (*state.delays[:1], *state.lost[:1])]
     for asked_at in state.unconfirmed.values():
         dues.append(Now(asked_at + round(config.launch_timeout_s * second)))
         break

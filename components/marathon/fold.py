@@ -27,7 +27,9 @@ from bus.services import (
     AppUpdated,
     DelayReset,
     HealthChanged,
+    InstanceDeactivated,
     InstanceDismissed,
+    InstanceExpunged,
     InstanceScheduled,
     ReadinessChanged,
 )
@@ -47,9 +49,18 @@ from components.marathon.state import (
     Tries,
     Verdict,
     Waiting,
-    expunged_kept_max,
     is_failure,
     last_any_port,
+)
+from components.marathon.unreachable import (
+    come_back,
+    deactivate,
+    expunge,
+    find,
+    forget_absent,
+    is_waited_for,
+    lose,
+    remember_expunged,
 )
 from components.matching import NODE_BACKOFF
 from components.referring import fold_names
@@ -83,6 +94,14 @@ def fold(state: MarathonState, event: Event) -> None:
             _scheduled(state, fact, event)
         case InstanceDismissed() as fact:
             _dismissed(state, fact, event)
+        case InstanceDeactivated() as fact:
+            app = state.apps[fact.app]
+            deactivate(state, app, fact, event)
+            _settle(state, fact.app, app)
+        case InstanceExpunged() as fact:
+            app = state.apps[fact.app]
+            expunge(state, app, fact.task, event)
+            _settle(state, fact.app, app)
         case HealthChanged() as fact:
             app = state.apps[fact.app]
             fold_health(app, fact, event)
@@ -176,6 +195,7 @@ def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
         place=task.place,
         watched=task.watched,
         asked_ready=task.readiness,
+        launched_at=at,
         found=[Found() for _ in task.watched or ((task.health,) if task.health is not None else ())],
     )
     app.verdicts.pop(task.agent, None)
@@ -229,6 +249,8 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
     state.owners[fact.task] = fact.app
     if fact.replaces is not None:
         app.vacant.pop(fact.replaces, None)
+        if fact.replaces in app.absent:
+            app.absent[fact.replaces].replaced_by = fact.task
         if fact.replaces in state.expunged:
             state.expunged[fact.replaces] = fact.task
     state.hungry = state.hungry or app.ready(event.at)
@@ -238,7 +260,11 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
 def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> None:
     app, task = state.apps[fact.app], fact.task
     app.outdated.pop(task, None)
-    if task in app.launched:
+    instance = app.launched.get(task) or app.absent.get(task)
+    if instance is not None and instance.state is TaskState.UNREACHABLE:
+        wanted = task in app.launched and fact.reason in (UPGRADING, USER_REQUEST)
+        expunge(state, app, task, event if wanted else None)  # its kill waits for it, nobody else does
+    elif task in app.launched:
         app.dying[task] = _leave(app, task)
         if fact.reason in (UPGRADING, USER_REQUEST, UNHEALTHY):
             app.vacant[task] = event.cause
@@ -252,10 +278,13 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
 def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
     app, status = state.apps[fact.app], fact.status
     state.unconfirmed.pop(status.task, None)
-    if status.state in ENDED:
+    if is_waited_for(app, status):
+        _moved(state, app, status, event.at)
+        lose(state, app, status.task, event)
+    elif status.state in ENDED:
         _ended(state, app, status, event)
     else:
-        _moved(app, status, event.at)
+        _moved(state, app, status, event.at)
     if fact.delay_until is not None:
         _hold_back(app, fact.delay_until, event.at)
     if fact.agent is not None:
@@ -281,11 +310,15 @@ def _avoid(app: App, agent: AgentId, fact: AppUpdated, at: Now) -> None:
         del app.avoided[agent]
 
 
-def _moved(app: App, status: TaskStatus, at: Now) -> None:
+def _moved(state: MarathonState, app: App, status: TaskStatus, at: Now) -> None:
+    if status.task in app.absent:
+        come_back(app, status.task)
     instance = app.launched.get(status.task) or app.dying[status.task]
     assert status.state in MOVES[instance.state], f"{status.task}: {instance.state} -> {status.state}"
     if status.task in app.launched:
         app.running += (status.state is TaskState.RUNNING) - (instance.state is TaskState.RUNNING)
+    if instance.state is TaskState.UNREACHABLE:
+        find(state, status.task, instance)
     instance.state, instance.since = status.state, at
     if status.state is TaskState.RUNNING:
         instance.running_since = at
@@ -296,8 +329,13 @@ def _moved(app: App, status: TaskStatus, at: Now) -> None:
 def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:
     task = status.task
     del state.owners[task]
+    instance = app.launched.get(task) or app.absent.get(task)
+    if instance is not None:
+        find(state, task, instance)
     if status.state in LOST:
-        _expunge(state, task)
+        remember_expunged(state, task, instance.replaced_by if instance is not None else None)
+    if app.absent.pop(task, None) is not None:
+        return
     if task in app.dying:
         del app.dying[task]
         return
@@ -306,12 +344,6 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
     app.vacant[task] = event.cause
     if is_failure(status) or status.state in LOST:
         app.last_failure = status
-
-
-def _expunge(state: MarathonState, task: TaskId) -> None:
-    state.expunged[task] = None
-    while len(state.expunged) > expunged_kept_max:
-        del state.expunged[next(iter(state.expunged))]
 
 
 def _leave(app: App, task: TaskId) -> Launched:
@@ -332,6 +364,8 @@ def _settle(state: MarathonState, app_id: AppId, app: App) -> None:
     if not app.waiting:
         _no_tries(app)
     _place_delay(state, app_id, app)
+    if app.removed:
+        forget_absent(state, app)
     if app.removed and not (app.waiting or app.launched or app.dying):
         del state.apps[app_id]
 

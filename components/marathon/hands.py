@@ -13,7 +13,7 @@ import structlog
 
 from bus.events import Event, OfferAccepted
 from bus.nouns import TERMINAL, Check, Probe, TaskId, TaskInfo, TaskState
-from bus.services import AppUpdated, InstanceDismissed, ReadinessChanged
+from bus.services import AppUpdated, InstanceDismissed, InstanceExpunged, ReadinessChanged
 from components.component import Ask, See
 from components.marathon.health import body_length_max
 from components.marathon.sights import CheckSeen, ReadinessSeen
@@ -56,7 +56,7 @@ class MarathonHands:
         """Look after what runs, until cancelled."""
         self._see = see
         for app in state.apps.values():
-            for task, one in app.launched.items():
+            for task, one in (*app.launched.items(), *app.absent.items()):
                 if one.watched or one.asked_ready is not None:
                     asked = one.asked_ready if not one.ready else None
                     self._targets[task] = Target(one.hostname, one.watched, asked)
@@ -80,7 +80,7 @@ class MarathonHands:
                 self._begin(status.task)
             case AppUpdated(status=status):
                 self._end(status.task, forget=status.state in TERMINAL)
-            case InstanceDismissed(task=task):
+            case InstanceDismissed(task=task) | InstanceExpunged(task=task):
                 self._end(task, forget=True)
             case ReadinessChanged(task=task, ready=True) if task in self._targets:
                 self._targets[task].readiness = None

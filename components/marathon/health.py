@@ -148,7 +148,7 @@ def _readiness(fact: ReadinessChanged) -> Readiness:
 def forget_what_was_seen(state: MarathonState) -> None:
     """A term began: what Marathon itself looked at is unknown until it has looked again."""
     for app in state.apps.values():
-        for instance in app.launched.values():
+        for instance in (*app.launched.values(), *app.absent.values()):
             if instance.watched:
                 for found in instance.found:
                     found.alive, found.failures = None, 0

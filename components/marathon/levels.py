@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bus.events import KillRequested
-from bus.nouns import MASTER, AppId, TaskId
+from bus.nouns import MASTER, AppId, TaskId, TaskState
 from bus.services import InstanceDismissed, InstanceScheduled
 from components.component import Say
 from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, MarathonState
 from components.marathon.tasks import task_id
+from components.marathon.unreachable import why_surplus
 
 changes_max = 250
 """Instances scheduled or dismissed in one decision; each is at most two events."""
@@ -43,14 +44,21 @@ def _schedule(app_id: AppId, app: App, task: TaskId) -> Say:
 
 
 def _dismiss(app_id: AppId, app: App, task: TaskId, reason: str) -> Iterator[Say]:
-    launched = task in app.launched
-    fact = InstanceDismissed(app=app_id, task=task, reason=reason)
+    launched, why = task in app.launched, why_surplus(app, task) if reason == OVER_CAPACITY else ""
+    fact = InstanceDismissed(app=app_id, task=task, reason=reason, why=why)
     yield Say(fact, cause=app.asked, trace=app.trace)
     if launched:
         grace_s = app.spec.task_kill_grace_period_seconds
-        yield Say(KillRequested(task=task, grace_s=grace_s), to=MASTER, cause=app.asked, trace=app.trace)
+        kill = KillRequested(task=task, grace_s=grace_s, reason=why)
+        yield Say(kill, to=MASTER, cause=app.asked, trace=app.trace)
 
 
 def _surplus(app: App) -> TaskId:
-    """Who goes first: what waits, then the youngest. (Marathon: killSelection YOUNGEST_FIRST)"""
-    return next(reversed(app.waiting or app.launched))
+    """Who goes first: what waits, what cannot be reached, then the youngest. (Marathon: killSelection)"""
+    if app.waiting:
+        return next(reversed(app.waiting))
+    if app.running < len(app.launched):
+        for task, one in app.launched.items():
+            if one.state is TaskState.UNREACHABLE:
+                return task
+    return next(iter(app.launched) if app.spec.kill_selection == "OLDEST_FIRST" else reversed(app.launched))

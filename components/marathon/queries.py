@@ -17,7 +17,9 @@ def apps(state: MarathonState, _question: bytes, now: Now) -> list[AppRow]:
 
 
 def _row(app: App, now: Now) -> AppRow:
-    launched = (_launched_row(app, task, one) for task, one in (*app.launched.items(), *app.dying.items()))
+    launched = (
+        _launched_row(app, task, one) for task, one in (*app.launched.items(), *app.dying.items(), *app.absent.items())
+    )
     running = [one.healthy for one in app.launched.values() if one.state is TaskState.RUNNING]
     queued = (_waiting_row(task, one) for task, one in app.waiting.items())
     return AppRow(

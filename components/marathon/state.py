@@ -82,6 +82,7 @@ class Launched:
     app_version: str
     since: Now
     """When it got its state."""
+    launched_at: Now
     agent: AgentId
     hostname: str
     ports: tuple[int, ...]
@@ -98,6 +99,15 @@ class Launched:
     found: list[Found] = field(default_factory=list)
     """Of each check; of one, if its executor makes it."""
     readiness: Readiness | None = None
+    inactive_at: Now | None = None
+    """Of one that cannot be reached: when another takes its place."""
+    expunge_at: Now | None = None
+    """Of one that cannot be reached: when it is given up."""
+    lost_by: Position | None = None
+    """What said that it cannot be reached."""
+    replaced_by: TaskId | None = None
+    returned: bool = False
+    """Whether it came back after another had taken its place."""
 
     @property
     def healthy(self) -> bool | None:
@@ -175,6 +185,8 @@ class App:
     """Of the waiting and launched, those of another version: to be dismissed."""
     dying: dict[TaskId, Launched] = field(default_factory=dict)
     """Dismissed, to be killed, not yet ended."""
+    absent: dict[TaskId, Launched] = field(default_factory=dict)
+    """Not reachable, and replaced; they may come back."""
     vacant: dict[TaskId, Position | None] = field(default_factory=dict)
     """Instances that went and are not replaced yet, with the position of what made each go."""
     running: int = 0
@@ -217,6 +229,8 @@ class MarathonState(State):
     """Ascending: when apps with waiting instances may launch again."""
     unconfirmed: dict[TaskId, Now] = field(default_factory=dict)
     """Launches nobody has reported yet, and when they were asked for; ascending."""
+    lost: list[tuple[Now, TaskId]] = field(default_factory=list)
+    """Ascending: when instances that cannot be reached are replaced or given up."""
     expunged: dict[TaskId, TaskId | None] = field(default_factory=dict)
     """The latest instances that were given up because they could not be reached, each with the one that took its place:
     so that, when one comes back, it can be said which survives."""
@@ -262,10 +276,25 @@ def check(state: MarathonState) -> None:
     """What must hold between decisions: as many instances as wanted, or the rest is due; no instance without an app."""
     for app_id, app in state.apps.items():
         _check_app(state, app_id, app)
-    known = sum(len(app.waiting) + len(app.launched) + len(app.dying) for app in state.apps.values())
+    known = sum(len(app.waiting) + len(app.launched) + len(app.dying) + len(app.absent) for app in state.apps.values())
     assert len(state.owners) == known, f"{len(state.owners)} instances have an app, {known} are in one"
     assert len(state.delays) == sum(app.delayed is not None for app in state.apps.values()), state.delays
     assert not (state.to_register and state.admitted), "admitted without being registered"
+    _check_lost(state)
+
+
+def _check_lost(state: MarathonState) -> None:
+    """Each instance that is waited for with an end is due once."""
+    due: list[tuple[Now, TaskId]] = []
+    for app in state.apps.values():
+        for task, one in (*app.launched.items(), *app.absent.items()):
+            at = one.inactive_at if one.inactive_at is not None else one.expunge_at
+            if at is not None:
+                assert one.state is TaskState.UNREACHABLE, f"{task} is {one.state} and due at {at}"
+                due.append((at, task))
+        for task, one in app.absent.items():
+            assert one.state is TaskState.UNREACHABLE, f"{task} is {one.state} and absent"
+    assert state.lost == sorted(due), f"{state.lost} are due, of the instances {sorted(due)}"
 
 
 def _check_app(state: MarathonState, app_id: AppId, app: App) -> None:

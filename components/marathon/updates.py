@@ -29,7 +29,9 @@ def hear_update(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[S
             yield Say(KillRequested(task=task, reason=why_killed(state, task)), to=MASTER)
         return
     app = state.apps[app_id]
-    instance = app.launched.get(task) or app.dying.get(task)
+    instance = app.launched.get(task) or app.dying.get(task) or app.absent.get(task)
+    if instance is not None and state_now is instance.state is TaskState.UNREACHABLE:
+        return  # it is waited for already
     if instance is not None and (state_now in ENDED or state_now in MOVES[instance.state]):
         yield _updated(app_id, app, instance, fact, now)
     elif instance is not None and state_now is instance.state is TaskState.RUNNING:

@@ -172,7 +172,7 @@ def test_a_dying_instance_that_becomes_unreachable_is_forgotten():
 
 def test_of_the_expunged_only_the_latest_are_remembered(monkeypatch):
     """What is not remembered any more is killed all the same."""
-    monkeypatch.setattr(import_module("components.marathon.fold"), "expunged_kept_max", 1)
+    monkeypatch.setattr(import_module("components.marathon.unreachable"), "expunged_kept_max", 1)
     play = Play()
     first, second = play.up(instances=2)
     play.update(first, UNREACHABLE)
