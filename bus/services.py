@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, Schedule
 from bus.events import Fact, fact
+from bus.instances import HealthChanged as HealthChanged
+from bus.instances import InstanceDeactivated as InstanceDeactivated
+from bus.instances import InstanceExpunged as InstanceExpunged
+from bus.instances import ReadinessChanged as ReadinessChanged
 from bus.nouns import AgentId, AppId, FrameworkId, JobId, Noun, Now, RunId, TaskId, TaskStatus
 from bus.plans import DeploymentId, GroupTraits, Outcome, Plan
 
@@ -347,61 +351,6 @@ class InstanceDismissed(Fact, frozen=True):
     """More of it, in words."""
     delay_until: Now | None = None
     """The app launches nothing before this, because it was unhealthy. (Marathon: backoffSeconds)"""
-
-
-@fact("instance.deactivated", said="marathon, to nobody")
-class InstanceDeactivated(Fact, frozen=True):
-    """An instance could not be reached for so long that another takes its place; it may come back.
-
-    (Marathon: UnreachableInactive, inactiveAfterSeconds)
-    """
-
-    app: AppId
-    task: TaskId
-
-
-@fact("instance.expunged", said="marathon, to nobody")
-class InstanceExpunged(Fact, frozen=True):
-    """An instance could not be reached for so long that it is given up: if it comes back, it is killed.
-
-    (Marathon: expungeAfterSeconds)
-    """
-
-    app: AppId
-    task: TaskId
-    replaced_by: TaskId | None = None
-    """None: nothing was wanted in its place, or that follows."""
-
-
-@fact("health.changed", said="marathon, to nobody")
-class HealthChanged(Fact, frozen=True):
-    """A check of a running instance found something else than before, or another failure in a row."""
-
-    app: AppId
-    task: TaskId
-    check: int
-    """Which of the app's checks, from 0."""
-    healthy: bool
-    failures: int = 0
-    """In a row; those that the grace excuses are not among them."""
-    cause: str = ""
-    """What was wrong."""
-
-
-@fact("readiness.changed", said="marathon, to nobody")
-class ReadinessChanged(Fact, frozen=True):
-    """What a running instance answers to its readiness check is not what it was."""
-
-    app: AppId
-    task: TaskId
-    ready: bool
-    """Once it is, it is asked no more."""
-    status: int | None = None
-    """Of the answer; none if there was none, or it is not to be kept. (Marathon: preserveLastResponse)"""
-    content_type: str = ""
-    body: str = ""
-    cause: str = ""
-    """What was wrong."""
 
 
 @fact("app.updated", said="marathon, to the client who last changed the app")

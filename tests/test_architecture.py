@@ -26,6 +26,7 @@ PURE_ELSEWHERE = (
     "bus/subjects.py",
     "bus/plans.py",
     "bus/events.py",
+    "bus/instances.py",
     "bus/services.py",
     "bus/access.py",
     "bus/patterns.py",
