@@ -38,7 +38,8 @@ from tests.recorded import DATACENTER
 
 pytestmark = pytest.mark.timeout(120)
 SEED = 20261130
-decode_s_max = 1.0
+decode_s_max = 10.0
+"""Of this process' own time: far from what a decoder takes, near to what one that explodes would."""
 """For one message; the largest are 700 kB. Generous: the machine is shared."""
 EVENTS = captured.read(DATACENTER).records
 BODIES = [body for _, _, body in EVENTS]
@@ -53,7 +54,7 @@ def survive(
     """Each mutant is taken, or refused with one of the errors named, and none takes long."""
     took = refused = 0
     for body in mutants(seeds, count, SEED):
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             take(body)
             took += 1
@@ -61,7 +62,7 @@ def survive(
             refused += 1
         except BaseException as error:
             raise AssertionError(f"{name}: {error!r} for {body[:200]!r} ({len(body)} bytes)") from error
-        assert time.perf_counter() - began < decode_s_max, f"{name}: {body[:200]!r} ({len(body)} bytes) takes too long"
+        assert time.process_time() - began < decode_s_max, f"{name}: {body[:200]!r} ({len(body)} bytes) takes too long"
     TALLY["fuzz"] += took + refused
 
 
