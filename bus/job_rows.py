@@ -54,6 +54,15 @@ class RunsQuestion(Noun, frozen=True):
     state: str | None = None
     """Only those in this state, e.g. SUCCESS."""
 
+    def wants(self, row: RunRow) -> bool:
+        """Whether a run is one of those."""
+        return (
+            self.job in (None, row.job)
+            and self.run in (None, row.run)
+            and self.active in (None, row.finished_at is None)
+            and self.state in (None, row.state)
+        )
+
 
 class JobRow(Noun, frozen=True):
     """A job and how it went."""

@@ -18,7 +18,8 @@ from bus.queries import AppRow, InstanceRow, OfferRow, TaskRow, TasksQuestion
 from cli.app import apps
 from cli.changes import KINDS, Change, Traits, changes
 from cli.framework import frameworks
-from cli.job import jobs, runs
+from cli.job import jobs
+from cli.job_runs import runs
 from cli.moments import FORMS, MOMENT, NOW, Moment, point_of
 from cli.node import nodes
 from cli.output import Output, Part, date, span, wrong_usage

@@ -7,21 +7,18 @@ from typing import IO
 import click
 
 from bus.documents import JobSpec
-from bus.job_rows import JobRow, RunRow, RunsQuestion
+from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Refusal
-from bus.services import JobRequested, JobSpecified, RemovalRequested, RunCreated, RunRequested, StopRequested
+from bus.services import JobRequested, JobSpecified, RemovalRequested
 from bus.waiting_rows import JobExplainQuestion, JobExplanation
 from cli.document import called, command_line, read_document
 from cli.explain import on_option, show_explanation
-from cli.output import Failure, Fields, Part, Table, date, pretty, span
+from cli.job_runs import LIST, find_run, history, job_row, list_runs, run, run_parts, run_table, stop
+from cli.job_schedules import schedule, schedule_table
+from cli.output import Fields, Part, Table, date, pretty, span
 from cli.past import Asked, Listed, at_any_time
-from cli.progress import ENDED, say_status, wait_run
-from cli.request import conversation, request_option, wait_options
+from cli.request import conversation, request_option
 from cli.session import METRONOME, Session, on_cluster
-
-wait_s = 60.0
-"""How long a run is watched unless said otherwise."""
-_LIST = {Refusal.NOT_FOUND: "busbar job list"}
 
 
 @click.group()
@@ -33,6 +30,10 @@ def job() -> None:
         busbar job add examples/wordcount.json
         busbar job run wordcount
     """
+
+
+for _command in (run, list_runs, history, stop, schedule):
+    job.add_command(_command)
 
 
 @job.command()
@@ -52,9 +53,10 @@ async def add(session: Session, file: IO[bytes]) -> None:
 
 @job.command()
 @click.argument("file", type=click.File("rb"))
+@click.option("--keep-schedules", is_flag=True, help="Leave its schedules as they are, whatever FILE says of them.")
 @request_option
 @on_cluster
-async def update(session: Session, file: IO[bytes]) -> None:
+async def update(session: Session, file: IO[bytes], keep_schedules: bool) -> None:
     """Make a job what FILE (- for standard input) says, from its next run on.
 
     \b
@@ -62,7 +64,8 @@ async def update(session: Session, file: IO[bytes]) -> None:
         busbar job update examples/tick.json
     """
     hints = {Refusal.NOT_FOUND: f"busbar job add {called(file)}"}
-    await _specify(session, JobRequested(job=read_document(file, JobSpec), update=True), hints)
+    wanted = JobRequested(job=read_document(file, JobSpec), update=True, keep_schedules=keep_schedules)
+    await _specify(session, wanted, hints)
 
 
 async def _specify(session: Session, fact: JobRequested, hints: dict[Refusal, str]) -> None:
@@ -70,38 +73,6 @@ async def _specify(session: Session, fact: JobRequested, hints: dict[Refusal, st
         answer = (await talk.ask(fact, hints=hints)).fact
     assert isinstance(answer, JobSpecified), f"metronome answered {fact.type} with {answer.type}"
     session.out.show(answer, f"{answer.job.id} is {answer.changed}")
-
-
-@job.command()
-@click.argument("id")
-@wait_options(wait_s)
-@on_cluster
-async def run(session: Session, id: str, timeout_s: float, no_wait: bool) -> None:
-    """Run a job now and wait until the run has ended: exit code 0 if it succeeded.
-
-    \b
-    Example:
-        busbar job run wordcount
-    """
-    async with conversation(session, METRONOME) as talk:
-        answer = (await talk.ask(RunRequested(job=JobId(id)), hints=_LIST)).fact
-        assert isinstance(answer, RunCreated), f"metronome answered run.requested with {answer.type}"
-        if no_wait:
-            session.out.show(answer, f"run {answer.run} of {id} is created")
-            return
-        row = await wait_run(talk, answer.run, timeout_s)
-    session.out.show(row, f"run {row.run} of {id}: {row.state}", *_logs(row))
-    if row.state != "SUCCESS":
-        raise Failure(f"run {row.run} of {id} {_why(row)}", next_="busbar job runs")
-
-
-def _logs(row: RunRow) -> list[str]:
-    return [f"  busbar task log {status.task}" for status in row.tasks[-1:]]
-
-
-def _why(row: RunRow) -> str:
-    status = say_status(row.tasks[-1]) if row.tasks else ""
-    return ": ".join(filter(None, (row.state, status, row.message)))
 
 
 @job.command()
@@ -116,40 +87,13 @@ async def remove(session: Session, id: str, stop_runs: bool) -> None:
     Example:
         busbar job remove wordcount --stop-runs
     """
-    hints = _LIST | {Refusal.RUNS_ACTIVE: f"busbar job remove {id} --stop-runs"}
+    hints = LIST | {
+        Refusal.RUNS_ACTIVE: f"busbar job remove {id} --stop-runs",
+        Refusal.HAS_DEPENDANTS: f"busbar job dependencies {id}",
+    }
     async with conversation(session, METRONOME) as talk:
         answer = (await talk.ask(RemovalRequested(job=JobId(id), stop_runs=stop_runs), hints=hints)).fact
     session.out.show(answer, f"{id} is removed")
-
-
-@job.command()
-@click.argument("id")
-@click.argument("run_id", required=False)
-@request_option
-@on_cluster
-async def stop(session: Session, id: str, run_id: str | None) -> None:
-    """Stop an active run of a job: the one whose id begins with RUN_ID, or the only one.
-
-    \b
-    Example:
-        busbar job stop wordcount
-    """
-    row = await _active_run(session, id, run_id or "")
-    async with conversation(session, METRONOME) as talk:
-        answer = (await talk.ask(StopRequested(job=row.job, run=row.run), hints=_LIST)).fact
-    session.out.show(answer, f"run {row.run} of {id} is stopped")
-
-
-async def _active_run(session: Session, id: str, prefix: str) -> RunRow:
-    rows = await session.ask(METRONOME, "runs", list[RunRow], RunsQuestion(job=JobId(id)))
-    active = [row for row in rows if row.state not in ENDED and row.run.startswith(prefix)]
-    if len(active) == 1:
-        return active[0]
-    if not active:
-        which = f"no active run whose id begins with {prefix!r}" if prefix else "no active run"
-        raise Failure(f"{id} has {which}", next_=f"busbar job runs {id}")
-    candidates = "".join(f"\n  {row.run}  {row.state}" for row in active)
-    raise Failure(f"{id} has {len(active)} such active runs:{candidates}", next_=f"busbar job stop {id} RUN_ID")
 
 
 @job.command("list")
@@ -168,7 +112,7 @@ async def list_(asked: Asked) -> None:
 async def jobs(asked: Asked) -> Listed:
     """Every job, for programs and for people."""
     rows = await asked.ask(METRONOME, "jobs", list[JobRow])
-    columns = ("id", "active", "successes", "failures", "cron", "next run", "cmd")
+    columns = ("id", "active", "successes", "failures", "runs", "next run", "cmd")
     return Listed(rows, Table(columns, [_cells(row) for row in rows], empty="there is no job"))
 
 
@@ -178,29 +122,40 @@ def _cells(row: JobRow) -> list[str]:
         str(row.active),
         str(row.successes),
         str(row.failures),
-        " ".join(f"{schedule.cron} {schedule.timezone}" for schedule in row.job.schedules),
+        ", ".join(_when(row.job)),
         date(row.next_run_at),
         command_line(row.job.run.cmd, row.job.run.args),
     ]
 
 
+def _when(job: JobSpec) -> list[str]:
+    """What makes a job run by itself."""
+    times = [f"{each.cron} {each.timezone}{'' if each.enabled else ' (disabled)'}" for each in job.schedules]
+    return [*times, f"after {' '.join(job.parents)}"] if job.parents else times
+
+
 @job.command()
 @click.argument("id")
+@click.argument("run_id", required=False)
 @on_cluster
-async def show(session: Session, id: str) -> None:
-    """Show a job and its runs.
+async def show(session: Session, id: str, run_id: str | None) -> None:
+    """Show a job, its schedules and its runs; or the one run whose id begins with RUN_ID, with its tasks.
 
     \b
     Example:
         busbar job show tick
+        busbar job show tick 20261122183000
     """
-    rows = await session.ask(METRONOME, "jobs", list[JobRow])
-    row = next((row for row in rows if row.job.id == id), None)
-    if row is None:
-        raise Failure(f"there is no job {id}", next_="busbar job list")
+    if run_id is not None:
+        found = await find_run(session, id, run_id)
+        session.out.show(found, *run_parts(found, session.now()))
+        return
+    row = await job_row(session, id)
     runs = await session.ask(METRONOME, "runs", list[RunRow], RunsQuestion(job=row.job.id))
-    shown = _run_table(runs, session.now())
-    session.out.show({"job": row, "runs": runs}, *_details(row), "", shown, "", pretty(row.job))
+    shown: list[Part] = [schedule_table([row]), ""] if row.job.schedules else []
+    session.out.show(
+        {"job": row, "runs": runs}, *_details(row), "", *shown, run_table(runs, session.now()), "", pretty(row.job)
+    )
 
 
 def _details(row: JobRow) -> list[Part]:
@@ -214,6 +169,9 @@ def _details(row: JobRow) -> list[Part]:
                 ("last success", date(row.last_success_at)),
                 ("last failure", date(row.last_failure_at)),
                 ("next run", date(row.next_run_at)),
+                ("depends on", ", ".join(row.job.parents)),
+                ("waits for", ", ".join(row.waits_for)),
+                ("needed by", ", ".join(row.dependants)),
             ]
         )
     ]
@@ -235,40 +193,60 @@ async def explain(asked: Asked, id: str, on: str | None) -> None:
     await show_explanation(asked, answer, on)
 
 
-@job.command("runs")
-@click.argument("id", required=False)
-@at_any_time
-async def list_runs(asked: Asked, id: str | None) -> None:
-    """List the runs of a job, or of all jobs, ended ones too.
+@job.command()
+@on_cluster
+async def queue(session: Session) -> None:
+    """List the jobs whose runs wait for an offer: since when, for what, and on how many nodes that is not.
 
     \b
     Example:
-        busbar job runs wordcount
-        busbar job runs --at 21:00
+        busbar job queue
     """
-    asked.out.show(*await runs(asked, JobId(id) if id else None))
+    rows = await session.ask(METRONOME, "queue", list[QueuedRow])
+    columns = ("job", "runs", "waits since", "waits", "one needs", "not on nodes")
+    cells = [_queued_cells(row, session.now()) for row in rows]
+    session.out.show(rows, Table(columns, cells, empty="no run waits for an offer"))
 
 
-async def runs(asked: Asked, job: JobId | None = None) -> Listed:
-    """The runs of a job or of all, for programs and for people."""
-    rows = await asked.ask(METRONOME, "runs", list[RunRow], RunsQuestion(job=job))
-    return Listed(rows, _run_table(rows, asked.now()))
+def _queued_cells(row: QueuedRow, now: Now) -> list[str]:
+    reasons = ", ".join(f"{reason} on {count}" for reason, count in row.reasons.items())
+    return [row.job, str(len(row.runs)), date(row.since), span(now - row.since), str(row.needed), reasons]
 
 
-def _run_table(rows: list[RunRow], now: Now) -> Table:
-    columns = ("run", "job", "state", "created", "took", "nominal", "node", "task", "message")
-    return Table(columns, [_run_cells(row, now) for row in rows], empty="there was no run")
+@job.command()
+@click.argument("id", required=False)
+@at_any_time
+async def dependencies(asked: Asked, id: str | None) -> None:
+    """Show which jobs run after which, as a tree: all of them, or those that depend on ID.
+
+    \b
+    Example:
+        busbar job dependencies
+        busbar job dependencies extract --at -2h
+    """
+    rows = {row.job.id: row for row in await asked.ask(METRONOME, "jobs", list[JobRow])}
+    if id is not None:
+        roots = [(await job_row(asked, id)).job.id]
+    else:
+        roots = [name for name, row in rows.items() if row.dependants and not row.job.parents]
+    lines = [line for root in roots for line in _tree(rows, root, 0, [])]
+    related = [row for row in rows.values() if row.job.parents or row.dependants]
+    told = [{"job": row.job.id, "parents": row.job.parents, "waits_for": row.waits_for} for row in related]
+    asked.out.show(told, *lines or ["no job depends on another"])
 
 
-def _run_cells(row: RunRow, now: Now) -> list[str]:
-    return [
-        row.run,
-        row.job,
-        row.state,
-        date(row.created_at),
-        span((row.finished_at or now) - row.created_at),
-        date(row.nominal),
-        row.agent or "",
-        row.tasks[-1].task if row.tasks else "",
-        row.message,
-    ]
+def _tree(rows: dict[JobId, JobRow], name: JobId, depth: int, seen: list[JobId]) -> list[str]:
+    """A job and below it those that depend on it; each with its own only where it comes first."""
+    row = rows[name]
+    said = f"{'  ' * depth}{name}  {_went(row)}"
+    if name in seen:
+        return [f"{said}  (see above)"] if row.dependants else [said]
+    seen.append(name)
+    return [said, *(line for child in row.dependants for line in _tree(rows, child, depth + 1, seen))]
+
+
+def _went(row: JobRow) -> str:
+    if row.active:
+        return f"runs: {row.active} active"
+    waits = f", waits for {', '.join(row.waits_for)}" if row.waits_for else ""
+    return f"{f'succeeded {date(row.last_success_at)}' if row.last_success_at else 'no success yet'}{waits}"

@@ -119,8 +119,8 @@ class RemotePast:
             return await self._explained(question, shape)
         ended_too = isinstance(question, TasksQuestion) and question.all
         rows = msgspec.json.decode(await self._rows(query, ended_too), type=shape)
-        if isinstance(question, RunsQuestion) and question.job is not None and isinstance(rows, list):
-            rows[:] = [row for row in rows if isinstance(row, RunRow) and row.job == question.job]
+        if isinstance(question, RunsQuestion) and isinstance(rows, list):
+            rows[:] = [row for row in rows if isinstance(row, RunRow) and question.wants(row)]
         return rows
 
     async def _explained(self, question: ExplainQuestion | JobExplainQuestion, shape: type[R]) -> R:

@@ -11,7 +11,8 @@ import click
 
 from cli.app import apps
 from cli.framework import frameworks
-from cli.job import jobs, runs
+from cli.job import jobs
+from cli.job_runs import runs
 from cli.node import nodes
 from cli.offer import offers
 from cli.output import Part, date

@@ -147,18 +147,19 @@ async def history(session: Session, task_id: str) -> None:
     Example:
         busbar task history web
     """
-    lines = await _history(session, await _find_id(session, task_id))
+    lines = await history_of(session, "task", await _find_id(session, task_id))
     if not lines:
         raise _unknown(task_id)
     told = [tell(Record(line.position, line.subject, line.body)) for line in lines]
     session.out.show([each.content for each in told], *(each.text for each in told))
 
 
-async def _history(session: Session, task_id: TaskId) -> list[HistoryRow]:
+async def history_of(session: Session, noun: str, id: str) -> list[HistoryRow]:
+    """All that was ever said about a thing, in its order."""
     lines: list[HistoryRow] = []
     while True:
         after = lines[-1].position if lines else Position(0)
-        question = HistoryQuestion(noun="task", id=task_id, after=after, limit=history_page)
+        question = HistoryQuestion(noun=noun, id=id, after=after, limit=history_page)
         page = await session.ask(THE_MASTER, "history", list[HistoryRow], question)
         if not page:
             return lines

@@ -37,8 +37,9 @@ def run_row(run="r1", state="SUCCESS", task_state=TaskState.FINISHED, **more):
 class Metronome:
     """Metronome's part in a talk."""
 
-    def __init__(self, *answers, runs=()):
+    def __init__(self, *answers, runs=(), jobs=(), queue=()):
         self.answers, self.runs, self.heard = answers, list(runs), []
+        self.jobs, self.queue = list(jobs), list(queue)
 
     def reply(self, event):
         if not isinstance(event.fact, SchedulerLocated):
@@ -46,8 +47,8 @@ class Metronome:
             yield from self.answers
 
     def queries(self):
-        jobs = [JobRow(job=COUNT, active=0, successes=3, failures=1, next_run_at=START)]
-        return {"runs": lambda _question: self.runs, "jobs": jobs}
+        jobs = self.jobs or [JobRow(job=COUNT, active=0, successes=3, failures=1, next_run_at=START)]
+        return {"runs": lambda _question: self.runs, "jobs": jobs, "queue": self.queue}
 
 
 async def play(metronome, *args, input=None):
