@@ -49,6 +49,7 @@ from components.marathon.state import (
     Tries,
     Verdict,
     Waiting,
+    in_rounds,
     is_failure,
     last_any_port,
 )
@@ -177,6 +178,7 @@ def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
         app = state.apps.get(app_id) if app_id is not None else None
         if app is not None and app.waiting:
             app.tries.processed, app.tries.last_used = app.tries.processed + 1, at
+            state.given_back = state.given_back or in_rounds(app)
     _answered(state, fact.refuse_s, fact.unfit, at, used)
 
 

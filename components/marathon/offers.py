@@ -17,7 +17,7 @@ from components.component import Say
 from components.constraints import Tally, unmet
 from components.marathon.avoiding import best_first, kept_away
 from components.marathon.config import MarathonConfig
-from components.marathon.state import App, MarathonState, Waiting, last_any_port
+from components.marathon.state import App, MarathonState, Waiting, in_rounds, last_any_port
 from components.marathon.tasks import task_bytes, task_info
 from components.matching import Shortfall, fit, take, wrong_role
 
@@ -117,7 +117,7 @@ def _place(
         if not short:
             plan.add(turn.app, turn.task)
             following = _turn(turn.app, turn.behind)
-            if following:
+            if following and not in_rounds(turn.app):
                 heappush(line, following)
         elif len(plan.unfit) < reasons_max:
             plan.reject(turn.app, short)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bus.documents import AppSpec
+from bus.documents.constraints import GROUP_BY
 from bus.nouns import (
     TERMINAL,
     AgentId,
@@ -246,7 +247,8 @@ class MarathonState(State):
     hungry: bool = False
     """Whether an instance waits that was scheduled after the last offers were answered."""
     given_back: bool = False
-    """Whether something offered was given back only because one decision could not use more."""
+    """Whether something offered was given back only because one decision could not use more of it, or could not yet:
+    instances that spread over groups are placed in rounds."""
 
     @property
     def idle(self) -> bool:
@@ -264,6 +266,14 @@ def is_failure(status: TaskStatus) -> bool:
         return status.reason is Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
     failures = (TaskState.FINISHED, TaskState.FAILED, TaskState.ERROR, TaskState.DROPPED, TaskState.GONE)
     return status.state in failures and status.reason not in (Reason.INVALID_OFFERS, Reason.EXECUTOR_TERMINATED)
+
+
+def in_rounds(app: App) -> bool:
+    """Whether an offer takes one instance of an app at a time: those that spread over groups go round all offers.
+
+    One more here allows one more elsewhere, and of how many groups there are only offers tell.
+    """
+    return any(each[1] == GROUP_BY for each in app.spec.constraints)
 
 
 def last_any_port(spec: AppSpec, ports: tuple[int, ...], before: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.events import OfferDeclined
+from bus.events import FrameworkRevived, OfferDeclined
 from bus.nouns import Offer, Resources
 from bus.services import AppRequested, ScaleRequested
 from components.constraints import value_of
@@ -58,6 +58,19 @@ def test_group_by_is_even_over_zones():
     for _ in range(4):
         play.make(*(play.offer(tiny, f"a{zone}", zone=f"z{zone}") for zone in (1, 2, 3)))
     assert Counter(one.place["@zone"] for one in play.app().launched.values()) == {"z1": 2, "z2": 2, "z3": 2}
+
+
+def test_instances_that_spread_are_placed_at_once_in_rounds():
+    """One more on each node allows one more on all others: offers that were just declined are wanted again."""
+    play = Play()
+    play.add(instances=9, constraints=[("hostname", "GROUP_BY")])
+    rounds = 0
+    while play.app().waiting:
+        events = play.make(*(play.offer(agent=name) for name in ("a1", "a2", "a3")))
+        rounds += 1
+        assert bool(only(events, FrameworkRevived)) == bool(play.app().waiting)
+    assert rounds <= 4
+    assert Counter(one.agent for one in play.app().launched.values()) == {"a1": 3, "a2": 3, "a3": 3}
 
 
 def test_what_is_counted_survives_a_restart():
