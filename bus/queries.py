@@ -40,6 +40,11 @@ from bus.nouns import (
     TaskStatus,
     TraceId,
 )
+from bus.pod_rows import ContainerRow as ContainerRow
+from bus.pod_rows import EndpointRow as EndpointRow
+from bus.pod_rows import PodInstanceRow as PodInstanceRow
+from bus.pod_rows import PodRow as PodRow
+from bus.pod_rows import TerminationRow as TerminationRow
 from bus.waiting_rows import AvoidedNode as AvoidedNode
 from bus.waiting_rows import Check as Check
 from bus.waiting_rows import ExplainQuestion as ExplainQuestion

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from bus.documents.app import Constraint, Network, Roles, Rollout, UnreachableStrategy, UpgradeStrategy
+from bus.documents.app import Constraint, Network, PortDefinition, Roles, Rollout, UnreachableStrategy, UpgradeStrategy
 from bus.documents.base import (
     Argv,
     Cpus,
@@ -244,6 +244,35 @@ class PodSpec(Document, frozen=True):
     @property
     def max_launch_delay_seconds(self) -> float:
         return self.scheduling.backoff.max_launch_delay
+
+    @property
+    def task_kill_grace_period_seconds(self) -> float | None:
+        """None: each container has its own, `lifecycle.killGracePeriodSeconds`."""
+        return None
+
+    @property
+    def gpus(self) -> int:
+        return sum(container.resources.gpus for container in self.containers)
+
+    @property
+    def wanted_ports(self) -> tuple[PortDefinition, ...]:
+        """The ports of the host that one instance takes, container by container."""
+        endpoints = [endpoint for container in self.containers for endpoint in container.endpoints]
+        return tuple(
+            PortDefinition(port=endpoint.host_port, name=endpoint.name)
+            for endpoint in endpoints
+            if endpoint.host_port is not None
+        )
+
+    @property
+    def require_ports(self) -> bool:
+        """A number that is asked for is meant."""
+        return True
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether something is checked of its instances."""
+        return any(container.health_check is not None for container in self.containers)
 
     @property
     def resources(self) -> Resources:

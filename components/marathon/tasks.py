@@ -85,10 +85,14 @@ def environment(spec: AppSpec, version: str, hostname: str, ports: tuple[int, ..
         "MARATHON_APP_RESOURCE_DISK": str(float(spec.disk)),
         "MARATHON_APP_RESOURCE_GPUS": "0",
     }
-    labels = dict(_labels(spec.labels))
-    about_labels = {f"MARATHON_APP_LABEL_{name}": value for name, value in labels.items()}
-    listed = {"MARATHON_APP_LABELS": " ".join(labels), "HOST": hostname}
-    return about_app | about_labels | listed | dict(_ports(spec, ports)) | plain_env(spec)
+    return about_app | label_variables(spec.labels) | {"HOST": hostname} | dict(_ports(spec, ports)) | plain_env(spec)
+
+
+def label_variables(labels: dict[str, str]) -> dict[str, str]:
+    """Labels as variables."""
+    found = dict(_labels(labels))
+    one_by_one = {f"MARATHON_APP_LABEL_{name}": value for name, value in found.items()}
+    return one_by_one | {"MARATHON_APP_LABELS": " ".join(found)}
 
 
 def _labels(labels: dict[str, str]) -> Iterator[tuple[str, str]]:
