@@ -7,7 +7,7 @@ if it failed. Instances are looked for where their agents say that they are. (Ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -24,7 +24,6 @@ log = structlog.get_logger()
 
 looks_max = 256
 """At the same time. (Marathon: health check threads)"""
-pause_min_s = 0.01
 READY_FIRST = (200,)
 
 
@@ -44,9 +43,10 @@ class Target:
 
 
 class MarathonHands:
-    """The hands of one Marathon that leads."""
+    """The hands of one Marathon that leads; `pause` is what waits so many seconds between two looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._pause = pause
         self.asks: Mapping[str, Ask] = {}
         self._targets: dict[TaskId, Target] = {}
         self._room = asyncio.Semaphore(looks_max)
@@ -115,7 +115,7 @@ class MarathonHands:
             if good is False or (good and not told):
                 await see(CheckSeen(task=task, check=index, healthy=good, cause=cause))
             told = told if good is None else good
-            await asyncio.sleep(max(pause_min_s, check.interval_s))
+            await self._pause(check.interval_s)
 
     async def _look(self, host: str, check: Check) -> tuple[bool | None, str]:
         """Whether a look is good, or says nothing; and what was wrong."""
@@ -139,7 +139,7 @@ class MarathonHands:
         while target.readiness is not None:
             seen = await self._asked(task, target.host, check)
             await see(seen)
-            await asyncio.sleep(max(pause_min_s, check.interval_s))
+            await self._pause(check.interval_s)
 
     async def _asked(self, task: TaskId, host: str, check: Check) -> ReadinessSeen:
         most = body_length_max if check.keep else 0
