@@ -7,7 +7,7 @@
     #3 agent.admitted to a1 because #2: agent=a1 hostname=h1 resources=[cpus:4; mem:8192; disk:0] acted_n=1
 
 A line of input, `----`, and the lines that follow from it, up to an empty line. Inputs: `hear AUTHOR TYPE FIELDS`,
-`again` (the same event once more), `silent AUTHOR` (pings missed), `advance SECONDS`, `restart`. A field's value is
+`again` (the same event once more), `see TYPE FIELDS` (the hands), `silent AUTHOR` (pings missed), `advance SECONDS`, `restart`. A field's value is
 text or JSON; resources, statuses, tasks to launch and lists of ids have short forms. Times are seconds since the
 beginning. `REWRITE_SCENARIOS=1` writes what follows instead of comparing: read the difference in review.
 """
@@ -25,7 +25,7 @@ from bus.events import FACTS, Event, Fact
 from bus.nouns import Command, Offer, Resources, TaskInfo, TaskStatus, parse_resources
 from bus.subjects import Kind, parse_author
 from components import marathon, master, metronome
-from components.component import Component, Sight
+from components.component import SIGHTS, Component, Sight
 from components.master.decide import PingsMissed
 from tests.components.driver import START, Stage
 
@@ -77,6 +77,10 @@ def follow(stage: Story, verb: str, rest: str) -> list[Event]:
             return stage.hear_event(stage.latest) + stage.settle()
         case "silent":
             return stage.see(silence(stage, rest)) + stage.settle()
+        case "see":
+            type_, *fields = shlex.split(rest)
+            given = {name: json_or_text(text) for name, text in (field.split("=", 1) for field in fields)}
+            return stage.see(msgspec.convert(given, SIGHTS[type_])) + stage.settle()
         case "advance":
             return stage.advance(float(rest.removesuffix("s")))
         case "restart":
