@@ -8,7 +8,8 @@
 
 A line of input, `----`, and the lines that follow from it, up to an empty line. Inputs: `hear AUTHOR TYPE FIELDS`,
 `again` (the same event once more), `see TYPE FIELDS` (the hands did), `silent AUTHOR` (pings missed),
-`advance SECONDS`, `restart`. A field's value is text or JSON; resources, statuses, tasks to launch and lists of ids have short forms. Times are seconds since the
+`advance SECONDS`, `restart`. A field's value is text or JSON; resources, statuses, tasks to launch and lists of
+ids have short forms. Times are seconds since the
 beginning. `REWRITE_SCENARIOS=1` writes what follows instead of comparing: read the difference in review.
 """
 
