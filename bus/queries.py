@@ -190,7 +190,7 @@ class PastQuestion(Noun, frozen=True):
     """Of the leading master's store, query `past`: the cluster as it was. The answer is what `busbar state` prints."""
 
     what: str
-    """agents, tasks, apps, jobs, offers, frameworks or all; or `app` or `job`: why one of these waited."""
+    """agents, tasks, apps, jobs, offers, frameworks or all; `queue`; or `app` or `job`: why one of these waited."""
     moment: str
     """A position, an ISO time with its zone, or `now`."""
     ended_too: bool = False

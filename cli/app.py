@@ -17,6 +17,7 @@ from cli.explain import on_option, show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
 from cli.past import Asked, Listed, at_any_time
 from cli.progress import app_row, say_status, wait_app, wait_gone
+from cli.queue import queue, reset
 from cli.request import conversation, wait_options
 from cli.session import MARATHON, Session, on_cluster
 
@@ -242,3 +243,7 @@ async def explain(asked: Asked, id: str, on: str | None) -> None:
     """
     answer = await asked.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
     await show_explanation(asked, answer, on)
+
+
+app.add_command(queue)
+app.add_command(reset)

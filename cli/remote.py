@@ -48,7 +48,9 @@ class PastTeller:
         if self.store is None:
             raise QueryRefused("this master records its events nowhere: it has no past to tell")
         when = ("--store", self.store, f"--at={asked.moment}", "--json")
-        if asked.what in _EXPLAINED:
+        if asked.what == "queue":
+            argv = [*self.command, "app", "queue", *when]
+        elif asked.what in _EXPLAINED:
             argv = [*self.command, asked.what, "explain", *when, "--", asked.id]
         else:
             every = ("--all",) if asked.ended_too else ()
@@ -117,6 +119,8 @@ class RemotePast:
         """What a component would have answered. Raises Failure."""
         if isinstance(question, ExplainQuestion | JobExplainQuestion):
             return await self._explained(question, shape)
+        if query == "queue":
+            return msgspec.json.decode(await self._ask(PastQuestion(what=query, moment=self._text())), type=shape)
         ended_too = isinstance(question, TasksQuestion) and question.all
         rows = msgspec.json.decode(await self._rows(query, ended_too), type=shape)
         if isinstance(question, RunsQuestion) and isinstance(rows, list):

@@ -311,7 +311,7 @@ async def test_from_afar_the_leading_master_tells_the_same(store):
         at = ("--at", "300")
         expected, found = await mouth(*command.split(), *here, *at), await mouth(*command.split(), *afar, *at)
         assert (found.exit_code, found.stdout) == (0, expected.stdout), found.stderr
-    for command in (f"app explain {waited_at()[1]}", f"app explain {waited_at()[1]} --on a1"):
+    for command in ("app queue", f"app explain {waited_at()[1]}", f"app explain {waited_at()[1]} --on a1"):
         at = ("--at", str(waited_at()[0]))
         expected, found = await mouth(*command.split(), *here, *at), await mouth(*command.split(), *afar, *at)
         assert (found.exit_code, found.stdout) == (0, expected.stdout), found.stderr
