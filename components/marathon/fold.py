@@ -34,7 +34,7 @@ from bus.services import (
     ReadinessChanged,
 )
 from components.marathon.avoiding import avoid
-from components.marathon.health import fold_health, fold_readiness, forget_what_was_seen, note
+from components.marathon.health import count_anew, fold_health, fold_readiness, note
 from components.marathon.state import (
     ENDED,
     LOST,
@@ -72,7 +72,7 @@ def fold(state: MarathonState, event: Event) -> None:
     match event.fact:
         case LeaderElected():
             state.to_register, state.admitted = True, False
-            forget_what_was_seen(state)
+            count_anew(state)
         case FrameworkRegistered():
             state.to_register, state.admitted = False, False
         case TaskReconciled() as fact:

@@ -1,8 +1,8 @@
 """What Marathon makes of what is found about its running instances.
 
 Rule of this room: a change is an event, that nothing changed is none. A failure within the grace does not count unless
-the instance was healthy before. Who leads anew knows of Marathon's own checks nothing until it has looked, and has to
-see every failure itself before it kills. (Marathon: `HealthCheckActor.scala`)
+the instance was healthy before. Who leads anew knows what was found before it, and has to see every failure itself
+before it kills. (Marathon: `HealthCheckActor.scala`, which knows nothing after a change of the leader)
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ def _readiness(fact: ReadinessChanged) -> Readiness:
     return Readiness(ready=fact.ready, status=fact.status, content_type=fact.content_type, body=fact.body)
 
 
-def forget_what_was_seen(state: MarathonState) -> None:
-    """A term began: what Marathon itself looked at is unknown until it has looked again."""
+def count_anew(state: MarathonState) -> None:
+    """A term began: failures that another process of Marathon saw end nobody's life."""
     for app in state.apps.values():
         for instance in (*app.launched.values(), *app.absent.values()):
             if instance.watched:
                 for found in instance.found:
-                    found.alive, found.failures = None, 0
+                    found.failures = 0

@@ -154,9 +154,10 @@ async def test_a_new_leader_looks_again(world, server):
     await world.until(lambda: world.instance(task).healthy)
     await world.die()
     world.play.restart()
-    assert world.instance(task).healthy is None
+    assert world.instance(task).healthy
+    server.reply = lambda _path: ok(status="500 Broken")
     await world.begin()
-    await world.until(lambda: world.instance(task).healthy)
+    await world.until(lambda: world.instance(task).healthy is False)
 
 
 async def test_one_that_cannot_be_reached_is_not_looked_at_until_it_is_back(world, server):

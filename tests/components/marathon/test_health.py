@@ -186,13 +186,14 @@ def test_what_is_seen_of_an_instance_that_does_not_run_is_old():
     assert play.see(bad(info.task)) == []
 
 
-def test_who_leads_anew_knows_nothing_until_it_has_looked_and_kills_for_no_failure_of_before():
+def test_who_leads_anew_knows_what_was_found_and_kills_for_no_failure_of_before():
+    """So a change of the leader stops no deployment, and nobody is killed for it."""
     play = Play()
     (task,) = play.up(health_checks=(HTTP,))
     for seen in (good(task), bad(task), bad(task)):
         play.see(seen)
     play.restart()
-    assert play.app().launched[task].healthy is None
+    assert play.app().launched[task].healthy is False
     assert told(play.see(bad(task))) == [(False, 1)]
     assert told(play.see(good(task))) == [(True, 0)]
     assert not only(play.log, InstanceDismissed)
