@@ -385,6 +385,13 @@ class TaskLaunched(Fact, frozen=True):
     offers: tuple[OfferId, ...]
 
 
+@fact("artifacts.awaited", said="agent, to nobody")
+class ArtifactsAwaited(Fact, frozen=True):
+    """A task was launched that wants files: the agent fetches them into its sandbox before it hands it on."""
+
+    task: TaskInfo
+
+
 @fact("task.gathered", said="agent, to nobody")
 class TaskGathered(Fact, frozen=True):
     """A task of a group is ready to be handed to the executor, which it is together with the rest of the group."""

@@ -183,10 +183,11 @@ class Uri(Noun, frozen=True):
 
     uri: str
     extract: bool = True
-    """An archive is unpacked, beside itself; anything else is left as it is."""
+    """An archive is unpacked into the sandbox, and stays; anything else is left as it is. (Mesos: `fetcher.cpp`)"""
     executable: bool = False
     """The file may be executed; it is not unpacked then. (Mesos: `fetcher.cpp`)"""
     cache: bool = False
+    """Taken and not acted on: every task fetches for itself."""
     dest_path: str | None = None
     """Its path in the sandbox; the last part of the URI's unless said."""
     checksum: str | None = None

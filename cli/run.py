@@ -217,6 +217,7 @@ def _weight(text: str) -> tuple[str, float]:
 @click.option("--role", default="*", show_default=True, help="Whose share it is kept for; slave_public: public zone.")
 @click.option("--region", default="", metavar="NAME", help="Where it is, for constraints on @region.")
 @click.option("--zone", default="", metavar="NAME", help="Where in the region, for constraints on @zone.")
+@click.option("--fetch-from", multiple=True, metavar="DIR", help="Where file:// URIs of tasks may lead; else nowhere.")
 @click.option(
     "--sandbox-gc-s", type=float, default=604_800.0, show_default=True, help="Until an ended task's files go."
 )
@@ -232,6 +233,7 @@ def agent(
     role: str,
     region: str,
     zone: str,
+    fetch_from: tuple[str, ...],
     sandbox_gc_s: float,
     hide: tuple[str, ...],
     unconfined: bool,
@@ -260,6 +262,7 @@ def agent(
         role=role,
         region=region,
         zone=zone,
+        fetch_from=fetch_from,
         sandbox_gc_s=sandbox_gc_s,
     )
     if unconfined:

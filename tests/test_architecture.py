@@ -14,15 +14,20 @@ ROOMS = ("bus", "eventstore", "components", "cli")
 COMPONENTS = ("master", "agent", "executor", "marathon", "metronome", "gateway")
 SHELL = {"hands.py", "attach.py", "launcher", "processes.py", "sandbox.py", "standing.py", "watching.py", "gate.py"}
 SHELL |= {"attempts.py", "mounts.py", "traffic.py"}
-SHELL |= {"fetching.py", "shelf.py", "checking.py"}
+SHELL |= {"fetching.py", "shelf.py", "checking.py", "artifacts.py"}
 SHELL |= {"web"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (
     "bus/nouns.py",
     *(
         f"bus/documents/{name}.py"
-        for name in ("app", "base", "constraints", "group", "job", "pod", "reading", "secrets")
+        for name in ("app", "base", "complaints", "constraints", "group", "ids", "job", "older", "pod", "reading")
     ),
+    *(
+        f"bus/documents/{name}.py"
+        for name in ("app_rules", "group_rules", "job_rules", "pod_rules", "rules", "secrets")
+    ),
+    "bus/artifacts.py",
     "bus/subjects.py",
     "bus/plans.py",
     "bus/events.py",

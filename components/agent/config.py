@@ -22,6 +22,8 @@ _NUMBERS = (
     "start_grace_s",
     "executor_registration_s",
     "fetch_s",
+    "artifacts_s",
+    "artifacts_entries_max",
     "restart_first_s",
     "restart_max_s",
 )
@@ -62,6 +64,14 @@ class AgentConfig:
     """
     fetch_s: float = 60.0
     """How long a task's secrets are asked for: then the task has failed."""
+    artifacts_s: float = 600.0
+    """How long the files that a task wants are fetched: then it has failed."""
+    artifacts_bytes_max: int = 4 * 1024**3
+    """Of one task's files, packed and unpacked."""
+    artifacts_entries_max: int = 100_000
+    """Files and directories of one task."""
+    fetch_from: tuple[str, ...] = ()
+    """The directories of this machine that `file` may lead to; none: no task fetches from it."""
     key: str = ""
     """The agent's public key (X25519, hex): its tasks' secrets are sealed to it."""
     restart_first_s: float = 0.2
@@ -77,6 +87,11 @@ class AgentConfig:
             raise ValueError("executor_argv: expected a command line, found none")
         if not 0 < len(self.hostname) <= 255:
             raise ValueError(f"hostname {self.hostname!r}: expected 1 to 255 characters")
+        if not 1 <= self.artifacts_bytes_max <= 2**60:
+            raise ValueError(f"artifacts_bytes_max is {self.artifacts_bytes_max!r}: expected 1 to 2^60")
+        for directory in self.fetch_from:
+            if not directory.startswith("/"):
+                raise ValueError(f"fetch_from {directory!r}: expected an absolute path")
         for name in ("region", "zone"):
             if getattr(self, name) and not _WORD.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected 1 to 255 of a-z A-Z 0-9 _ / . -")

@@ -15,6 +15,7 @@ from bus.events import (
     AgentMarked,
     AgentRefused,
     AgentRegistered,
+    ArtifactsAwaited,
     Event,
     KillDelivered,
     KillDirected,
@@ -84,6 +85,22 @@ class ResourcesDetected(Sight, frozen=True):
     resources: Resources
 
 
+@sight("artifacts.fetched")
+class ArtifactsFetched(Sight, frozen=True):
+    """Every file a task wants is in its sandbox."""
+
+    task: TaskId
+
+
+@sight("artifacts.missed")
+class ArtifactsMissed(Sight, frozen=True):
+    """A file a task wants is not to be had."""
+
+    task: TaskId
+    message: str
+    """Its URI, and why."""
+
+
 @sight("secrets.arrived")
 class SecretsArrived(Sight, frozen=True):
     """Every secret a task refers to is on this machine."""
@@ -112,9 +129,13 @@ def decide(config: AgentConfig, state: AgentState, told: Input, now: Now) -> Ite
         case Seen(ResourcesDetected(resources=resources)) if config.resources is None:
             if state.registration_due or resources != state.resources:
                 yield _registration(config, state, resources)
-        case Seen(SecretsArrived(task=task)) if task in state.awaiting:
+        case Seen(ArtifactsFetched(task=task)) if task in state.awaiting and state.awaiting[task].fetching:
+            yield from _fetched(config, state, state.awaiting[task], now)
+        case Seen(SecretsArrived(task=task)) if task in state.awaiting and not state.awaiting[task].fetching:
             yield from _ready(config, state, state.awaiting[task], now)
-        case Seen(SecretsWithheld(task=task, message=message)) if task in state.awaiting:
+        case Seen(SecretsWithheld(task=task, message=message) | ArtifactsMissed(task=task, message=message)) if (
+            task in state.awaiting
+        ):
             why = message[:message_length_max]
             status = _status(task, TaskState.FAILED, why, Reason.CONTAINER_LAUNCH_FAILED)
             yield from _end_early(config, state, status)
@@ -191,6 +212,8 @@ def _launch(config: AgentConfig, state: AgentState, info: TaskInfo, now: Now) ->
     if refused is not None:
         yield Say(TaskReported(status=refused), to=MASTER, trace=info.trace)
         yield from _end_others(config, state, info, refused)
+    elif info.command.fetch:
+        yield Say(ArtifactsAwaited(task=info), trace=info.trace)
     elif names_of(info):
         yield Say(SecretsAwaited(task=info), trace=info.trace)
     elif info.group is not None:
@@ -199,8 +222,17 @@ def _launch(config: AgentConfig, state: AgentState, info: TaskInfo, now: Now) ->
         yield _deliver(config, info, now)
 
 
+def _fetched(config: AgentConfig, state: AgentState, awaiting: Awaiting, now: Now) -> Iterator[Say]:
+    """A task's files are here: now its secrets, which are not to lie about longer than they must."""
+    info = awaiting.info
+    if names_of(info):
+        yield Say(SecretsAwaited(task=info), trace=info.trace)._replace(cause=awaiting.cause)
+    else:
+        yield from _ready(config, state, awaiting, now)
+
+
 def _ready(config: AgentConfig, state: AgentState, awaiting: Awaiting, now: Now) -> Iterator[Say]:
-    """A task's secrets are here: it is handed on, or waits for the rest of its group."""
+    """Nothing of a task's own is missing: it is handed on, or waits for the rest of its group."""
     group = awaiting.info.group
     if group is None:
         yield _deliver(config, awaiting.info, now)._replace(cause=awaiting.cause)
@@ -262,7 +294,8 @@ def _unfit(config: AgentConfig, state: AgentState, info: TaskInfo) -> TaskStatus
 def _kill(config: AgentConfig, state: AgentState, task: TaskId, grace_s: float | None) -> Iterator[Say]:
     """Each kill has one answer. Of an ended task it is the end again: the master passes over what it knows."""
     if task in state.awaiting:
-        why = "killed before its secrets were here"
+        what = "files" if state.awaiting[task].fetching else "secrets"
+        why = f"killed before its {what} were here"
         status = _status(task, TaskState.KILLED, why, Reason.TASK_KILLED_DURING_LAUNCH)
         yield from _end_early(config, state, status)
         return

@@ -150,7 +150,7 @@ class Fetching:
 
 def _awaited(state: AgentState, task: TaskId) -> bool:
     """Whether a task's secrets are still to be fetched."""
-    return task in state.awaiting and not state.awaiting[task].ready
+    return task in state.awaiting and not state.awaiting[task].ready and not state.awaiting[task].fetching
 
 
 def _named(info: TaskInfo) -> str:

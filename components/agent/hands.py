@@ -12,11 +12,20 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from bus.events import Event, RegistrationNoted, SandboxCollected, TaskDelivered, TaskGathered, TaskReported
+from bus.events import (
+    ArtifactsAwaited,
+    Event,
+    RegistrationNoted,
+    SandboxCollected,
+    TaskDelivered,
+    TaskGathered,
+    TaskReported,
+)
 from bus.nouns import TERMINAL, Resources, TaskId, TaskInfo
 from bus.port import Bus
 from bus.queries import LogPiece, LogQuestion, QueryRefused
 from bus.secrets import SecretsAwaited
+from components.agent.artifacts import Artifacts
 from components.agent.config import AgentConfig
 from components.agent.decide import ResourcesDetected
 from components.agent.fetching import Fetching
@@ -78,6 +87,7 @@ class AgentHands:
         self.config = config
         self.fetching = Fetching(config, bus, key)
         self.executor, self.sandboxes = WarmExecutor(config, bus), Sandboxes(config.work)
+        self.artifacts = Artifacts(config, self.sandboxes)
         self.asks: Mapping[str, Ask] = {"log": self.read_log}
         self._ended: dict[TaskId, bool] = {}
         """The tasks whose sandboxes are kept, and whether they ended."""
@@ -101,6 +111,7 @@ class AgentHands:
                 group.create_task(self.executor.keep())
                 group.create_task(self._sweep())
                 group.create_task(self.fetching.run(see))
+                group.create_task(self.artifacts.run(see))
                 if self.config.resources is None:
                     await see(ResourcesDetected(resources=detect_resources(self.config.work)))
         finally:
@@ -108,6 +119,7 @@ class AgentHands:
 
     def _recall(self, state: AgentState) -> None:
         self.fetching.recall(state)
+        self.artifacts.recall(state)
         self._ended = {**dict.fromkeys(state.tasks, False), **dict.fromkeys(state.ended, True)}
         for task in (*state.tasks.values(), *state.ended.values()):
             self._note_group(task.info)
@@ -118,8 +130,14 @@ class AgentHands:
     def act(self, event: Event) -> None:
         """Follow what is in the log."""
         self.fetching.act(event)
+        self.artifacts.act(event)
         match event.fact:
-            case TaskDelivered(task=info) | SecretsAwaited(task=info) | TaskGathered(task=info):
+            case (
+                TaskDelivered(task=info)
+                | ArtifactsAwaited(task=info)
+                | SecretsAwaited(task=info)
+                | TaskGathered(task=info)
+            ):
                 self._ended[info.task] = False
                 self._note_group(info)
             case TaskReported(status=status) if status.state in TERMINAL and status.task in self._ended:

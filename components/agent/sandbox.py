@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from secrets import token_hex
 from typing import NamedTuple
 
@@ -78,6 +80,26 @@ class Sandboxes:
         finally:
             os.close(sandbox)
 
+    def fresh(self, task: TaskId, user: str | None) -> str:
+        """An empty sandbox of a task that was never handed on, of its user if this is root's to give. Raises OSError.
+
+        What an earlier process of the agent began to fetch goes to the trash.
+        """
+        name = sandbox_name(task)
+        sandboxes, trash = os.open(self.all, _DIRECTORY), os.open(self.trash, _DIRECTORY)
+        try:
+            check_unmounted(f"{os.path.realpath(self.all)}/{name}")
+            with suppress(FileNotFoundError):
+                _move(sandboxes, name, trash)
+            os.mkdir(name, 0o755, dir_fd=sandboxes)
+            if user is not None and os.geteuid() == 0:
+                entry = _entry(user)
+                os.chown(name, entry.pw_uid, entry.pw_gid, dir_fd=sandboxes, follow_symlinks=False)
+        finally:
+            os.close(sandboxes)
+            os.close(trash)
+        return f"{self.all}/{name}"
+
     def groups(self) -> list[str]:
         """The names of the directories that groups of tasks share."""
         return sorted(name for name in os.listdir(self.all) if name.startswith(GROUP))
@@ -125,6 +147,13 @@ class Sandboxes:
             _log_kept(f"{self.trash}/{name}", error)
             return False
         return True
+
+
+def _entry(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise FileNotFoundError(errno.ENOENT, "user does not exist on this host", user) from None
 
 
 def _log_kept(path: str, error: OSError) -> None:

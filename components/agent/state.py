@@ -13,6 +13,7 @@ import msgspec
 from bus.events import (
     AgentRegistered,
     AgentStarted,
+    ArtifactsAwaited,
     Event,
     RegistrationNoted,
     SandboxCollected,
@@ -65,12 +66,14 @@ class Task:
 
 @dataclass(slots=True, kw_only=True)
 class Awaiting:
-    """A task that is handed on once its secrets are here, and all of its group."""
+    """A task that is handed on once its files and its secrets are here, and all of its group."""
 
     info: TaskInfo
     """All of it."""
     cause: Position | None
     """What launched it."""
+    fetching: bool = False
+    """The files it wants are not here; its secrets are asked for afterwards."""
     ready: bool = False
     """Nothing of its own is missing: it waits for others of its group."""
 
@@ -92,7 +95,9 @@ class AgentState(State):
     collected: dict[TaskId, Now] = field(default_factory=dict)
     """The latest whose sandboxes were given up, oldest first."""
     awaiting: dict[TaskId, Awaiting] = field(default_factory=dict)
-    """Of the live tasks, those that are not handed on yet: their secrets are not here, or the rest of their group."""
+    """Of the live tasks, those that are not handed on yet: their files or secrets are not here, or the rest of their
+    group.
+    """
     unheard: dict[TaskId, Now] = field(default_factory=dict)
     """Tasks of which the executor has said nothing yet, oldest first, and when each is given up."""
     weight: int = 0
@@ -114,14 +119,13 @@ def fold(state: AgentState, event: Event) -> None:
             state.registration_due, state.resources, state.verdict = False, resources, None
         case RegistrationNoted() as noted:
             state.verdict = noted
+        case ArtifactsAwaited(task=info):
+            _await(state, event, info).fetching = True
         case SecretsAwaited(task=info):
-            _take(state, event, info)
-            state.awaiting[info.task] = Awaiting(info=info, cause=event.cause)
+            _await(state, event, info).fetching = False
         case TaskGathered(task=info):
-            if info.task not in state.awaiting:
-                _take(state, event, info)
-                state.awaiting[info.task] = Awaiting(info=info, cause=event.cause)
-            state.awaiting[info.task].ready = True
+            awaiting = _await(state, event, info)
+            awaiting.fetching, awaiting.ready = False, True
         case TaskDelivered() as delivered:
             _deliver(state, event, delivered)
         case TaskReported(status=status):
@@ -133,6 +137,14 @@ def fold(state: AgentState, event: Event) -> None:
 def after(at: Now, seconds: float) -> Now:
     """A moment so many seconds later."""
     return Now(at + round(seconds * second))
+
+
+def _await(state: AgentState, event: Event, info: TaskInfo) -> Awaiting:
+    """What is missing of a task; it is taken on if it was not before."""
+    if info.task not in state.awaiting:
+        _take(state, event, info)
+        state.awaiting[info.task] = Awaiting(info=info, cause=event.cause)
+    return state.awaiting[info.task]
 
 
 def _deliver(state: AgentState, event: Event, delivered: TaskDelivered) -> None:
@@ -232,7 +244,7 @@ def check(state: AgentState) -> None:
         assert name not in state.collected, f"{name} lives and is collected"
     assert len(state.collected) <= collected_max
     for name in state.awaiting:
-        assert state.tasks[name].status.state is TaskState.STAGING, f"{name} is {state.tasks[name]} and awaits secrets"
+        assert state.tasks[name].status.state is TaskState.STAGING, f"{name} is {state.tasks[name]} and kept back"
         assert name not in state.unheard, f"{name} is delivered and awaits secrets"
     for name in state.unheard:
         assert state.tasks[name].status.state is TaskState.STAGING, f"{name} is {state.tasks[name]} and unheard of"

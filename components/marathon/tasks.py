@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from bus.documents import AppSpec, plain_env, secret_env, secret_files
+from bus.documents import AppSpec, plain_env, secret_env, secret_files, uris_of
 from bus.nouns import AgentId, AppId, Command, FrameworkId, Offer, OfferId, Resources, TaskId, TaskInfo, TraceId
 from components.constraints import place_of
 from components.marathon.checks import health_of, readiness_of, watched_of
@@ -62,6 +62,7 @@ def task_info(
             user=spec.user,
             secret_env=secret_env(spec),
             secret_files=secret_files(spec),
+            fetch=uris_of(spec.fetch),
         ),
         health=health_of(spec, taken.ports),
         watched=watched_of(spec, taken.ports),

@@ -11,6 +11,7 @@ import re
 
 import msgspec
 
+from bus.artifacts import artifacts_invalid
 from bus.events import AgentRegistered, FrameworkRegistered
 from bus.nouns import MASTER, AgentId, FrameworkId, Resources, TaskId, TaskInfo, normal
 from bus.secrets import path_invalid, references_invalid
@@ -107,6 +108,7 @@ def launch_invalid(
         or _amount(info.resources)
         or _command(info)
         or references_invalid(info)
+        or artifacts_invalid(info)
         or _volumes(info)
         or not_seconds("kill_grace_s", info.kill_grace_s)
         or (not_seconds("max_completion_s", info.max_completion_s) if info.max_completion_s is not None else None)

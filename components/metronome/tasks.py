@@ -11,7 +11,7 @@ from string import ascii_lowercase, digits
 
 import msgspec
 
-from bus.documents import JobSpec, plain_env, secret_env, secret_files
+from bus.documents import JobSpec, plain_env, secret_env, secret_files, uris_of
 from bus.nouns import AgentId, Command, FrameworkId, JobId, Now, Offer, OfferId, RunId, TaskId, TaskInfo, TraceId
 
 job_chars_max = 150
@@ -64,6 +64,7 @@ def task_info(
             user=how.user,
             secret_env=secret_env(how),
             secret_files=secret_files(how),
+            fetch=uris_of(how.artifacts),
         ),
         kill_grace_s=kill_grace_s if how.task_kill_grace_period_seconds is None else how.task_kill_grace_period_seconds,
         labels=spec.labels,
