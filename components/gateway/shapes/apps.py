@@ -6,21 +6,24 @@ Rule of this room: as in `components.gateway.shapes`; key order and absent keys 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any
 
 import msgspec
 
 from bus.documents import AppSpec
-from bus.nouns import TaskState
+from bus.nouns import Now, TaskState, second
 from bus.queries import AppRow, InstanceRow
-from components.gateway.shapes.times import number, present, zulu
+from components.gateway.shapes.tasks import STAGED, readiness_results, tasks
+from components.gateway.shapes.times import number, present
 
-STAGED = (TaskState.STAGING, TaskState.STARTING)
 COUNTS = ("tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy")
 
 
-def app_spec(spec: AppSpec, version: str, *, rollout: bool = False) -> dict[str, object]:
+def app_spec(
+    spec: AppSpec, version: str, config_version: str | None = None, *, rollout: bool = False
+) -> dict[str, object]:
     """An app as it was specified; what only Busbar has is left out unless it is asked for."""
     written = _written(spec)
     host = all(network.mode == "host" for network in spec.networks)
@@ -39,8 +42,8 @@ def app_spec(spec: AppSpec, version: str, *, rollout: bool = False) -> dict[str,
         disk=number(spec.disk),
         env=written.get("env"),
         executor="",
-        fetch=[_full(each) for each in spec.fetch],
-        healthChecks=[_full(each) for each in spec.health_checks],
+        fetch=[full(each) for each in spec.fetch],
+        healthChecks=[full(each) for each in spec.health_checks],
         instances=spec.instances,
     )
     fields["labels"] = dict(spec.labels)
@@ -48,31 +51,31 @@ def app_spec(spec: AppSpec, version: str, *, rollout: bool = False) -> dict[str,
         maxLaunchDelaySeconds=number(spec.max_launch_delay_seconds),
         mem=number(spec.mem),
         gpus=spec.gpus,
-        networks=[_full(each) for each in spec.networks] or [{"mode": "host"}],
+        networks=[full(each) for each in spec.networks] or [{"mode": "host"}],
         portDefinitions=ports if host else None,
-        readinessChecks=[_full(each) for each in spec.readiness_checks],
+        readinessChecks=[full(each) for each in spec.readiness_checks],
         requirePorts=spec.require_ports,
         secrets=written.get("secrets"),
         taskKillGracePeriodSeconds=spec.task_kill_grace_period_seconds,
-        upgradeStrategy=_full(spec.upgrade_strategy),
+        upgradeStrategy=full(spec.upgrade_strategy),
         user=spec.user,
         version=version,
-        versionInfo={"lastScalingAt": version, "lastConfigChangeAt": version},
+        versionInfo={"lastScalingAt": version, "lastConfigChangeAt": config_version or version},
         killSelection=spec.kill_selection,
         unreachableStrategy=_unreachable(spec),
         role=spec.role or "*",
-        rollout=_full(spec.rollout) if rollout else None,
+        rollout=full(spec.rollout) if rollout else None,
     )
     return fields
 
 
 def _unreachable(spec: AppSpec) -> object:
     strategy = spec.unreachable_strategy
-    return strategy if isinstance(strategy, str) else _full(strategy)
+    return strategy if isinstance(strategy, str) else full(strategy)
 
 
 def _port(port: Any) -> dict[str, object]:
-    return _full(port) | {"port": port.port}
+    return full(port) | {"port": port.port}
 
 
 def _written(spec: AppSpec) -> dict[str, Any]:
@@ -81,13 +84,15 @@ def _written(spec: AppSpec) -> dict[str, Any]:
     return written
 
 
-def _full(part: Any) -> dict[str, object]:
+def full(part: Any) -> dict[str, object]:
     """A part of a document with every field that has a value, also those that are as usual."""
     found: dict[str, object] = {}
     for field in msgspec.structs.fields(part):
         value = getattr(part, field.name)
         if isinstance(value, msgspec.Struct):
-            value = _full(value)
+            value = full(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
+            value = [full(each) for each in value]
         elif isinstance(value, float):
             value = number(value)
         if value is not None and value != () and value != {}:
@@ -98,30 +103,44 @@ def _full(part: Any) -> dict[str, object]:
 # ---- how it goes ------------------------------------------------------------------------------------------------
 
 
-def app_row(row: AppRow, embed: Iterable[str] = ()) -> dict[str, object]:
+def app_row(row: AppRow, embed: Iterable[str] = (), now: Now | None = None) -> dict[str, object]:
     """An app in a list: counts and deployments always, the rest if it is asked for. (Marathon: `embed`)"""
     wanted = set(embed)
-    shown = app_spec(row.app, row.app_version, rollout="app.rollout" in wanted)
+    shown = app_spec(row.app, version_of(row), row.app_version, rollout="app.rollout" in wanted)
     shown |= counts(row)
-    shown["deployments"] = [{"id": each} for each in getattr(row, "deployments", ())]
+    shown["deployments"] = [{"id": each} for each in row.deployments]
     if "app.tasks" in wanted:
         shown["tasks"] = tasks(row)
     if "app.readiness" in wanted:
-        shown["readinessCheckResults"] = []
+        shown["readinessCheckResults"] = readiness_results(row)
     if wanted & {"app.lastTaskFailure", "app.failures"} and row.last_failure is not None:
         shown["lastTaskFailure"] = last_failure(row)
+    if "app.taskStats" in wanted:
+        shown["taskStats"] = task_stats(row, now)
     return shown
+
+
+def version_of(row: AppRow) -> str:
+    """Of an app's last change, also if it was only scaled."""
+    return row.change_version or row.app_version
 
 
 def counts(row: AppRow) -> dict[str, object]:
     """How many of an app's tasks are in which condition."""
-    health = [getattr(each, "healthy", None) for each in row.instances if each.state is TaskState.RUNNING]
+    staged, running, healthy, unhealthy = _counted(row.instances)
     return {
-        "tasksStaged": sum(each.state in STAGED for each in row.instances),
-        "tasksRunning": sum(each.state is TaskState.RUNNING for each in row.instances),
-        "tasksHealthy": sum(each is True for each in health),
-        "tasksUnhealthy": sum(each is False for each in health),
+        "tasksStaged": staged,
+        "tasksRunning": running,
+        "tasksHealthy": healthy,
+        "tasksUnhealthy": unhealthy,
     }
+
+
+def _counted(instances: Iterable[InstanceRow]) -> tuple[int, int, int, int]:
+    """Staged, running, and of the running those that are known to be healthy, and not to be."""
+    instances = tuple(instances)
+    running = [each.healthy for each in instances if each.state is TaskState.RUNNING]
+    return sum(each.state in STAGED for each in instances), len(running), running.count(True), running.count(False)
 
 
 def last_failure(row: AppRow) -> dict[str, object]:
@@ -134,7 +153,7 @@ def last_failure(row: AppRow) -> dict[str, object]:
         "message": status.message or _words(status.exit_status, status.signal),
         "state": status.state,
         "taskId": status.task,
-        "timestamp": row.app_version,
+        "timestamp": version_of(row),
         "version": row.app_version,
     }
 
@@ -145,48 +164,23 @@ def _words(exit_status: int | None, signal: int | None) -> str:
     return f"Command exited with status {exit_status}" if exit_status is not None else ""
 
 
-def tasks(row: AppRow) -> list[dict[str, object]]:
-    """The tasks of an app; an instance that waits for an offer has none."""
-    return [task(row, each) for each in row.instances if each.state is not None]
-
-
-def task(row: AppRow, one: InstanceRow) -> dict[str, object]:
-    """One task."""
-    started = one.since if one.state is TaskState.RUNNING else None
-    ports = list(one.ports)
-    return present(
-        id=one.task,
-        appId=row.app.id,
-        host=one.hostname or "",
-        state=one.state,
-        role=row.app.role or "*",
-        slaveId=one.agent,
-        stagedAt=zulu(one.since),
-        startedAt=zulu(started) if started is not None else None,
-        version=one.app_version,
-    ) | {
-        "ports": ports,
-        "servicePorts": [port.port for port in row.app.wanted_ports][: len(ports)],
-        "ipAddresses": _addresses(one),
-        "healthCheckResults": [],
-        "localVolumes": [],
+def task_stats(row: AppRow, now: Now | None) -> dict[str, object]:
+    """How the tasks of the newest version fare beside the others. (Marathon: TaskStatsByVersion)"""
+    launched = [each for each in row.instances if each.state is not None]
+    parts = {
+        "startedAfterLastScaling": [each for each in launched if each.app_version >= version_of(row)],
+        "withLatestConfig": [each for each in launched if each.app_version == row.app_version],
+        "withOutdatedConfig": [each for each in launched if each.app_version != row.app_version],
+        "totalSummary": launched,
     }
+    return {name: {"stats": _stats(part, now)} for name, part in parts.items() if part}
 
 
-def _addresses(one: InstanceRow) -> list[dict[str, object]]:
-    host = one.hostname or ""
-    return [{"ipAddress": host, "protocol": "IPv4"}] if host.replace(".", "").isdigit() else []
-
-
-def tasks_text(rows: Iterable[AppRow]) -> str:
-    """Where each app's ports are, one a line. (Marathon: EndpointsHelper, `Accept: text/plain`)"""
-    lines = []
-    for row in rows:
-        up = [each for each in row.instances if each.state is TaskState.RUNNING]
-        name = row.app.id.strip("/").replace("/", "_")
-        for index, port in enumerate(row.app.wanted_ports):
-            where = "\t".join(f"{each.hostname}:{each.ports[index]}" for each in up if index < len(each.ports))
-            lines.append(f"{name}\t{port.port}\t{where}\n")
-        if not row.app.wanted_ports:
-            lines.append(f"{name}\t \t" + "\t".join(str(each.hostname) for each in up) + "\n")
-    return "".join(lines)
+def _stats(instances: Sequence[InstanceRow], now: Now | None) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "counts": dict(zip(("staged", "running", "healthy", "unhealthy"), _counted(instances), strict=True))
+    }
+    lives = sorted((now - each.since) / second for each in instances if now and each.state is TaskState.RUNNING)
+    if lives:
+        shown["lifeTime"] = {"averageSeconds": sum(lives) / len(lives), "medianSeconds": median(lives)}
+    return shown

@@ -1,38 +1,35 @@
-"""`/v2/apps` and `/v2/tasks`.
+"""`/v2/apps`.
 
 Rule of this room: a handler asks once and shapes the answer; what may be asked for is Marathon's to say.
-(Marathon: `api/v2/AppsResource.scala`, `AppTasksResource.scala`, `TasksResource.scala`)
+(Marathon: `api/v2/AppsResource.scala`, `AppVersionsResource.scala`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import quote
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from bus.documents import AppSpec, check_document, merged, parse_document, parse_partial
-from bus.events import Event, Fact
-from bus.nouns import AppId, Refusal
-from bus.queries import AppRow
-from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRequested
+from bus.documents import AppSpec, Given, check_document, merged, parse_apps, parse_document, parse_partial
+from bus.nouns import AppId
+from bus.queries import AppRow, VersionRow, VersionsQuestion
+from bus.services import (
+    AppRequested,
+    AppsRequested,
+    AppWish,
+    RemovalRequested,
+    RestartRequested,
+    RollbackRequested,
+)
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, apps, errors
 from components.gateway.shapes.selectors import SelectorError, label_selector
-from components.gateway.web.call import Call, HttpError, answer, documents
-from components.gateway.web.client import MARATHON, Turned
+from components.gateway.web.call import Call, HttpError, answer, documents, is_rollback
+from components.gateway.web.changes import Subject, change
+from components.gateway.web.client import MARATHON
 
-EMBEDS = (
-    "app.tasks",
-    "app.counts",
-    "app.deployments",
-    "app.readiness",
-    "app.lastTaskFailure",
-    "app.failures",
-    "app.taskStats",
-)
 ALWAYS = ("app.tasks", "app.lastTaskFailure")
-"""Of a single app."""
+"""Of a single app. (Marathon: AppInfo.Embed)"""
 
 
 async def rows_of(call: Call) -> list[AppRow]:
@@ -48,48 +45,38 @@ async def row_of(call: Call, id_: str) -> AppRow:
     return row
 
 
+def embeds(call: Call) -> list[str]:
+    """What is to be shown besides; `apps.` is the older form. (Marathon: AppInfo)"""
+    return [each.replace("apps.", "app.", 1) for each in call.all("embed")]
+
+
 async def list_apps(call: Call) -> Response:
     """GET /v2/apps."""
-    rows = await rows_of(call)
     cmd, part, label = call.one("cmd"), call.one("id"), call.one("label")
     try:
         chosen = label_selector(label) if label else None
     except SelectorError as error:
         raise HttpError(400, str(error)) from None
+    rows = await rows_of(call)
     if cmd:
         rows = [row for row in rows if cmd.lower() in (row.app.cmd or "").lower()]
     if part:
         rows = [row for row in rows if part.lower() in row.app.id]
     if chosen is not None:
         rows = [row for row in rows if chosen(row.app.labels)]
-    embed = [each.replace("apps.", "app.", 1) for each in call.all("embed")]
-    return answer({"apps": [apps.app_row(row, embed) for row in rows]})
+    return answer({"apps": [apps.app_row(row, embeds(call), call.client.clock()) for row in rows]})
 
 
 async def get_app(call: Call) -> Response:
     """GET /v2/apps/{id}; of `{id}/*` all apps of a group."""
-    embed = (*ALWAYS, *call.all("embed"))
+    embed, now = (*ALWAYS, *embeds(call)), call.client.clock()
     if call.id.endswith("/*"):
-        prefix = call.id[:-1]
-        under = [row for row in await rows_of(call) if row.app.id.startswith(prefix)]
-        return answer({"*": [apps.app_row(row, embed) for row in under]})
-    return answer({"app": apps.app_row(await row_of(call, call.id), embed)})
+        under = [row for row in await rows_of(call) if row.app.id.startswith(call.id[:-1])]
+        return answer({"*": [apps.app_row(row, embed, now) for row in under]})
+    return answer({"app": apps.app_row(await row_of(call, call.id), embed, now)})
 
 
 # ---- changes ----------------------------------------------------------------------------------------------------
-
-
-async def change(call: Call, fact: Fact, id_: str) -> Event:
-    """What Marathon answers a request about an app. Raises HttpError, in Marathon's words."""
-    try:
-        return await call.client.request(MARATHON, fact, call.actor)
-    except Turned as turned:
-        match turned.fact.reason:
-            case Refusal.NOT_FOUND:
-                raise HttpError(404, errors.no_app(id_)) from None
-            case Refusal.ALREADY_EXISTS:
-                raise HttpError(409, errors.app_exists(id_)) from None
-        raise
 
 
 async def create_app(call: Call) -> Response:
@@ -97,92 +84,120 @@ async def create_app(call: Call) -> Response:
     text = await call.body()
     with documents():
         spec = parse_document(text, AppSpec)
-    event = await change(call, AppRequested(app=spec), spec.id)
-    fact = event.fact
-    assert isinstance(fact, AppSpecified), f"marathon answered with {fact.type}"
-    deployment = str(event.trace)
-    shown = apps.app_spec(fact.app, fact.app_version) | dict.fromkeys(apps.COUNTS, 0)
-    shown |= {"deployments": [{"id": deployment}], "tasks": []}
-    headers = {"Location": f"/v2/apps{quote(spec.id)}", **deployed_header(deployment)}
-    return answer(shown, 201, headers=headers)
-
-
-def deployed_header(deployment: str) -> Mapping[str, str]:
-    """Which deployment a change began."""
-    return {"Marathon-Deployment-Id": deployment}
-
-
-def deployed(version: str, deployment: str, status: int = 200) -> Response:
-    """A change that was accepted."""
-    return answer({"version": version, "deploymentId": deployment}, status, headers=deployed_header(deployment))
+    begun = await change(call, AppRequested(app=spec, force=call.flag("force")), Subject("app", spec.id))
+    shown = apps.app_spec(spec, begun.version) | dict.fromkeys(apps.COUNTS, 0)
+    shown |= {"deployments": [{"id": begun.deployment}], "tasks": []}
+    return answer(shown, 201, headers={"Location": f"/v2/apps{quote(spec.id)}", **begun.headers})
 
 
 async def update_app(call: Call) -> Response:
-    """PUT /v2/apps/{id}."""
-    text = await call.body()
-    row = next((row for row in await rows_of(call) if row.app.id == call.id), None)
+    """PUT /v2/apps/{id}: change what is named, or with `partialUpdate=false` all; a version alone rolls back."""
+    return await _put(call, only_existing=False)
+
+
+async def patch_app(call: Call) -> Response:
+    """PATCH /v2/apps/{id}: as PUT, of what is there."""
+    return await _put(call, only_existing=True)
+
+
+async def _put(call: Call, *, only_existing: bool) -> Response:
+    text, force, about = await call.body(), call.flag("force"), Subject("app", call.id)
+    to_version = is_rollback(text)
+    if to_version is not None:
+        back = RollbackRequested(app=AppId(call.id), to_version=to_version, force=force)
+        return (await change(call, back, about)).response()
+    given = await _given(call, text, partial=only_existing or call.flag("partialUpdate", default=True))
+    fact = AppRequested(
+        app=given.app,
+        update=True,
+        partial=given.fields or None,
+        only_existing=only_existing,
+        force=force,
+    )
+    begun = await change(call, fact, about)
+    return begun.response(201 if begun.created else 200)
+
+
+async def _given(call: Call, text: bytes, *, partial: bool) -> Given:
+    """An app as it was sent; what comes of it is checked with all that is wrong with it. Raises HttpError."""
+    row = next((row for row in await rows_of(call) if row.app.id == call.id), None) if partial else None
     with documents():
-        if row is not None and call.flag("partialUpdate", default=True):
-            spec = merged(row.app, parse_partial(text, at=call.id))
-            check_document(spec)
-        else:
-            spec = parse_document(text, AppSpec, at=call.id)
-    event = await change(call, AppRequested(app=spec, update=True), call.id)
-    fact = event.fact
-    assert isinstance(fact, AppSpecified), f"marathon answered with {fact.type}"
-    return deployed(fact.app_version, str(event.trace), 201 if fact.changed == "created" else 200)
+        if row is None:
+            return Given(parse_document(text, AppSpec, at=call.id), ())
+        given = parse_partial(text, at=call.id)
+        whole = merged(row.app, given)
+        check_document(whole)
+    return Given(whole, given.fields)
+
+
+async def update_apps(call: Call) -> Response:
+    """PUT /v2/apps: several at once, by one deployment."""
+    return await _put_all(call, only_existing=False)
+
+
+async def patch_apps(call: Call) -> Response:
+    """PATCH /v2/apps: several that are there."""
+    return await _put_all(call, only_existing=True)
+
+
+async def _put_all(call: Call, *, only_existing: bool) -> Response:
+    text, partial = await call.body(), only_existing or call.flag("partialUpdate", default=True)
+    known = {row.app.id: row.app for row in await rows_of(call)} if partial else {}
+    with documents():
+        given = parse_apps(text, partial=partial)
+        for each in given:
+            if partial:
+                check_document(merged(known[each.app.id], each) if each.app.id in known else each.app)
+    if not given:
+        raise HttpError(*errors.invalid([errors.Complaint("/", "must not be empty")]))
+    if only_existing and (missing := [each.app.id for each in given if each.app.id not in known]):
+        raise HttpError(404, errors.no_app(missing[0]))
+    wishes = tuple(
+        AppWish(app=each.app, partial=each.fields if partial and each.app.id in known else None) for each in given
+    )
+    fact = AppsRequested(apps=wishes, only_existing=only_existing, force=call.flag("force"))
+    return (await change(call, fact, Subject("app", given[0].app.id))).response()
 
 
 async def delete_app(call: Call) -> Response:
     """DELETE /v2/apps/{id}. It is forced unless it is asked not to be. (Marathon: AppsResource.delete)"""
-    row = await row_of(call, call.id)
-    event = await change(call, RemovalRequested(app=AppId(call.id)), call.id)
-    return deployed(row.app_version, str(event.trace))
+    fact = RemovalRequested(app=AppId(call.id), force=call.flag("force", default=True))
+    return (await change(call, fact, Subject("app", call.id))).response()
 
 
 async def restart_app(call: Call) -> Response:
     """POST /v2/apps/{id}/restart."""
-    event = await change(call, RestartRequested(app=AppId(call.id)), call.id)
-    fact = event.fact
-    assert isinstance(fact, AppSpecified), f"marathon answered with {fact.type}"
-    return deployed(fact.app_version, str(event.trace))
+    fact = RestartRequested(app=AppId(call.id), force=call.flag("force"))
+    return (await change(call, fact, Subject("app", call.id))).response()
 
 
-# ---- tasks ------------------------------------------------------------------------------------------------------
+# ---- versions ---------------------------------------------------------------------------------------------------
 
 
-def wants_text(call: Call) -> bool:
-    """Whether plain text was asked for and JSON was not."""
-    accept = call.request.headers.get("accept", "")
-    return "text/plain" in accept and "json" not in accept
+async def versions_of(call: Call, question: VersionsQuestion) -> list[VersionRow]:
+    """What there was, newest first."""
+    return await call.client.ask(MARATHON, "versions", list[VersionRow], question)
 
 
-async def list_app_tasks(call: Call) -> Response:
-    """GET /v2/apps/{id}/tasks; `{id}/*` for a group."""
-    if call.id.endswith("/*"):
-        rows = [row for row in await rows_of(call) if row.app.id.startswith(call.id[:-1])]
-        if not rows:
-            raise HttpError(404, errors.no_group(call.id[:-2]))
-    else:
-        rows = [await row_of(call, call.id)]
-    if wants_text(call):
-        return PlainTextResponse(apps.tasks_text(rows))
-    return answer({"tasks": [task for row in rows for task in apps.tasks(row)]})
+async def list_versions(call: Call) -> Response:
+    """GET /v2/apps/{id}/versions."""
+    rows = await versions_of(call, VersionsQuestion(app=AppId(call.id)))
+    if not rows:
+        raise HttpError(404, errors.no_app(call.id))
+    return answer({"versions": [row.version for row in rows]})
 
 
-async def list_tasks(call: Call) -> Response:
-    """GET /v2/tasks."""
-    rows = await rows_of(call)
-    if wants_text(call):
-        return PlainTextResponse(apps.tasks_text(rows))
-    wanted = {each.lower() for each in (*call.all("status"), *call.all("status[]"))}
-    if wanted - {"running", "staging"}:
-        raise HttpError(400, f"status={sorted(wanted)[0]}: expected running or staging")
-    states = [each for name in sorted(wanted) for each in (apps.STAGED if name == "staging" else ("TASK_RUNNING",))]
-    found = [task for row in rows for task in apps.tasks(row)]
-    return answer({"tasks": [task for task in found if not wanted or task["state"] in states]})
+async def get_version(call: Call) -> Response:
+    """GET /v2/apps/{id}/versions/{version}."""
+    version = call.params["version"]
+    rows = await versions_of(call, VersionsQuestion(app=AppId(call.id)))
+    found = next((row for row in rows if row.version == version), None)
+    if found is None or found.app is None:
+        raise HttpError(404, errors.no_app(call.id, version))
+    return answer(apps.app_spec(found.app, found.version, found.config_version))
 
 
+_CHANGED = {200: answers.Deployed, 404: answers.Message, 409: answers.Message, 422: answers.Invalid}
 ROUTES = [
     Route(
         method="GET",
@@ -203,6 +218,26 @@ ROUTES = [
         changes=True,
     ),
     Route(
+        method="PUT",
+        path="/v2/apps",
+        handler=update_apps,
+        about="Change or create several apps",
+        body=list[AppSpec],
+        answers=_CHANGED,
+        query=("force", "partialUpdate"),
+        changes=True,
+    ),
+    Route(
+        method="PATCH",
+        path="/v2/apps",
+        handler=patch_apps,
+        about="Change several apps",
+        body=list[AppSpec],
+        answers=_CHANGED,
+        query=("force",),
+        changes=True,
+    ),
+    Route(
         method="GET",
         path="/v2/apps/{id}",
         handler=get_app,
@@ -214,10 +249,20 @@ ROUTES = [
         method="PUT",
         path="/v2/apps/{id}",
         handler=update_app,
-        about="Change or create an app",
+        about="Change or create an app, or roll it back",
         body=AppSpec,
-        answers={200: answers.Deployed, 201: answers.Deployed, 422: answers.Invalid},
+        answers=_CHANGED | {201: answers.Deployed},
         query=("force", "partialUpdate"),
+        changes=True,
+    ),
+    Route(
+        method="PATCH",
+        path="/v2/apps/{id}",
+        handler=patch_app,
+        about="Change an app",
+        body=AppSpec,
+        answers=_CHANGED,
+        query=("force",),
         changes=True,
     ),
     Route(
@@ -225,7 +270,7 @@ ROUTES = [
         path="/v2/apps/{id}",
         handler=delete_app,
         about="Remove an app",
-        answers={200: answers.Deployed, 404: answers.Message},
+        answers=_CHANGED,
         query=("force",),
         changes=True,
     ),
@@ -234,23 +279,22 @@ ROUTES = [
         path="/v2/apps/{id}/restart",
         handler=restart_app,
         about="Replace every instance",
-        answers={200: answers.Deployed, 404: answers.Message},
+        answers=_CHANGED,
         query=("force",),
         changes=True,
     ),
     Route(
         method="GET",
-        path="/v2/apps/{id}/tasks",
-        handler=list_app_tasks,
-        about="List an app's tasks",
-        answers={200: answers.Tasks, 404: answers.Message},
+        path="/v2/apps/{id}/versions",
+        handler=list_versions,
+        about="List an app's versions",
+        answers={200: answers.Versions, 404: answers.Message},
     ),
     Route(
         method="GET",
-        path="/v2/tasks",
-        handler=list_tasks,
-        about="List all tasks",
-        answers={200: answers.Tasks},
-        query=("status",),
+        path="/v2/apps/{id}/versions/{version}",
+        handler=get_version,
+        about="Show an app at a version",
+        answers={200: "the app", 404: answers.Message},
     ),
 ]

@@ -19,7 +19,7 @@ from components.gateway.config import GatewayConfig, body_bytes_max
 from components.gateway.shapes.errors import INVALID_JSON, complaint_of, invalid, wrong_document
 from components.gateway.web.client import Client
 
-P = TypeVar("P", bound=msgspec.Struct)
+P = TypeVar("P")
 TRUE, FALSE = ("true", "1", "yes", ""), ("false", "0", "no")
 
 
@@ -125,3 +125,13 @@ def part(value: object, shape: type[P]) -> P:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         raise HttpError(*invalid([complaint_of(str(error))])) from None
+
+
+def is_rollback(text: bytes) -> str | None:
+    """The version that a document names and nothing else: it is to be again what it was. (Marathon)"""
+    try:
+        sent = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    named = {key for key, value in sent.items() if value is not None} if isinstance(sent, dict) else set()
+    return str(sent["version"]) if named == {"version"} else None

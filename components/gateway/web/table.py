@@ -5,6 +5,14 @@ Rule of this room: the table and nothing else.
 
 from __future__ import annotations
 
-from components.gateway.web import about, apps, jobs
+from components.gateway.web import about, apps, deployments, groups, jobs, pods, tasks
 
-ROUTES = (*about.ROUTES, *apps.ROUTES, *jobs.ROUTES)
+ROUTES = (
+    *about.ROUTES,
+    *apps.ROUTES,
+    *tasks.ROUTES,
+    *groups.ROUTES,
+    *pods.ROUTES,
+    *deployments.ROUTES,
+    *jobs.ROUTES,
+)

@@ -70,7 +70,7 @@ async def test_unknown_routes_and_methods():
         answer = await web.put("/ping")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
         answer = await web.request("OPTIONS", "/v2/apps")
-        assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+        assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, PATCH, POST, PUT")
         head = await web.head("/v2/apps")
         assert (head.status_code, head.content) == (200, b"")
 
