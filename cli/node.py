@@ -86,6 +86,8 @@ def _fields(row: AgentRow) -> Fields:
             ("used", str(row.used)),
             ("offered", str(row.offered)),
             ("attributes", ", ".join(f"{name}={value}" for name, value in sorted(row.attributes.items()))),
+            ("role", row.role),
+            *([("region, zone", f"{row.region or '-'}, {row.zone or '-'}")] if row.region or row.zone else []),
             ("registered", date(row.registered_at)),
             *([("unreachable since", date(row.unreachable_since))] if row.unreachable_since else []),
         ]

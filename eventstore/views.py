@@ -271,6 +271,9 @@ _AGENTS = View(
         "disk_mb": "disk it gives",
         "ports": "as JSON, pairs of first and last",
         "attributes": "as JSON",
+        "role": "whose share its resources are kept for; nothing: anybody's",
+        "region": "where it is",
+        "zone": "where in the region",
         "registered_at": "when it was first admitted, microseconds",
         "registered": "the same as text",
         "reregistered_at": "when it was last admitted, microseconds",
@@ -287,6 +290,9 @@ _AGENTS = View(
             "disk_mb": "resources.disk_mb",
             "ports": "resources.ports",
             "attributes": "attributes",
+            "role": "role",
+            "region": "region",
+            "zone": "zone",
         }.items()
     )
     + f", first.at AS registered_at, {_time('first.at')} AS registered, told.at AS reregistered_at, "
