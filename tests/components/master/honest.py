@@ -53,6 +53,8 @@ from tests.components.master.datacenter import Datacenter, info
 S = TaskState
 AGENTS = ("a1", "a2", "a3")
 FRAMEWORKS = {"spark": "dev", "hadoop": "dev", "web": "prod"}
+ROLES = ("*", "*", "*", "prod")
+"""What an agent may be kept for, from one start to the next."""
 SIZES = ("cpus:4;mem:4096;ports:[31000-31003]", "cpus:2;mem:8192;ports:[31000-31001]", "cpus:1;mem:64")
 PATHS = {
     S.STAGING: (S.STARTING, S.RUNNING, S.FAILED),
@@ -75,6 +77,7 @@ class Node:
 
     def __init__(self, name: str, resources: Resources) -> None:
         self.author, self.resources = Author(Kind.AGENT, name), resources
+        self.role = "*"
         self.inbox: deque[Event] = deque()
         self.tasks: dict[TaskId, HeldTask] = {}
         self.ended: dict[TaskId, tuple[int, HeldTask]] = {}
@@ -106,6 +109,7 @@ class Node:
             resources=self.resources,
             tasks=(*self.tasks.values(), *(ended or [])),
             answers=answers,
+            role=self.role,
         )
 
 
@@ -122,7 +126,8 @@ class Scheduler:
 
     def hear(self, event: Event) -> list[Fact]:
         match event.fact:
-            case OfferMade(offers=offers):
+            case OfferMade(offers=offers, role=role):
+                assert all(offer.role in ("*", role) for offer in offers), f"kept for others: {offers}"
                 self.offers = [*self.offers, *offers][-12:]
             case FrameworkDisconnected():
                 return [registration(self.author.id)]
@@ -220,7 +225,9 @@ class World:
     # ---- agents
 
     def agent_restarts(self, a: int, b: int) -> None:
-        self.say(self.node(a), [self.node(a).registration()])
+        node = self.node(a)
+        node.role = ROLES[b % len(ROLES)]
+        self.say(node, [node.registration()])
 
     def agent_falls_silent(self, a: int, b: int) -> None:
         name = self.node(a).author.id

@@ -102,6 +102,7 @@ PLANTED = {
     "a teardown forgets an offer": ("frameworks", "rescind", lambda state, offers, reason: ()),
     "a return does not drop the due time": ("membership", "connect", _connect_and_stay_due),
     "who dies abandoned is not said to": ("tasks", "from_agent", lambda task, status: status),
+    "everybody may use everything": ("offers", "may_use", lambda role, kept_for: True),
     "the end of a filter wakes nobody": ("", "wake_at", lambda state: state.expiring.first),
 }
 """Bugs that were planted on purpose, and what the same histories say then."""
