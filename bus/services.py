@@ -351,6 +351,8 @@ class InstanceDismissed(Fact, frozen=True):
     """More of it, in words."""
     delay_until: Now | None = None
     """The app launches nothing before this, because it was unhealthy. (Marathon: backoffSeconds)"""
+    avoided_until: Now | None = None
+    """As of `app.updated`, because it was unhealthy there."""
 
 
 @fact("app.updated", said="marathon, to the client who last changed the app")

@@ -106,6 +106,8 @@ def fold(state: MarathonState, event: Event) -> None:
         case HealthChanged() as fact:
             app = state.apps[fact.app]
             fold_health(app, fact, event)
+            if fact.healthy and fact.task in app.launched:
+                app.avoided.pop(app.launched[fact.task].agent, None)
             _settle(state, fact.app, app)
         case ReadinessChanged() as fact:
             app = state.apps[fact.app]
@@ -274,6 +276,8 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
         del app.waiting[task], state.owners[task]
     if fact.delay_until is not None:
         _hold_back(app, fact.delay_until, event.at)
+    if fact.avoided_until is not None and instance is not None:
+        avoid(app, instance.agent, fact.avoided_until, event.at)
     _settle(state, fact.app, app)
 
 

@@ -13,6 +13,7 @@ from bus.events import Event, KillRequested
 from bus.nouns import MASTER, AppId, Check, Now, TaskId, TaskState, TaskStatus, second
 from bus.services import HealthChanged, InstanceDismissed, ReadinessChanged
 from components.component import Say
+from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
 from components.marathon.sights import CheckSeen, ReadinessSeen
 from components.marathon.state import UNHEALTHY, App, Found, Launched, MarathonState, Readiness
@@ -106,6 +107,7 @@ def _dismiss(app_id: AppId, app: App, instance: Launched, seen: CheckSeen, failu
         reason=UNHEALTHY,
         why=why,
         delay_until=Now(now + delay_us) if delay_us else None,
+        avoided_until=avoided_until(app, instance.agent, now) if delay_us else None,
     )
     yield Say(fact, trace=instance.trace)
     grace_s = app.spec.task_kill_grace_period_seconds

@@ -35,7 +35,7 @@ COMPONENTS: dict[str, Callable[[], Component[Any]]] = {
     "marathon": lambda: marathon.component(marathon.MarathonConfig()),
     "metronome": lambda: metronome.component(metronome.MetronomeConfig()),
 }
-TIMES = ("expires_at", "filter_until", "unreachable_since", "removed_at")
+TIMES = ("expires_at", "filter_until", "unreachable_since", "removed_at", "delay_until", "avoided_until")
 
 
 class Story(Stage[Any]):

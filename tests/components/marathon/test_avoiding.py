@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bus.documents.app import HealthCheck
 from bus.events import FrameworkRevived, OfferDeclined, TaskUpdated
 from bus.nouns import AgentId, Resources, TaskId, TaskState, second
 from bus.services import AppRequested, AppUpdated
 from components.marathon import avoiding as room
+from components.marathon.sights import CheckSeen
 from tests.components.driver import only
 from tests.components.marathon.play import FAILED, KILLED, MAIN, MARATHON, RUNNING, WEB, Play, launches, spec, status
 
@@ -165,3 +167,20 @@ def test_a_broken_node_is_tried_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     with_it = _failures_within_an_hour()
     monkeypatch.setattr("components.marathon.offers.kept_away", lambda *_: [])
     assert with_it <= 20 < 40 <= _failures_within_an_hour()
+
+
+def test_an_instance_that_was_killed_as_unhealthy_failed_there():
+    """What Marathon's own checks find counts as much as an exit; who becomes healthy clears its node."""
+    check = HealthCheck(path="/", grace_period_seconds=0, max_consecutive_failures=1)
+    play = Play()
+    (task,) = play.up(health_checks=(check,))
+    play.see(CheckSeen(task=task, check=0, healthy=False, cause="HTTP 500"))
+    play.settle()
+    assert play.app().avoided[AgentId("a1")].failures == 1
+    play.update(task, KILLED)
+    play.advance(1)
+    (again,) = launches(play.make())
+    play.update(again.task, RUNNING)
+    play.see(CheckSeen(task=again.task, check=0, healthy=True))
+    assert play.app().avoided == {}
+    assert play.rebuilt() == play.hash()
