@@ -162,6 +162,8 @@ class RequestRefused(Fact, frozen=True):
 
     reason: Refusal
     message: str
+    also: tuple[str, ...] = ()
+    """Of a wrong document: what is wrong besides, each with its path."""
     held_by: tuple[str, ...] = ()
     """Of something locked: the ids of those that hold the lock."""
 

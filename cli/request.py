@@ -233,8 +233,9 @@ async def _who_knows(session: Session, scheduler: Author) -> Author:
 
 def _accepted(event: Event, hints: Mapping[Refusal, str]) -> Event:
     match event.fact:
-        case RequestRefused(reason=reason, message=message):
-            raise Failure(f"{reason}: {message}", next_=hints.get(reason, ""))
+        case RequestRefused(reason=reason, message=message, also=also):
+            others = [f"{reason}: {each}" for each in also]
+            raise Failure(f"{reason}: {message}", also=others, next_=hints.get(reason, ""))
         case EventUnreadable(message=message):
             raise Failure(f"{event.by.id} cannot read the request: {message}", next_="install the same release")
         case _:

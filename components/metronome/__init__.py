@@ -28,6 +28,7 @@ def component(config: MetronomeConfig) -> Component[MetronomeState]:
         start=partial(
             MetronomeState,
             runs_kept_max=config.runs_kept_max,
+            all_runs_kept_max=config.all_runs_kept_max,
             removed_jobs_kept_max=config.removed_jobs_kept_max,
         ),
         fold=fold,

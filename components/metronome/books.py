@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from bus.nouns import JobId, Now, TaskId
 from components.metronome.dependencies import ready
-from components.metronome.state import Attempt, Job, MetronomeState, Run, Version, attempts_kept_max
+from components.metronome.state import Attempt, MetronomeState, Run, Version, attempts_kept_max
 
 # ---- what is due ------------------------------------------------------------------------------------------------
 
@@ -104,11 +104,20 @@ def release(state: MetronomeState, version: Version) -> None:
         del state.specs[version]
 
 
-def forget_run(state: MetronomeState, job: Job, run: Run) -> None:
+def forget_run(state: MetronomeState, run: Run) -> None:
     """A finished run can be asked for no more; all of it is in the log."""
-    del job.finished[run.run], state.runs[run.run]
+    del state.jobs[run.job].finished_as(run.state)[run.run]
+    del state.runs[run.run], state.ended[run.run]
     for attempt in run.attempts:
         del state.tasks[attempt.task]
+
+
+def forget_oldest(state: MetronomeState) -> None:
+    """Of the finished runs of all jobs, the one that ended first."""
+    run = state.run(next(iter(state.ended)))
+    assert run is not None, f"{next(iter(state.ended))} has ended and is not known"
+    forget_run(state, run)
+    forget_if_empty(state, run.job)
 
 
 def forget_if_empty(state: MetronomeState, job_id: JobId) -> None:
@@ -123,6 +132,6 @@ def forget_job(state: MetronomeState, job_id: JobId) -> None:
     """What is left of a removed job can be asked for no more."""
     job = state.jobs[job_id]
     del state.removed[job_id]
-    for run in list(job.finished.values()):
-        forget_run(state, job, run)
+    for run in job.finished:
+        forget_run(state, run)
     forget_if_empty(state, job_id)

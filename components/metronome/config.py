@@ -26,7 +26,10 @@ class MetronomeConfig:
     launches_max: int = 100
     """Launches on one offer. (DC/OS: max_instances_per_offer)"""
     runs_kept_max: int = 1000
-    """Finished runs that can be asked for, of each job; all of them are in the log. (Metronome: 1000 summaries)"""
+    """Runs that succeeded, and as many that failed, that can be asked for, of each job; all are in the log.
+    (Metronome: 1000 summaries of each kind)"""
+    all_runs_kept_max: int = 100_000
+    """The same, of all jobs together: about 150 MB."""
     removed_jobs_kept_max: int = 1000
     """Removed jobs whose finished runs can still be asked for."""
 
@@ -36,6 +39,11 @@ class MetronomeConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= least):
                 raise ValueError(f"{name} is {value}: expected at least {least:g}")
-        for name, least_count in (("launches_max", 1), ("runs_kept_max", 0), ("removed_jobs_kept_max", 0)):
+        for name, least_count in (
+            ("launches_max", 1),
+            ("runs_kept_max", 0),
+            ("all_runs_kept_max", 0),
+            ("removed_jobs_kept_max", 0),
+        ):
             if getattr(self, name) < least_count:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least {least_count}")

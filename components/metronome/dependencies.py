@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.documents import JobSpec
+from bus.documents import Complaint, JobSpec
 from bus.nouns import JobId
 from components.metronome.state import MetronomeState
 
@@ -35,14 +35,14 @@ def waits_for(state: MetronomeState, job_id: JobId) -> tuple[JobId, ...]:
     return tuple(parent for parent in parents if state.jobs[parent].success_n <= job.success_began_n)
 
 
-def wrong_parents(state: MetronomeState, spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with the jobs it is to depend on: path and words."""
+def wrong_parents(state: MetronomeState, spec: JobSpec) -> Iterator[Complaint]:
+    """What is wrong with the jobs it is to depend on."""
     for index, parent in enumerate(spec.parents):
         if state.spec(parent) is None and parent != spec.id:
-            yield f"$.dependencies[{index}].id", f"job {parent} does not exist"
+            yield Complaint(f"job {parent} does not exist", ("dependencies", index, "id"))
     circle = _circle(state, spec)
     if circle:
-        yield "$.dependencies", f"jobs would wait for each other: {' -> '.join(circle)}"
+        yield Complaint(f"jobs would wait for each other: {' -> '.join(circle)}", ("dependencies",))
 
 
 def _circle(state: MetronomeState, spec: JobSpec) -> list[JobId]:

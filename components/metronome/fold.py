@@ -21,6 +21,7 @@ from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated,
 from components.metronome.books import (
     fires_next,
     forget_if_empty,
+    forget_oldest,
     forget_run,
     owe,
     release,
@@ -233,7 +234,9 @@ def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
 
 def _finished(state: MetronomeState, run: Run, event: Event) -> None:
     job = state.jobs[run.job]
-    job.finished[run.run] = job.active.pop(run.run)
+    same = job.finished_as(run.state)
+    same[run.run] = job.active.pop(run.run)
+    state.ended[run.run] = None
     if run.job_removed:
         pass  # what may be counted now is another job of that name
     elif run.state is RunState.SUCCESS:
@@ -242,8 +245,10 @@ def _finished(state: MetronomeState, run: Run, event: Event) -> None:
         job.failures, job.last_failure_at = job.failures + 1, run.finished_at
     owe(state, run.job, event.at)
     forgotten = job.version is None and run.job not in state.removed
-    if forgotten or len(job.finished) > state.runs_kept_max:
-        forget_run(state, job, next(iter(job.finished.values())))
+    if forgotten or len(same) > state.runs_kept_max:
+        forget_run(state, next(iter(same.values())))
+    if len(state.ended) > state.all_runs_kept_max:
+        forget_oldest(state)
     forget_if_empty(state, run.job)
 
 

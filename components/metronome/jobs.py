@@ -6,10 +6,13 @@ said with the path.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import msgspec
 
-from bus.documents import DocumentError, JobSpec, Schedule, check_document
-from bus.events import Event
+from bus.documents import Complaint, DocumentError, JobSpec, Schedule, check_document
+from bus.events import Event, RequestRefused
 from bus.nouns import JobId, Now, Refusal
 from bus.services import (
     JobRemoved,
@@ -20,7 +23,7 @@ from bus.services import (
     ScheduleRequested,
     SwitchRequested,
 )
-from components.component import Say, answer, refuse
+from components.component import Say, answer
 from components.metronome.cron import parse_cron
 from components.metronome.dependencies import wrong_parents
 from components.metronome.firings import parse_zone
@@ -31,15 +34,18 @@ from components.referring import unknown_secret
 
 job_bytes_max = 128 * 1024
 """A job, and each of its tasks, on the bus."""
+complaints_max = 50
+"""Said at once."""
 message_chars_max = 1000
 """What was asked may be as large as an event; the words of its refusal are not."""
 
 ScheduleAsked = ScheduleRequested | SwitchRequested | ScheduleRemovalRequested
 
 
-def refused(event: Event, reason: Refusal, message: str) -> Say:
+def refused(event: Event, reason: Refusal, message: str, also: Iterable[str] = ()) -> Say:
     """The refusal of what a client asked."""
-    return refuse(event, reason, message[:message_chars_max])
+    others = tuple(each[:message_chars_max] for each in islice(also, complaints_max))
+    return answer(event, RequestRefused(reason=reason, message=message[:message_chars_max], also=others))
 
 
 def no_job(event: Event, job: JobId) -> Say:
@@ -56,8 +62,8 @@ def specify(state: MetronomeState, event: Event, fact: JobRequested, now: Now) -
     if known is not None and fact.keep_schedules:
         spec = msgspec.structs.replace(spec, schedules=known.schedules)
     wrong = _wrong(state, spec)
-    if wrong is not None:
-        return refused(event, Refusal.INVALID, wrong)
+    if wrong:
+        return refused(event, Refusal.INVALID, wrong[0], wrong[1:])
     if known is None and fact.update:
         return no_job(event, spec.id)
     if known is not None and not fact.update:
@@ -79,27 +85,33 @@ def _specified(
     return answer(event, fact)
 
 
-def _wrong(state: MetronomeState, spec: JobSpec) -> str | None:
-    """Why a job cannot be as described; None if it can."""
+def _wrong(state: MetronomeState, spec: JobSpec) -> list[str]:
+    """All that keeps a job from being as described, each with its path."""
+    complaints = [str(each) for each in (*_broken(spec), *_wrong_times(spec), *wrong_parents(state, spec))]
+    unknown = unknown_secret(spec.run, state.secrets, "$.run")
+    if unknown is not None:
+        complaints.append(unknown)
+    size = max(len(msgspec.msgpack.encode(spec)), largest_task_bytes(spec)) if not complaints else 0
+    if size > job_bytes_max:
+        complaints.append(f"the job makes messages of {size} bytes, at most {job_bytes_max} are allowed - at `$`")
+    return complaints
+
+
+def _broken(spec: JobSpec) -> tuple[Complaint, ...]:
     try:
         check_document(spec)
     except DocumentError as error:
-        return str(error)
+        return error.complaints
+    return ()
+
+
+def _wrong_times(spec: JobSpec) -> Iterator[Complaint]:
     for index, schedule in enumerate(spec.schedules):
         for name, text, parse in (("cron", schedule.cron, parse_cron), ("timezone", schedule.timezone, parse_zone)):
             try:
                 parse(text)
             except ValueError as error:
-                return f"{error} - at `$.schedules[{index}].{name}`"
-    for path, wrong in wrong_parents(state, spec):
-        return f"{wrong} - at `{path}`"
-    unknown = unknown_secret(spec.run, state.secrets, "$.run")
-    if unknown is not None:
-        return unknown
-    size = max(len(msgspec.msgpack.encode(spec)), largest_task_bytes(spec))
-    if size > job_bytes_max:
-        return f"the job makes messages of {size} bytes, at most {job_bytes_max} are allowed - at `$`"
-    return None
+                yield Complaint(str(error), ("schedules", index, name))
 
 
 def remove(state: MetronomeState, event: Event, fact: RemovalRequested) -> Say:
@@ -138,8 +150,8 @@ def change_schedule(state: MetronomeState, event: Event, asked: ScheduleAsked, n
     others = tuple(schedule for schedule in spec.schedules if schedule.id != name)
     new = msgspec.structs.replace(spec, schedules=others if wanted is None else _in_place(spec, wanted))
     wrong = _wrong(state, new)
-    if wrong is not None:
-        return refused(event, Refusal.INVALID, wrong)
+    if wrong:
+        return refused(event, Refusal.INVALID, wrong[0], wrong[1:])
     return _specified(state, event, new, changed, now, name)
 
 

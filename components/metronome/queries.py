@@ -62,7 +62,7 @@ def _is_asked(run: Run, asked: RunsQuestion) -> bool:
 
 
 def _all(job: Job) -> list[Run]:
-    return [*job.finished.values(), *job.active.values()]
+    return [*job.finished, *job.active.values()]
 
 
 def _row(run: Run) -> RunRow:

@@ -181,7 +181,9 @@ class Job:
     last_failure_at: Now | None = None
     active: dict[RunId, Run] = field(default_factory=dict)
     """Oldest first."""
-    finished: dict[RunId, Run] = field(default_factory=dict)
+    succeeded: dict[RunId, Run] = field(default_factory=dict)
+    """In the order they ended."""
+    failed: dict[RunId, Run] = field(default_factory=dict)
     """In the order they ended."""
     success_n: int = 0
     """Number of the event that said its last success; 0 without one."""
@@ -192,6 +194,15 @@ class Job:
     """Number of the event that began its latest run."""
     owed_at: Now | None = None
     """Since when a run is due because those it depends on succeeded; an entry in `MetronomeState.dues`."""
+
+    @property
+    def finished(self) -> list[Run]:
+        """Its runs that ended."""
+        return [*self.succeeded.values(), *self.failed.values()]
+
+    def finished_as(self, state: RunState) -> dict[RunId, Run]:
+        """Its runs that ended so."""
+        return self.succeeded if state is RunState.SUCCESS else self.failed
 
     @property
     def next_at(self) -> Now | None:
@@ -211,6 +222,7 @@ class MetronomeState(State):
     """Everything Metronome knows."""
 
     runs_kept_max: int
+    all_runs_kept_max: int
     removed_jobs_kept_max: int
     jobs: dict[JobId, Job] = field(default_factory=dict)
     removed: dict[JobId, None] = field(default_factory=dict)
@@ -218,6 +230,8 @@ class MetronomeState(State):
     specs: dict[Version, Spec] = field(default_factory=dict)
     runs: dict[RunId, JobId] = field(default_factory=dict)
     """The job of every run that is not forgotten."""
+    ended: dict[RunId, None] = field(default_factory=dict)
+    """Of the runs, those that ended, in the order they did."""
     tasks: dict[TaskId, RunId] = field(default_factory=dict)
     """The run of every attempt that is not forgotten."""
     waiting: dict[Version, dict[TaskId, RunId]] = field(default_factory=dict)
@@ -252,7 +266,7 @@ class MetronomeState(State):
         if run not in self.runs:
             return None
         job = self.jobs[self.runs[run]]
-        return job.active.get(run) or job.finished[run]
+        return job.active.get(run) or job.succeeded.get(run) or job.failed[run]
 
     def run_of(self, task: TaskId) -> Run | None:
         """The run a task belongs to."""

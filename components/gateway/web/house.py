@@ -119,5 +119,5 @@ def refused(turned: Turned) -> Response:
     """A refusal that no route knows better."""
     code = CODES.get(turned.fact.reason)
     if code is None:
-        return HttpError(*invalid([complaint_of(turned.fact.message)])).response()
+        return HttpError(*invalid([complaint_of(text) for text in (turned.fact.message, *turned.fact.also)])).response()
     return answer({"message": turned.fact.message}, code)

@@ -191,8 +191,10 @@ async def _schedule(call: Call, schedule: Schedule, *, update: bool) -> dict[str
     try:
         row = await specify(call, fact, job, schedule.id)
     except Turned as turned:
-        message = re.sub(r"`\$\.schedules\[\d+\]", "`$", turned.fact.message)
-        raise Turned(msgspec.structs.replace(turned.fact, message=message)) from None
+        message, *also = (
+            re.sub(r"`\$\.schedules\[\d+\]", "`$", text) for text in (turned.fact.message, *turned.fact.also)
+        )
+        raise Turned(msgspec.structs.replace(turned.fact, message=message, also=tuple(also))) from None
     return jobs.schedule(_scheduled(row, schedule.id), row)
 
 

@@ -15,11 +15,13 @@ from components.metronome.state import RUN_ENDED, MetronomeState, Run
 
 def audit(state: MetronomeState) -> None:
     """What `check` takes from its books, counted."""
-    every = [run for job in state.jobs.values() for run in (*job.active.values(), *job.finished.values())]
+    every = [run for job in state.jobs.values() for run in (*job.active.values(), *job.finished)]
     active = [run for job in state.jobs.values() for run in job.active.values()]
     assert {run.run: run.job for run in every} == state.runs
     assert {attempt.task: run.run for run in every for attempt in run.attempts} == state.tasks
-    assert all(run.ended == (run.run in state.jobs[run.job].finished) for run in every)
+    assert all(run.ended == (run.run in state.ended) for run in every)
+    assert all(run.run in state.jobs[run.job].finished_as(run.state) for run in every if run.ended)
+    assert len(state.ended) <= state.all_runs_kept_max
     for run in active:
         footing = (run.current is not None, run.retry_at is not None)
         assert sum(footing) == 1, f"stands on {footing}: {run}"
@@ -37,7 +39,8 @@ def audit_books(state: MetronomeState, active: list[Run]) -> None:
     dues += [(job.owed_at, "child", name) for name, job in state.jobs.items() if job.owed_at is not None]
     dues += [(due, "run", run.run) for run in active if (due := run.next_due()) is not None]
     assert state.dues == sorted(dues)
-    assert all(len(job.finished) <= state.runs_kept_max for job in state.jobs.values())
+    kinds = [kind for job in state.jobs.values() for kind in (job.succeeded, job.failed)]
+    assert all(len(kind) <= state.runs_kept_max for kind in kinds)
     assert all((job.version is None) == (name in state.removed) or job.active for name, job in state.jobs.items())
 
 
@@ -54,21 +57,33 @@ class Reading:
         self.launched: dict[RunId, list[TaskId]] = {}
         self.statuses: dict[TaskId, list[TaskState]] = {}
         self.stopped: set[RunId] = set()
+        self.births: dict[JobId, int] = {}
+        """Number of the event a job began with."""
+        self.began: dict[RunId, int] = {}
+        """Number of the event a run began with."""
+        self.succeeded: dict[RunId, int] = {}
+        """Number of the event that said it succeeded."""
 
     def go_on(self, log: list[Event]) -> None:
         for event in log[self.read :]:
-            self.one(event.fact, event.at)
+            self.one(event.fact, event.at, event.n)
+        self.check_dependencies()
         self.read = len(log)
 
-    def one(self, fact: Fact, at: Now) -> None:
+    def one(self, fact: Fact, at: Now, n: int) -> None:
         match fact:
             case JobSpecified():
+                if fact.job.id not in self.jobs:
+                    self.births[fact.job.id] = n
                 self.specified(fact, at)
             case JobRemoved():
                 del self.jobs[fact.job]
             case ScheduleSkipped():
                 self.skipped(fact, at)
             case RunCreated():
+                assert not fact.parents or self.due(fact.job), f"{fact.run} is not due: {self.jobs[fact.job].parents}"
+                assert len(fact.parents) in (0, len(self.jobs[fact.job].parents)), fact
+                self.began[fact.run] = n
                 self.created(fact, at)
             case AttemptScheduled():
                 assert self.states[fact.run] not in RUN_ENDED, f"{fact.task} is wanted after the end"
@@ -80,6 +95,8 @@ class Reading:
                 self.stopped.add(fact.run)
             case RunUpdated():
                 self.updated(fact)
+                if fact.state == "SUCCESS":
+                    self.succeeded[fact.run] = n
 
     def specified(self, fact: JobSpecified, at: Now) -> None:
         job, before = fact.job.id, self.jobs.get(fact.job.id)
@@ -119,6 +136,34 @@ class Reading:
             assert not (forbidden and self.active(fact.job)), f"{fact.run} begins beside {self.active(fact.job)}"
         self.runs[fact.run], self.states[fact.run], self.launched[fact.run] = self.jobs[fact.job], "INITIAL", []
 
+    # ---- jobs that depend on others -----------------------------------------------------------------------------
+
+    def mine(self, job: JobId) -> list[RunId]:
+        """The runs of a job since it was described first; of one of that name before, they are another's."""
+        return [run for run, spec in self.runs.items() if spec.id == job and self.began[run] > self.births[job]]
+
+    def due(self, job: JobId) -> bool:
+        """Whether all that a job depends on succeeded after its last success began, and one after its last run did."""
+        parents = self.jobs[job].parents
+        if not parents or self.active(job):
+            return False
+        mine = self.mine(job)
+        last = max((self.began[run] for run in mine if run in self.succeeded), default=self.births[job])
+        latest = max((self.began[run] for run in mine), default=self.births[job])
+        successes = [
+            max((self.succeeded[run] for run in self.mine(parent) if run in self.succeeded), default=0)
+            for parent in parents
+        ]
+        return min(successes) > last and max(successes) > latest
+
+    def check_dependencies(self) -> None:
+        """What is due has begun, and nobody depends on what is not there."""
+        for job, spec in self.jobs.items():
+            assert not self.due(job), f"{job} is due and does not run"
+            assert all(parent in self.jobs for parent in spec.parents), (
+                f"{job} depends on what is removed: {spec.parents}"
+            )
+
     def active(self, job: JobId) -> list[RunId]:
         return [run for run, spec in self.runs.items() if spec.id == job and self.states[run] not in RUN_ENDED]
 
@@ -127,6 +172,8 @@ class Reading:
             assert task.run is not None
             assert self.states[task.run] not in RUN_ENDED, f"{task.task} is launched after the end"
             assert task.run not in self.stopped, f"{task.task} is launched after the stop"
+            for _, _, host in self.runs[task.run].run.constraints:
+                assert task.hostname == host, f"{task.task} is on {task.hostname}, wanted {host}"
             self.launched[task.run].append(task.task)
             self.statuses[task.task] = []
 

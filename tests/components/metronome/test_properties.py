@@ -1,9 +1,11 @@
 """Metronome before a small master, at random: no firing twice or never, no run ends twice, nothing runs after its end.
 
 Every step is drawn from what is there: jobs that exist, offers that are out, tasks that live. At the end everything
-calms down, and then every run has ended and no task lives. Six planted bugs are each found: a schedule that stays on
+calms down, and then every run has ended and no task lives. Eleven planted bugs are each found: a schedule that stays on
 its nominal time, one that forgets a firing, an offer that does not shrink while it is filled, a Metronome that never
-revives, one that lets given-up tasks live on, and one that attempts a run again although it is stopped.
+revives, one that lets given-up tasks live on, one that attempts a run again although it is stopped, one that begins a
+job after one of several parents, one that forgets successes while a job runs, one whose schedules are one, one that
+catches up with the newest only, and one that is blind to constraints.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bus.documents import JobSpec
-from bus.events import Fact, FrameworkRevived, KillRequested, TaskUpdated
-from bus.nouns import MOVES, JobId, Now, Rescinded, RunId, TaskId, TaskState
+from bus.documents import Schedule
+from bus.events import Fact, FrameworkRevived, KillRequested, RequestRefused, TaskUpdated
+from bus.nouns import MOVES, JobId, Now, Refusal, Rescinded, RunId, TaskId, TaskState
 from bus.services import (
     JobRequested,
     RemovalRequested,
@@ -26,21 +29,26 @@ from bus.services import (
     RunRequested,
     RunStopped,
     RunUpdated,
+    ScheduleRemovalRequested,
+    ScheduleRequested,
     ScheduleSkipped,
     StopRequested,
+    SwitchRequested,
 )
 from components.component import Input, Say
-from components.metronome import MetronomeConfig, offers, runs, schedules
+from components.metronome import MetronomeConfig, books, dependencies, offers, runs, schedules
 from components.metronome.state import MetronomeState, Run, Version
 from tests.components.driver import only
 from tests.components.marathon.world import AGENTS, World
-from tests.components.metronome.play import MAIN, Play, spec
+from tests.components.metronome.play import MAIN, Play, schedule, spec
 from tests.components.metronome.reading import Reading, audit
 
 NOWHERE = 64.0
 """CPUs of a job that fits on no node."""
 ENDS = (TaskState.FINISHED, TaskState.FAILED, TaskState.GONE, TaskState.KILLED)
-JOBS = ("a", "b", "b.c", "huge")
+JOBS = ("a", "b", "b.c", "child", "grandchild", "huge")
+SCHEDULES = ("default", "other")
+CRONS = ("* * * * *", "*/5 * * * *", "7 8-9 * * *")
 
 
 class History:
@@ -88,30 +96,55 @@ class History:
         name = self.random.choice(JOBS)
         job = spec(
             name,
-            cron=self.random.choice((None, "* * * * *", "*/5 * * * *", "7 8-9 * * *")),
             policy=self.random.choice(("NEVER", "ON_FAILURE")),
             run_cpus=NOWHERE if name == "huge" else self.random.choice((0.5, 1.5)),
             run_maxLaunchDelay=self.random.choice((30, 600, 3600)),
+            run_placement={"constraints": self.constraints()},
             restart_activeDeadlineSeconds=self.random.choice((None, 45, 900)),
+            after=(parents := self.parents(name)),
+            schedules=[] if parents else self.schedules(),
         )
         exists = self.play.state.spec(job.id) is not None
         update = exists if self.random.random() < 0.8 else not exists
-        self.ask(JobRequested(job=self.with_policy(job), update=update))
+        keep = self.random.random() < 0.3 and not parents
+        self.ask(JobRequested(job=job, update=update, keep_schedules=keep))
 
-    def with_policy(self, job: JobSpec) -> JobSpec:
-        if not job.schedules or self.random.random() < 0.5:
-            return job
-        forbid = self.random.random() < 0.5
-        name, cron = job.id, job.schedules[0].cron
-        return spec(
+    def constraints(self) -> list[dict[str, str]]:
+        if self.random.random() < 0.8:
+            return []
+        return [{"attribute": "hostname", "operator": "IS", "value": self.random.choice(AGENTS)}]
+
+    def parents(self, name: str) -> tuple[str, ...]:
+        """Two that exist, or one; a circle now and then, or somebody unknown."""
+        known = [job for job in sorted(self.play.state.jobs) if self.play.state.spec(job) and job != name]
+        if "child" in name and known:
+            return tuple(self.random.sample(known, min(len(known), self.random.choice((1, 2, 2)))))
+        return (self.random.choice(JOBS[:5]),) if self.random.random() < 0.02 else ()
+
+    def schedules(self) -> list[dict[str, object]]:
+        names = [name for name in SCHEDULES if self.random.random() < 0.4]
+        return [msgspec.to_builtins(self.schedule(name)) for name in names]
+
+    def schedule(self, name: str) -> Schedule:
+        forbid = self.random.random() < 0.3
+        return schedule(
+            self.random.choice(CRONS),
             name,
-            cron=cron,
-            policy=job.run.restart.policy,
-            run_cpus=job.run.cpus,
-            schedule_concurrencyPolicy="FORBID" if forbid else "ALLOW",
-            schedule_startingDeadlineSeconds=self.random.choice((20, 300, 900)),
-            schedule_enabled=self.random.random() < 0.9,
+            concurrencyPolicy="FORBID" if forbid else "ALLOW",
+            startingDeadlineSeconds=self.random.choice((20, 300, 900)),
+            enabled=self.random.random() < 0.9,
+            catchUp=self.random.choice(("none", "none", "latest") if forbid else ("none", "latest", "all")),
         )
+
+    def change_schedule(self) -> None:
+        job, name = JobId(self.random.choice(JOBS[:3])), self.random.choice(SCHEDULES)
+        change = self.random.randrange(4)
+        if change == 0:
+            self.ask(ScheduleRemovalRequested(job=job, schedule=name))
+        elif change == 1:
+            self.ask(SwitchRequested(job=job, schedule=name, enabled=self.random.random() < 0.5))
+        else:
+            self.ask(ScheduleRequested(job=job, schedule=self.schedule(name), update=change == 2))
 
     def start(self) -> None:
         known = [job for job in sorted(self.play.state.jobs) if self.play.state.spec(job)]
@@ -213,8 +246,9 @@ class History:
         for agent in sorted(self.world.lost):
             self.world.find(agent)
         for job in sorted(self.play.state.jobs):
-            if self.play.state.spec(job):
-                self.ask(JobRequested(job=spec(job, run_cpus=0.5), update=True))
+            known = self.play.state.spec(job)
+            if known:
+                self.ask(JobRequested(job=spec(job, run_cpus=0.5, after=known.parents), update=True))
         self.calm_down()
         assert [run for job in JOBS for run in self.reading.active(JobId(job))] == []
         assert self.world.alive() == []
@@ -245,7 +279,8 @@ STEPS: dict[Callable[[History], None], int] = {
     History.work: 6,
     History.hear_some: 6,
     History.hear_twice: 3,
-    History.create_or_update: 3,
+    History.create_or_update: 4,
+    History.change_schedule: 1,
     History.start: 4,
     History.stop: 2,
     History.remove: 1,
@@ -287,8 +322,21 @@ def test_the_histories_go_somewhere():
         seen.update(" ".join(fact.reason.split()[:2]) for fact in only(log, RunStopped))
         seen.update(fact.reason.split()[0] for fact in only(log, ScheduleSkipped))
         seen.update("by schedule" for fact in only(log, RunCreated) if fact.schedule)
-    often = ("REASON_INVALID_OFFERS", "TASK_UNREACHABLE", "TASK_DROPPED", "delayed", "by schedule", *ENDS)
+        seen.update("after others" for fact in only(log, RunCreated) if fact.parents)
+        seen.update(fact.schedule or "" for fact in only(log, RunCreated))
+        seen.update(fact.reason for fact in only(log, RequestRefused))
+    often = (
+        "REASON_INVALID_OFFERS",
+        "TASK_UNREACHABLE",
+        "TASK_DROPPED",
+        "delayed",
+        "by schedule",
+        "after others",
+        *SCHEDULES,
+        *ENDS,
+    )
     assert all(seen[what] >= 10 for what in (*often, "SUCCESS", "FAILED", "framework.revived", "task.reconciled")), seen
+    assert seen[Refusal.HAS_DEPENDANTS] >= 3, seen
     skips = (schedules.MISSED.split()[0], schedules.FORBIDDEN.split()[0], "startingDeadlineSeconds")
     stops = ("not ended", "not ACTIVE", "stopped on", "job a")
     assert all(seen[what] >= 3 for what in (*skips, *stops)), seen
@@ -362,7 +410,59 @@ def the_stopped_are_attempted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_failed", wrong)
 
 
+def one_parent_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = dependencies.ready
+
+    def wrong(state: MetronomeState, job: JobId) -> bool:
+        known, spec_ = state.jobs[job], state.spec(job)
+        if right(state, job) or spec_ is None or not spec_.dependencies or known.active:
+            return right(state, job)
+        return max(state.jobs[parent].success_n for parent in spec_.parents) > max(known.began_n, known.success_began_n)
+
+    monkeypatch.setattr(books, "ready", wrong)
+    monkeypatch.setattr(runs, "ready", wrong)
+
+
+def successes_while_it_runs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = dependencies.ready
+
+    def wrong(state: MetronomeState, job: JobId) -> bool:
+        spec_, known = state.spec(job), state.jobs[job]
+        newer = [state.jobs[parent].success_n > known.success_n for parent in spec_.parents] if spec_ else []
+        return right(state, job) and all(newer)
+
+    monkeypatch.setattr(books, "ready", wrong)
+    monkeypatch.setattr(runs, "ready", wrong)
+
+
+def schedules_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = schedules._skipped
+
+    def wrong(job: JobId, schedule: schedules.Schedule, over: schedules._Overdue) -> Say:
+        said = right(job, schedule, over)
+        assert isinstance(said.fact, ScheduleSkipped)
+        return said._replace(fact=msgspec.structs.replace(said.fact, schedule="default"))
+
+    monkeypatch.setattr(schedules, "_skipped", wrong)
+
+
+def only_the_newest_is_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(schedule: schedules.Schedule, first: Now, now: Now) -> schedules._Overdue:
+        return schedules._latest(schedule, first, now)._replace(skipped=0)
+
+    monkeypatch.setattr(schedules, "_oldest", wrong)
+
+
+def constraints_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offers, "unmet", lambda *_: [])
+
+
 BUGS = [
+    one_parent_is_enough,
+    successes_while_it_runs_are_forgotten,
+    schedules_are_one,
+    only_the_newest_is_caught_up,
+    constraints_are_not_seen,
     the_schedule_stays,
     a_firing_is_forgotten,
     offers_do_not_shrink,

@@ -177,6 +177,30 @@ def test_a_job_with_a_thousand_active_runs_is_removed_in_pieces():
     assert {row.state for row in play.rows()} == {"FAILED"}
 
 
+def test_all_that_is_wrong_with_a_job_is_said_at_once():
+    """The document's own rules, crons and zones, other jobs and secrets."""
+    play = Play()
+    schedules = [
+        {"cron": "61 * * * *", "id": "a"},
+        {"cron": "* * * * *", "id": "b", "timezone": "Mars"},
+        {"cron": "* * * * *", "id": "b"},
+    ]
+    job = spec(schedules=schedules, after=("x",), run_secrets={"k": {"source": "db"}}, run_env={"V": {"secret": "k"}})
+    (refusal,) = only(play.ask(JobRequested(job=job)), RequestRefused)
+    said = [refusal.message, *refusal.also]
+    places = [text.rpartition(" - at ")[2] for text in said]
+    assert places == [
+        "`$.schedules[1].id`",
+        "`$.schedules[2].id`",
+        "`$.dependencies`",
+        "`$.schedules[0].cron`",
+        "`$.schedules[1].timezone`",
+        "`$.dependencies[0].id`",
+        "`$.run.secrets.k.source`",
+    ]
+    assert play.state.jobs == {}
+
+
 def test_an_app_is_nothing_metronome_knows():
     """What is asked of the wrong scheduler is refused; how it was found is not a request."""
     play = Play()

@@ -420,6 +420,29 @@ def test_so_many_finished_runs_are_kept_of_each_job():
     assert play.state.jobs[COUNT].successes == 4
 
 
+def test_successes_and_failures_are_kept_beside_each_other():
+    """Many of the one do not push out the other. (Metronome: 1000 of each)"""
+    play = Play(MetronomeConfig(runs_kept_max=2))
+    play.add()
+    failed = play.start()
+    play.end(failed, FAILED)
+    succeeded = [play.succeed() for _ in range(5)]
+    assert [row.run for row in play.rows()] == [failed, *succeeded[3:]]
+
+
+def test_so_many_finished_runs_are_kept_of_all_jobs():
+    """The one that ended first is forgotten first, whosever it is; also of a job that is no more."""
+    play = Play(MetronomeConfig(all_runs_kept_max=2))
+    for job in ("first", "second"):
+        play.add(job)
+    first = play.succeed("first")
+    play.ask(RemovalRequested(job=play.run(first).job))
+    runs = [play.succeed("second"), play.succeed("second")]
+    assert [row.run for row in play.rows()] == runs
+    assert list(play.state.jobs) == ["second"]
+    assert play.state.removed == {}
+
+
 def test_the_runs_of_so_many_removed_jobs_are_kept():
     """The one removed first is forgotten first."""
     play = Play(MetronomeConfig(removed_jobs_kept_max=1))
