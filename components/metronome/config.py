@@ -29,7 +29,7 @@ class MetronomeConfig:
     """Runs that succeeded, and as many that failed, that can be asked for, of each job; all are in the log.
     (Metronome: 1000 summaries of each kind)"""
     all_runs_kept_max: int = 100_000
-    """The same, of all jobs together: about 150 MB."""
+    """The same, of all jobs together: about 100 MB."""
     removed_jobs_kept_max: int = 1000
     """Removed jobs whose finished runs can still be asked for."""
 
