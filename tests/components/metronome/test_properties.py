@@ -320,6 +320,7 @@ def test_the_histories_go_somewhere():
             seen.update([fact.state, "delayed" if fact.delay_until else ""])
             seen.update([fact.status.state, fact.status.reason or ""] if fact.status else [])
         seen.update(" ".join(fact.reason.split()[:2]) for fact in only(log, RunStopped))
+        seen.update("removed" for fact in only(log, RunStopped) if fact.reason.endswith("was removed"))
         seen.update(fact.reason.split()[0] for fact in only(log, ScheduleSkipped))
         seen.update("by schedule" for fact in only(log, RunCreated) if fact.schedule)
         seen.update("after others" for fact in only(log, RunCreated) if fact.parents)
@@ -338,7 +339,7 @@ def test_the_histories_go_somewhere():
     assert all(seen[what] >= 10 for what in (*often, "SUCCESS", "FAILED", "framework.revived", "task.reconciled")), seen
     assert seen[Refusal.HAS_DEPENDANTS] >= 3, seen
     skips = (schedules.MISSED.split()[0], schedules.FORBIDDEN.split()[0], "startingDeadlineSeconds")
-    stops = ("not ended", "not ACTIVE", "stopped on", "job a")
+    stops = ("not ended", "not ACTIVE", "stopped on", "removed")
     assert all(seen[what] >= 3 for what in (*skips, *stops)), seen
 
 
