@@ -157,7 +157,7 @@ class History:
             self.ask(StopRequested(job=job, run=run))
 
     def remove(self) -> None:
-        job = JobId(self.random.choice(JOBS))
+        job = JobId(self.random.choice([*JOBS, *sorted(self.play.state.children)]))
         self.ask(RemovalRequested(job=job, stop_runs=self.random.random() < 0.5))
 
     def kill(self) -> None:
