@@ -9,7 +9,7 @@ GATES := gate-leaders gate-pauses gate-failover gate-servers gate-stores gate-re
 
 help:
 	@echo "make demo   boot a datacenter, run a service and a job on it, check every claim"
-	@echo "make test   the whole suite"
+	@echo "make test   the whole suite: [JOBS=n] processes, one more than there are cores: much of it waits"
 	@echo "make check  what CI runs before the tests: ruff, mypy, generated documents"
 	@echo "make sim    whole datacenters on virtual time: SEEDS=1000 [SEED=n]"
 	@echo "make gate   a real datacenter, broken on purpose: [SEED=n] [COUNT=n]; one by one: $(GATES) gate-files"
@@ -28,8 +28,9 @@ $(INSTALLED): pyproject.toml ops/requirements.txt
 demo: $(INSTALLED)
 	$(BIN)/busbar demo
 
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,13 +81,19 @@ BANNED = {
 }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file, read once: hundreds of tests look at it."""
+    return ast.parse(path.read_text())
+
+
 def sources(*rooms: str) -> list[Path]:
     return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[str]:
     """Every module a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -121,7 +128,7 @@ def test_minds_know_no_clock_no_chance_no_world(path: Path) -> None:
     """What decides and folds imports nothing impure, awaits nothing, reads no clock."""
     for module in imports(path):
         assert module.partition(".")[0] not in BANNED, f"imports {module}"
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), f"line {node.lineno} waits"
         if isinstance(node, ast.Attribute):
             assert node.attr not in ("now", "utcnow", "today") or not _is_clock(node), f"line {node.lineno}: a clock"
@@ -133,11 +140,12 @@ def _is_clock(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id in ("datetime", "date")
 
 
+@cache
 def set_fields() -> set[str]:
     """The names of fields that are declared as sets anywhere in the pure rooms."""
     found = set()
     for path in pure_files():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             named = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
             if named and ast.unparse(node.annotation).startswith(("set[", "frozenset[")):
                 found.add(node.target.id)
@@ -148,7 +156,7 @@ def set_fields() -> set[str]:
 def test_minds_never_iterate_over_a_bare_set(path: Path) -> None:
     """The order of a set differs from run to run; what decides must say its order."""
     fields = set_fields()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         loops = [node.iter] if isinstance(node, ast.For | ast.comprehension) else []
         for loop in loops:
             bare = isinstance(loop, ast.Set | ast.SetComp) or (isinstance(loop, ast.Attribute) and loop.attr in fields)
@@ -162,7 +170,7 @@ def test_minds_never_iterate_over_a_bare_set(path: Path) -> None:
 def test_only_the_mouth_prints() -> None:
     """Components log; they do not print."""
     for path in sources("bus", "eventstore", "components"):
-        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        names = {node.id for node in ast.walk(parsed(path)) if isinstance(node, ast.Name)}
         assert "print" not in names, name_of(path)
 
 

@@ -144,7 +144,10 @@ def test_a_key_is_for_one_identity_for_ever(dc):
     assert refusal(dc.exchange(agent, both, executor=both)) is Refusal.ALREADY_EXISTS
 
 
-@pytest.mark.parametrize("public", ["", "U", "x" * 56, Key.new(For.ACCOUNT).public, Key.new(For.USER).public[:-1]])
+NO_KEYS = ["", "U", "x" * 56, Key.new(For.ACCOUNT).public, Key.new(For.USER).public[:-1]]
+
+
+@pytest.mark.parametrize("public", NO_KEYS, ids=["empty", "short", "garbage", "of an account", "cut"])
 def test_what_is_no_key_is_refused(dc, public):
     token, _ = dc.token()
     assert refusal(dc.exchange(token, public or " ")) is Refusal.INVALID
