@@ -17,6 +17,8 @@ structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.
 DATACENTERS, E2E = "datacenters", "pytest.mark.e2e"
 """Files with tests of whole datacenters of real processes: they run one at a time, for what one measures the next would
 disturb; and before all others, for they take longest and wait most of it."""
+LONG = ("simulation", "contract")
+"""Directories whose files take minutes: they must not come last."""
 HOSTILE: Counter[str] = Counter()
 """Attacks that other processes tried. (`tests.hostile.conftest`)"""
 
@@ -36,8 +38,8 @@ def has_datacenters(file: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Datacenters first, else in the order of files."""
-    items.sort(key=lambda item: not has_datacenters(item.path))
+    """Datacenters first, then what takes long, else in the order of files."""
+    items.sort(key=lambda item: (not has_datacenters(item.path), item.path.parent.name not in LONG))
 
 
 @pytest.hookimpl(optionalhook=True)
