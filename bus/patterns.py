@@ -40,6 +40,7 @@ class Step(NamedTuple):
 
 
 Program = tuple[Step, ...]
+_Steps = tuple[int, ...]
 
 
 class _Part(NamedTuple):
@@ -68,34 +69,42 @@ def matches(pattern: str, text: str) -> bool:
     program = compiled(pattern)
     if len(text) > text_chars_max:
         return False
-    end = len(program)
-    here = _reach(program, {0: None}, 0, len(text))
+    here = _reach(program, [0], begins=True, ends=not text)
+    known: dict[tuple[_Steps, str], _Steps] = {}
+    """Where a character leads to: what repeats itself is found out once."""
     for index, char in enumerate(text, 1):
-        there = {at + 1: None for at in here if at < end and (test := program[at].test) is not None and test(char)}
-        if not there:
+        ends = index == len(text)
+        found = known.get((here, char)) if not ends else None
+        if found is None:
+            moved = [at + 1 for at in here if at < len(program) and _takes(program[at], char)]
+            found = _reach(program, moved, begins=False, ends=ends)
+            if not ends:
+                known[here, char] = found
+        if not found:
             return False
-        here = _reach(program, there, index, len(text))
-    return end in here
+        here = found
+    return len(program) in here
 
 
-def _reach(program: Program, starts: dict[int, None], index: int, length: int) -> dict[int, None]:
-    """Every step that waits for a character at this place, and the end."""
+def _takes(step: Step, char: str) -> bool:
+    return step.test is not None and step.test(char)
+
+
+def _reach(program: Program, starts: list[int], *, begins: bool, ends: bool) -> _Steps:
+    """Every step that waits for a character at a place in the text, and the end; ascending."""
     seen: dict[int, None] = {}
-    end = len(program)
-    todo = list(starts)
+    waiting = []
+    todo = starts
     while todo:
         at = todo.pop()
         if at in seen:
             continue
         seen[at] = None
-        if at == end:
-            continue
-        step = program[at]
-        if step.only_at and index != (0 if step.only_at == "^" else length):
-            continue
-        if step.test is None:
-            todo += step.to
-    return seen
+        if at == len(program) or program[at].test is not None:
+            waiting.append(at)
+        elif not program[at].only_at or (begins if program[at].only_at == "^" else ends):
+            todo += program[at].to
+    return tuple(sorted(waiting))
 
 
 @lru_cache(maxsize=1000)

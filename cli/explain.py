@@ -134,9 +134,18 @@ def explain_parts(answer: Answer, others: Sequence[NotOffered] = ()) -> list[Par
     """An explanation for people."""
     name = answer.app if isinstance(answer, Explanation) else answer.job
     delay = f"nothing is launched before {time_of_day(answer.delay_until)}" if answer.delay_until else ""
-    said = (f"{name}: {answer.waiting} waiting for an offer", _needs(answer), delay, answer.note)
+    said = (f"{name}: {answer.waiting} waiting for an offer", _needs(answer), delay, answer.note, *_kept_away(answer))
     parts: list[Part] = [line for line in said if line]
     return [*parts, "", matrix(answer.checks, others)] if answer.checks or others else parts
+
+
+def _kept_away(answer: Answer) -> list[str]:
+    """Nodes that are not used while others are, and until when."""
+    nodes = answer.avoided if isinstance(answer, Explanation) else ()
+    return [
+        f"it keeps away from {one.agent} until {time_of_day(one.until)}: {one.failures} failures there in a row"
+        for one in nodes
+    ]
 
 
 def _needs(answer: Answer) -> str:
