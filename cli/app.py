@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import IO
-
 import click
 
-from bus.documents import AppSpec
-from bus.events import Fact
-from bus.nouns import AppId, Refusal
-from bus.queries import AppRow, InstanceRow
-from bus.services import AppRequested, AppSpecified, RemovalRequested, RestartRequested, ScaleRequested
+from bus.nouns import Refusal
+from bus.queries import AppRow, InstanceRow, VersionsQuestion
+from bus.services import RollbackRequested
 from bus.waiting_rows import ExplainQuestion, Explanation
-from cli.document import app_id, called, command_line, read_document
+from cli.app_changes import (
+    add,
+    continue_,
+    kill,
+    plan,
+    remove,
+    restart,
+    scale,
+    set_,
+    show_change,
+    update,
+    wait_s,
+)
+from cli.deploying import deploy, force_option, paused_note
+from cli.document import app_id, command_line
 from cli.explain import on_option, show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
 from cli.past import Asked, Listed, at_any_time
-from cli.progress import app_row, say_status, wait_app, wait_gone
+from cli.progress import app_row, say_status
 from cli.queue import queue, reset
-from cli.request import conversation, wait_options
+from cli.request import wait_options
 from cli.session import MARATHON, Session, on_cluster
-
-wait_s = 60.0
-"""How long a deployment is watched unless said otherwise."""
+from cli.versions import show_versions, version_before
 
 
 @click.group()
@@ -36,109 +44,8 @@ def app() -> None:
     """
 
 
-@app.command()
-@click.argument("file", type=click.File("rb"))
-@wait_options(wait_s)
-@on_cluster
-async def add(session: Session, file: IO[bytes], timeout_s: float, no_wait: bool) -> None:
-    """Add the app described in FILE (- for standard input) and wait until it runs.
-
-    \b
-    Example:
-        busbar app add examples/web.json
-    """
-    spec = read_document(file, AppSpec)
-    hints = {Refusal.ALREADY_EXISTS: f"busbar app update {called(file)}"}
-    await _deploy(session, spec.id, AppRequested(app=spec), hints, timeout_s, no_wait)
-
-
-@app.command()
-@click.argument("file", type=click.File("rb"))
-@wait_options(wait_s)
-@on_cluster
-async def update(session: Session, file: IO[bytes], timeout_s: float, no_wait: bool) -> None:
-    """Make an app what FILE (- for standard input) says: its instances are replaced.
-
-    \b
-    Example:
-        busbar app update examples/web.json
-    """
-    spec = read_document(file, AppSpec)
-    hints = {Refusal.NOT_FOUND: f"busbar app add {called(file)}"}
-    await _deploy(session, spec.id, AppRequested(app=spec, update=True), hints, timeout_s, no_wait)
-
-
-@app.command()
-@click.argument("id")
-@click.argument("instances", type=click.IntRange(0, 100_000))
-@wait_options(wait_s)
-@on_cluster
-async def scale(session: Session, id: str, instances: int, timeout_s: float, no_wait: bool) -> None:
-    """Give an app another number of instances.
-
-    \b
-    Example:
-        busbar app scale /web 5
-    """
-    name = app_id(id)
-    await _deploy(session, name, ScaleRequested(app=name, instances=instances), _LIST, timeout_s, no_wait)
-
-
-@app.command()
-@click.argument("id")
-@wait_options(wait_s)
-@on_cluster
-async def restart(session: Session, id: str, timeout_s: float, no_wait: bool) -> None:
-    """Replace every instance of an app.
-
-    \b
-    Example:
-        busbar app restart /web
-    """
-    name = app_id(id)
-    await _deploy(session, name, RestartRequested(app=name), _LIST, timeout_s, no_wait)
-
-
-_LIST = {Refusal.NOT_FOUND: "busbar app list"}
-
-
-async def _deploy(
-    session: Session, name: AppId, fact: Fact, hints: dict[Refusal, str], timeout_s: float, no_wait: bool
-) -> None:
-    """Ask for a change of an app, and wait until the app is as wanted."""
-    async with conversation(session, MARATHON) as talk:
-        answer = (await talk.ask(fact, hints=hints)).fact
-        assert isinstance(answer, AppSpecified), f"marathon answered {fact.type} with {answer.type}"
-        if no_wait:
-            session.out.show(answer, f"{name} is {answer.changed}, version {answer.app_version}")
-            return
-        row = await wait_app(talk, name, timeout_s)
-    session.out.show(
-        row, f"{name} is {answer.changed}: {row.running} of {row.app.instances} instances run", *_ports(row)
-    )
-
-
-def _ports(row: AppRow) -> list[str]:
-    return [f"  {each.task}  {each.hostname}:{port}" for each in row.instances for port in each.ports]
-
-
-@app.command()
-@click.argument("id")
-@wait_options(wait_s)
-@on_cluster
-async def remove(session: Session, id: str, timeout_s: float, no_wait: bool) -> None:
-    """Remove an app and kill its instances.
-
-    \b
-    Example:
-        busbar app remove /web
-    """
-    name = app_id(id)
-    async with conversation(session, MARATHON) as talk:
-        answer = (await talk.ask(RemovalRequested(app=name), hints=_LIST)).fact
-        if not no_wait:
-            await wait_gone(talk, name, timeout_s)
-    session.out.show(answer, f"{name} is removed")
+for _command in (add, update, set_, plan, scale, restart, remove, kill, continue_, queue, reset):
+    app.add_command(_command)
 
 
 @app.command("list")
@@ -245,5 +152,41 @@ async def explain(asked: Asked, id: str, on: str | None) -> None:
     await show_explanation(asked, answer, on)
 
 
-app.add_command(queue)
-app.add_command(reset)
+@app.command()
+@click.argument("id")
+@click.argument("version", required=False)
+@at_any_time
+async def versions(asked: Asked, id: str, version: str | None) -> None:
+    """List the versions of an app and what each changed, or print one of them.
+
+    \b
+    Example:
+        busbar app versions /web
+        busbar app versions /web 2026-11-22T21:00:00.000Z
+    """
+    await show_versions(asked, VersionsQuestion(app=app_id(id)), version)
+
+
+@app.command()
+@click.argument("id")
+@click.argument("version", required=False)
+@force_option
+@wait_options(wait_s)
+@on_cluster
+async def rollback(
+    session: Session, id: str, version: str | None, force: bool, timeout_s: float, no_wait: bool
+) -> None:
+    """Make an app again what it was at VERSION; without it, before its configuration was last changed.
+
+    \b
+    Example:
+        busbar app rollback /web
+        busbar app rollback /web 2026-11-22T21:00:00.000Z
+    """
+    name = app_id(id)
+    to = version or await version_before(session, VersionsQuestion(app=name))
+    hints = {Refusal.NOT_FOUND: f"busbar app versions {name}"}
+    found = await deploy(
+        session, RollbackRequested(app=name, to_version=to, force=force), hints, timeout_s, no_wait=no_wait
+    )
+    await show_change(session, name, found.answer, no_wait, paused_note(found.ended))

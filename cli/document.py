@@ -5,13 +5,25 @@ Rule of this room: a wrong document is refused here, before anything is said on 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import IO, TypeVar
 
-from bus.documents import APP_ID, AppSpec, DocumentError, JobSpec, parse_document
+from bus.documents import (
+    APP_ID,
+    AppSpec,
+    DocumentError,
+    Given,
+    GroupSpec,
+    JobSpec,
+    PodSpec,
+    parse_document,
+    parse_partial,
+)
 from bus.nouns import AppId
 from cli.output import Failure
 
-D = TypeVar("D", AppSpec, JobSpec)
+D = TypeVar("D", bound=AppSpec | JobSpec | PodSpec | GroupSpec)
+R = TypeVar("R")
 document_bytes_max = 400 * 1024
 """A document travels in one event of at most 512 KiB."""
 
@@ -23,14 +35,23 @@ def called(file: IO[bytes]) -> str:
 
 
 def read_document(file: IO[bytes], shape: type[D]) -> D:
-    """The document in a file. Raises Failure that names the field."""
+    """The document in a file. Raises Failure that names the fields."""
+    return _read(file, lambda text: parse_document(text, shape))
+
+
+def read_partial(file: IO[bytes], app: AppId) -> Given:
+    """What a file says of an app, which keeps its other fields. Raises Failure that names the fields."""
+    return _read(file, lambda text: parse_partial(text, at=app))
+
+
+def _read(file: IO[bytes], parse: Callable[[bytes], R]) -> R:
     text = file.read(document_bytes_max + 1)
     if len(text) > document_bytes_max:
         raise Failure(
             f"{called(file)}: longer than {document_bytes_max} bytes", next_="let the command fetch its input"
         )
     try:
-        return parse_document(text, shape)
+        return parse(text)
     except DocumentError as error:
         first, *others = (f"{called(file)}: {each}" for each in error.complaints)
         raise Failure(first, also=others, next_="correct the file; nothing was changed") from None

@@ -233,6 +233,9 @@ async def _who_knows(session: Session, scheduler: Author) -> Author:
 
 def _accepted(event: Event, hints: Mapping[Refusal, str]) -> Event:
     match event.fact:
+        case RequestRefused(reason=Refusal.LOCKED, message=message, held_by=(holder, *_)):
+            way = f"busbar deployment watch {holder}, then again; or --force, which stops {holder} where it is"
+            raise Failure(f"{Refusal.LOCKED}: {message}", next_=way)
         case RequestRefused(reason=reason, message=message, also=also):
             others = [f"{reason}: {each}" for each in also]
             raise Failure(f"{reason}: {message}", also=others, next_=hints.get(reason, ""))
