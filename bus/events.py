@@ -455,6 +455,8 @@ class KillRequested(Fact, frozen=True):
     grace_s: float | None = None
     reason: str = ""
     """Why, where no event before says it: which copy of two survives. Empty: it is wanted no more."""
+    group: bool = False
+    """With it all tasks of its group, each with its own grace unless one is given. To the master only."""
 
 
 @fact("kill.directed", said="master, to the agent")

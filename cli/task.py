@@ -119,7 +119,7 @@ async def show(session: Session, task_id: str) -> None:
 
 
 def _fields(row: TaskRow) -> Fields:
-    belongs = [("app", row.app), ("job", row.job), ("run", row.run)]
+    belongs = [("app", row.app), ("job", row.job), ("run", row.run), ("group", row.group)]
     return Fields(
         [
             ("id", row.task),

@@ -93,6 +93,9 @@ def hear_kill(state: MasterState, framework: Framework, event: Event, fact: Kill
         yield refuse(event, Refusal.INVALID, wrong)
     elif task is not None and task.info.framework != framework.framework:
         yield refuse(event, Refusal.NOT_FOUND, f"{fact.task} is not a task of {framework.framework}'s")
+    elif fact.group and task is not None and task.info.group is not None and task.info.group.id in state.groups:
+        for name in list(state.groups[task.info.group.id]):
+            yield direct_kill(state.tasks[name], fact.grace_s, event, reason=fact.reason)
     elif fact.task in state.tasks:
         yield direct_kill(state.tasks[fact.task], fact.grace_s, event, reason=fact.reason)
     else:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bus.documents import AppSpec
+from bus.documents import AppSpec, PodSpec
 from bus.events import FACTS, Event, Fact
 from bus.nouns import Command, Offer, Resources, TaskInfo, TaskStatus, parse_resources
 from bus.subjects import Kind, parse_author
@@ -132,8 +132,10 @@ def json_or_text(text: str) -> Any:
 
 
 def task_of(text: str) -> TaskInfo:
-    """`t1/a1/marathon/cpus:1;mem:128`: task, agent, framework, resources."""
-    task, agent, framework, resources = text.split("/")
+    """`t1/a1/marathon/cpus:1;mem:128`: task, agent, framework, resources; and of one of a group
+    `/g:0:2:cpus:0.1;mem:32`: the group, which of how many it is, and what their executor takes.
+    """
+    task, agent, framework, resources, *group = text.split("/")
     return msgspec.convert(
         {
             "task": task,
@@ -143,9 +145,16 @@ def task_of(text: str) -> TaskInfo:
             "resources": msgspec.to_builtins(parse_resources(resources)),
             "command": msgspec.to_builtins(Command(shell="sleep 60")),
             "trace": f"trace-{task}",
+            "group": group_of(group[0]) if group else None,
         },
         TaskInfo,
     )
+
+
+def group_of(text: str) -> dict[str, Any]:
+    name, index, size, executor = text.split(":", 3)
+    taken = msgspec.to_builtins(parse_resources(executor))
+    return {"id": name, "index": int(index), "size": int(size), "executor": taken}
 
 
 def held_of(text: str) -> dict[str, Any]:
@@ -188,6 +197,10 @@ def shown(name: str, value: Any) -> str:
             return f"{value.offer}({value.agent} {value.resources})"
         case AppSpec():
             return f"{value.id}({value.instances} × cpus:{value.cpus:g}; mem:{value.mem:g})"
+        case PodSpec():
+            return (
+                f"{value.id}({value.instances} × {' '.join(one.name for one in value.containers)}, {value.resources})"
+            )
         case TaskInfo():
             return f"{value.task}({value.agent} {value.resources})"
         case TaskStatus():

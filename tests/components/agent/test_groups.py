@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from dataclasses import replace as replace_in
+from functools import partial
 
-from bus.events import AgentRegistered, Event, KillDelivered, KillDirected, TaskDelivered, TaskReported
-from bus.nouns import Command, Reason, Resources, TaskGroup, TaskId, TaskState
-from components.agent import AgentState
-from components.agent.decide import SecretsArrived, SecretsWithheld
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from bus.events import AgentRegistered, Event, KillDelivered, KillDirected, TaskDelivered, TaskGathered, TaskReported
+from bus.nouns import Command, Reason, Resources, TaskGroup, TaskId, TaskState, Uri
+from components.agent import AgentState, component
+from components.agent.decide import ArtifactsFetched, ArtifactsMissed, SecretsArrived, SecretsWithheld
 from components.agent.state import gathered
-from tests.components.agent.play import MASTER, launched, reports, stage
+from components.component import Component, Say
+from tests.components.agent.play import MASTER, config, launched, reports, stage
 from tests.components.driver import Stage, only, types
 
 S = TaskState
+FETCH_MISSED = partial(ArtifactsMissed, message="no such file")
 SECRET = Command(shell="true", secret_env={"PASSWORD": "db"})
 
 
-def member(index: int, size: int = 3, *, group: str = "g", secret: bool = False, name: str = ""):
-    more = {"command": SECRET} if secret else {}
+def member(index: int, size: int = 3, *, group: str = "g", secret: bool = False, fetch: bool = False, name: str = ""):
+    command = replace(SECRET if secret else Command(shell="true"), fetch=(Uri(uri="http://h/f"),) if fetch else ())
+    more = {"command": command}
     of = TaskGroup(id=group, index=index, size=size, executor=Resources(cpu_milli=100))
     return launched(name or f"{group}{index}", group=of, **more)
 
@@ -139,29 +146,33 @@ def all_or_nothing(acting: Stage[AgentState]) -> None:
         assert indexes == set(range(sizes[name])), f"of group {name} only {sorted(indexes)} were handed on"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_a_group_is_never_half_handed_on(data):
-    """Groups, each launched in a row as the master does; secrets come, do not come, or come twice; kills, restarts."""
-    acting = stage()
-    for step in range(data.draw(st.integers(3, 15))):
-        kind = data.draw(st.sampled_from(["group", "arrive", "arrive", "withhold", "kill", "restart", "end"]))
+@st.composite
+def histories(draw: st.DrawFn, agent: Component[AgentState]) -> Stage[AgentState]:
+    """Groups, each launched in a row as the master does; files and secrets come, do not, or twice; kills, restarts."""
+    acting = Stage(agent)
+    acting.begin()
+    acting.settle()
+    for step in range(draw(st.integers(3, 15))):
+        kind = draw(st.sampled_from(["group", "fetched", "arrive", "arrive", "withhold", "kill", "restart", "end"]))
         awaiting, live = sorted(acting.state.awaiting), sorted(acting.state.tasks)
         if kind == "group":
-            size = data.draw(st.integers(1, 4))
+            size = draw(st.integers(1, 4))
             for index in range(size):
-                name = data.draw(st.sampled_from(["", "", "", "", "known"]))
-                acting.hear(MASTER, member(index, size, group=f"g{step}-", secret=data.draw(st.booleans()), name=name))
-                if data.draw(st.integers(0, 5)) == 0:
+                name = draw(st.sampled_from(["", "", "", "", "known"]))
+                needs = {"secret": draw(st.booleans()), "fetch": draw(st.booleans())}
+                acting.hear(MASTER, member(index, size, group=f"g{step}-", name=name, **needs))
+                if draw(st.integers(0, 5)) == 0:
                     acting.restart()
+        elif kind == "fetched" and awaiting:
+            acting.see(draw(st.sampled_from((ArtifactsFetched, FETCH_MISSED)))(task=draw(st.sampled_from(awaiting))))
         elif kind == "arrive" and awaiting:
-            acting.see(SecretsArrived(task=data.draw(st.sampled_from(awaiting))))
+            acting.see(SecretsArrived(task=draw(st.sampled_from(awaiting))))
         elif kind == "withhold" and awaiting:
-            acting.see(SecretsWithheld(task=data.draw(st.sampled_from(awaiting)), message="no"))
+            acting.see(SecretsWithheld(task=draw(st.sampled_from(awaiting)), message="no"))
         elif kind == "kill" and live:
-            acting.hear(MASTER, KillDirected(task=data.draw(st.sampled_from(live))))
+            acting.hear(MASTER, KillDirected(task=draw(st.sampled_from(live))))
         elif kind == "end" and live:
-            name = data.draw(st.sampled_from(live))
+            name = draw(st.sampled_from(live))
             if name not in acting.state.awaiting:
                 reports(acting, name, S.FINISHED)
         elif kind == "restart":
@@ -173,3 +184,33 @@ def test_a_group_is_never_half_handed_on(data):
             assert of is not None
             assert not all(one.ready for one in gathered(acting.state, of.id)), f"group {of.id} waits for nothing"
     assert acting.rebuilt() == acting.hash()
+    return acting
+
+
+checked = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+AGENT = component(config())
+
+
+@checked
+@given(histories(AGENT))
+def test_a_group_is_never_half_handed_on(acting):
+    all_or_nothing(acting)
+
+
+def hasty(state, told, now):
+    """The planted bug: a task is handed on as soon as nothing of its own is missing."""
+    for say in AGENT.decide(state, told, now):
+        yield say
+        if isinstance(say.fact, TaskGathered):
+            yield Say(TaskDelivered(task=say.fact.task, executor="a1-cmd", sandbox="/s"), to="a1-cmd")
+            return
+
+
+def test_a_planted_bug_is_caught():
+    @settings(checked, max_examples=300, database=None, derandomize=True, phases=[Phase.generate])
+    @given(histories(replace_in(AGENT, decide=hasty)))
+    def look(_acting: Stage[AgentState]) -> None:
+        pass
+
+    with pytest.raises(AssertionError, match="of group"):
+        look()

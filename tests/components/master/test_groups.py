@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bus.events import KillDirected, TaskLaunched, TaskUpdated
+from bus.events import KillDirected, KillRequested, TaskLaunched, TaskUpdated
 from bus.nouns import Reason, Resources, SharedVolume, Source, TaskGroup, TaskInfo, TaskState, parse_resources, total
 from components.master.accepts import launches_max
 from components.master.groups import group_tasks_max, portion, units
@@ -233,6 +233,19 @@ def test_a_kill_of_one_goes_to_its_agent_which_knows_the_rest(dc):
     dc.launch("marathon", "a1", *group("t1", "t2"))
     events = dc.kill("marathon", "t1")
     assert [fact.task for fact in only(events, KillDirected)] == ["t1"]
+
+
+def test_a_kill_of_the_group_goes_to_all_that_live(dc):
+    """Whichever of its tasks is named, even one that has ended."""
+    dc.launch("marathon", "a1", *group("t1", "t2", "t3"))
+    dc.report("a1", "t1", TaskState.FINISHED)
+    for named in ("t1", "t2"):
+        events = dc.say("marathon", KillRequested(task=named, group=True))
+        assert [(fact.task, fact.grace_s) for fact in only(events, KillDirected)] == [("t2", None), ("t3", None)]
+    for name in ("t2", "t3"):
+        dc.report("a1", name, TaskState.KILLED)
+    events = dc.say("marathon", KillRequested(task="t1", group=True))
+    assert updates(events) == [("t1", TaskState.FINISHED, Reason.RECONCILIATION)]
 
 
 STATES = (TaskState.RUNNING, TaskState.FINISHED, TaskState.FAILED, TaskState.KILLED)
