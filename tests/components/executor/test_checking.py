@@ -139,6 +139,18 @@ async def test_a_launcher_that_is_gone_for_a_while_is_no_failure_of_the_task(wor
     assert TaskId("t1") in world.stage.state.tasks
 
 
+async def test_a_launcher_of_before_there_were_checks_is_no_failure_of_the_task(world):
+    """It says that it does not understand: the task's health stays unknown, and the link is kept."""
+    await launch(world, shell("exec sleep 1000", timeout_s=0, failures_max=1))
+    await wait_until(lambda: world.hands._looks, "it is looked at")
+    for _ in range(3):
+        await wait_until(lambda: world.hands._looks, "it is looked at again")
+        await world.hands._see({"say": "refused", "message": "not attached, or not understood: check"}, world.see)
+        await wait_until(lambda: not any(look.done() for look in world.hands._looks.values()), "it is known")
+    assert world.status("t1").healthy is None
+    assert not [one for one in world.sights if isinstance(one, HealthSeen)]
+
+
 async def test_nothing_is_looked_at_before_the_delay(world, server):
     await launch(world, check(Probe.HTTP, port=server.port, delay_s=1000.0))
     await world.wait_state("t1", RUNNING)
