@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +61,45 @@ def test_an_instance_that_turns_bad_is_replaced_by_a_good_one(cluster, protocol)
         assert ends[0]["reason"] == "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"
         assert ends[0]["healthy"] is False
     assert second != first
+
+
+def serving(app: str, protocol: str, *, good: bool, version: str) -> dict[str, Any]:
+    """Two instances; those of one version are good at once, those of the other when somebody makes them good."""
+    check = {"protocol": protocol, **OFTEN, **CHECKS[protocol], "gracePeriodSeconds": 600}
+    serve = SERVE if good else SERVE.removeprefix("touch good; ")
+    fields = {"id": app, "cmd": serve, "cpus": 0.1, "mem": 64, "instances": 2, "env": {"RELEASE": version}}
+    return fields | {"healthChecks": [check]}
+
+
+@pytest.mark.parametrize("protocol", ["HTTP", "COMMAND"])
+def test_a_rolling_deployment_waits_until_the_new_are_healthy(cluster, protocol):
+    """None of the old goes before one of the new is good: in the log, not on a watch."""
+    app = f"/rolling-{protocol.lower()}"
+    cluster.add_app(**serving(app, protocol, good=True, version="1"))
+    wait_for("two are healthy", lambda: sum(bool(one["healthy"]) for one in instances(cluster, app)) == 2)
+    old = set(cluster.running(app))
+    changed = json.dumps(serving(app, protocol, good=False, version="2"))
+    cluster.run("app", "update", "--no-wait", "-", stdin=changed)
+    new = wait_for("the new run beside the old", lambda: beside(cluster, app, old))
+    assert old <= set(cluster.running(app))
+    for task in sorted(new):
+        (sandbox,) = Path(cluster.data).glob(f"agents/*/sandboxes/{task}")
+        (sandbox / "good").touch()
+    wait_for("only the new run", lambda: set(cluster.running(app)) == new)
+    story = cluster.events("--id", "marathon", "--lines", "5000")
+    good: set[str] = set()
+    gone = 0
+    for event in story:
+        fact = event["data"]
+        if event["type"] == "health.changed" and fact["task"] in new and fact["healthy"]:
+            good.add(fact["task"])
+        if event["type"] == "instance.dismissed" and fact["task"] in old:
+            gone += 1
+            assert len(good) >= gone, f"{fact['task']} was dismissed when {sorted(good)} were good"
+    assert (gone, good) == (2, new)
+
+
+def beside(cluster: Cluster, app: str, old: set[str]) -> set[str] | None:
+    """The two that run beside the old."""
+    new = set(cluster.running(app)) - old
+    return new if len(new) == 2 else None
