@@ -112,6 +112,7 @@ class Reason(StrEnum):
     MAX_COMPLETION_TIME_REACHED = "REASON_MAX_COMPLETION_TIME_REACHED"
     RECONCILIATION = "REASON_RECONCILIATION"
     TASK_HEALTH_CHECK_STATUS_UPDATED = "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"
+    TASK_CHECK_STATUS_UPDATED = "REASON_TASK_CHECK_STATUS_UPDATED"
 
 
 class Source(StrEnum):
@@ -292,6 +293,8 @@ class TaskInfo(Noun, frozen=True):
     max_completion_s: float | None = None
     health: Check | None = None
     """What its executor checks."""
+    check: Check | None = None
+    """What its executor looks at only to tell what is found: nothing follows from that. (Mesos: CheckInfo)"""
     watched: tuple[Check, ...] = ()
     """What its framework checks by itself, over the network: nobody else does."""
     readiness: Check | None = None
@@ -321,18 +324,25 @@ class TaskStatus(Noun, frozen=True):
     """What its executor's check found last; None: nothing yet, or there is no check."""
     failures: int = 0
     """Of that check, in a row."""
+    checked: int | None = None
+    """What `TaskInfo.check` found last: an exit code, an HTTP status, 1 for a port that takes connections and 0 for one
+    that does not; None: nothing could be found, or there is no such check."""
 
 
 def is_news(before: TaskStatus, after: TaskStatus) -> bool:
-    """Whether one status may follow the other as a change: of the state, or of the health of a running task.
+    """Whether one status may follow the other as a change: of the state, or of what is found about a running task.
 
     Each failed check of an unhealthy task is a change: it has one failure more. (Mesos: `checker`, on every failure)
     """
     if after.state in MOVES[before.state]:
         return True
     running = before.state is after.state is TaskState.RUNNING
-    found = (after.healthy, after.failures)
-    return running and after.healthy is not None and found != (before.healthy, before.failures)
+    forgotten = before.healthy is not None and after.healthy is None
+    return running and not forgotten and _found(before) != _found(after)
+
+
+def _found(status: TaskStatus) -> tuple[bool | None, int, int | None]:
+    return status.healthy, status.failures, status.checked
 
 
 class HeldTask(Noun, frozen=True):

@@ -204,7 +204,16 @@ def knows_group(state: AgentState, group: TaskGroupId) -> bool:
 def slim(info: TaskInfo) -> TaskInfo:
     """What an agent keeps of a task that is handed on: the rest its executor has, and the master."""
     return msgspec.structs.replace(
-        info, command=Command(), labels={}, hostname="", ports=(), health=None, watched=(), readiness=None, volumes=()
+        info,
+        command=Command(),
+        labels={},
+        hostname="",
+        ports=(),
+        health=None,
+        check=None,
+        watched=(),
+        readiness=None,
+        volumes=(),
     )
 
 
@@ -218,9 +227,9 @@ def weigh(info: TaskInfo) -> int:
         exit_status=255,
         signal=255,
     )
-    if info.health is not None:
+    if info.health is not None or info.check is not None:
         health = Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
-        longest = msgspec.structs.replace(longest, reason=health, healthy=False, failures=2**31)
+        longest = msgspec.structs.replace(longest, reason=health, healthy=False, failures=2**31, checked=2**31)
     return held_bytes(HeldTask(info=slim(info), status=longest))
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import structlog
 
-from bus.nouns import Check, Probe, TaskId
-from components.component import See
-from components.executor.sights import HealthSeen
+from bus.nouns import Check, Probe, TaskId, TaskInfo
+from components.component import See, Sight
+from components.executor.sights import CheckFound, HealthSeen
 from components.probing import ProbeFailed, connect, get
 
 log = structlog.get_logger()
@@ -23,8 +24,19 @@ looks_max = 256
 pause_min_s = 0.01
 HERE, HERE6 = "127.0.0.1", "::1"
 
-Execute = Callable[[TaskId, Check], Awaitable[str | None]]
-"""Executes a check's command: None if it exits with 0, else what happened. Raises LookImpossible."""
+
+class Executed(NamedTuple):
+    """How a check's command ended."""
+
+    code: int | None
+    """None: not by itself, or not in time, or it was never executed."""
+    message: str
+    """What happened."""
+
+
+Execute = Callable[[TaskId, Check, str], Awaitable[Executed]]
+"""Executes a check's command, one of each purpose at a time for each task. Raises LookImpossible."""
+HEALTH, GENERAL = "health", "check"
 
 
 class LookImpossible(Exception):
@@ -38,7 +50,7 @@ class Checking:
         self._execute = execute
         self._see: See | None = None
         self._room = asyncio.Semaphore(looks_max)
-        self._looking: dict[TaskId, asyncio.Task[None]] = {}
+        self._looking: dict[TaskId, list[asyncio.Task[None]]] = {}
 
     def open(self, see: See) -> None:
         """From now on there is somebody to tell."""
@@ -49,52 +61,76 @@ class Checking:
         for task in list(self._looking):
             self.end(task)
 
-    def begin(self, task: TaskId, check: Check, running_s: float) -> None:
+    def begin(self, info: TaskInfo, running_s: float) -> None:
         """Look after a task that has been running for so long; nothing if it is looked after."""
-        if self._see is not None and task not in self._looking:
-            wait_s = max(0.0, check.delay_s - max(0.0, running_s))
-            looking = self._looking[task] = asyncio.create_task(self._look_after(task, check, wait_s, self._see))
-            looking.add_done_callback(_complain)
+        if self._see is None or info.task in self._looking or not (info.health or info.check):
+            return
+        self._looking[info.task] = []
+        for check, look in ((info.health, self._look_healthy), (info.check, self._look_only)):
+            if check is not None:
+                wait_s = max(0.0, check.delay_s - max(0.0, running_s))
+                looking = asyncio.create_task(_look_after(info.task, check, look, wait_s, self._see))
+                looking.add_done_callback(_complain)
+                self._looking[info.task].append(looking)
 
     def end(self, task: TaskId) -> None:
         """Look after a task no more."""
-        looking = self._looking.pop(task, None)
-        if looking is not None:
+        for looking in self._looking.pop(task, ()):
             looking.cancel()
 
-    async def _look_after(self, task: TaskId, check: Check, wait_s: float, see: See) -> None:
-        await asyncio.sleep(wait_s)
-        while True:
-            try:
-                wrong = await self._look(task, check)
-            except LookImpossible:
-                pass
-            else:
-                await see(HealthSeen(task=task, healthy=wrong is None, message=wrong or ""))
-            await asyncio.sleep(max(pause_min_s, check.interval_s))
-
-    async def _look(self, task: TaskId, check: Check) -> str | None:
-        """What is wrong with a task, if anything is."""
+    async def _look_healthy(self, task: TaskId, check: Check) -> HealthSeen:
+        found, wrong = await self._look(task, check, HEALTH)
         if check.probe is Probe.COMMAND:
-            return await self._execute(task, check)
+            healthy = found == 0
+        elif check.probe is Probe.TCP:
+            healthy = found == 1
+        else:
+            healthy = found is not None and 200 <= found < 400
+            wrong = wrong or f"HTTP {found} from {_address(check)}"
+        return HealthSeen(task=task, healthy=healthy, message="" if healthy else wrong)
+
+    async def _look_only(self, task: TaskId, check: Check) -> CheckFound:
+        found, wrong = await self._look(task, check, GENERAL)
+        return CheckFound(task=task, found=found, message=wrong if found is None else "")
+
+    async def _look(self, task: TaskId, check: Check, purpose: str) -> tuple[int | None, str]:
+        """What a look found, as `TaskStatus.checked`; and what was wrong."""
+        if check.probe is Probe.COMMAND:
+            return await self._execute(task, check, purpose)
         try:
             async with self._room, asyncio.timeout(check.timeout_s or None):
-                return await _over_the_network(check)
+                return await _over_the_network(check), ""
         except TimeoutError:
-            return f"no answer within {check.timeout_s:g} s"
+            return None, f"no answer within {check.timeout_s:g} s"
         except ProbeFailed as error:
-            return str(error)
+            return 0 if check.probe is Probe.TCP else None, str(error)
 
 
-async def _over_the_network(check: Check) -> str | None:
-    host = HERE6 if check.ipv6 else HERE
+Look = Callable[[TaskId, Check], Awaitable[Sight]]
+
+
+async def _look_after(task: TaskId, check: Check, look: Look, wait_s: float, see: See) -> None:
+    await asyncio.sleep(wait_s)
+    while True:
+        try:
+            seen = await look(task, check)
+        except LookImpossible:
+            pass
+        else:
+            await see(seen)
+        await asyncio.sleep(max(pause_min_s, check.interval_s))
+
+
+async def _over_the_network(check: Check) -> int:
     if check.probe is Probe.TCP:
-        await connect(host, check.port)
-        return None
-    at = f"[{host}]" if check.ipv6 else host
-    url = f"{check.probe.lower()}://{at}:{check.port}{check.path}"
-    status = (await get(url, follow=True)).status
-    return None if 200 <= status < 400 else f"HTTP {status} from {url}"
+        await connect(HERE6 if check.ipv6 else HERE, check.port)
+        return 1
+    return (await get(_address(check), follow=True)).status
+
+
+def _address(check: Check) -> str:
+    at = f"[{HERE6}]" if check.ipv6 else HERE
+    return f"{check.probe.lower()}://{at}:{check.port}{check.path}"
 
 
 def _complain(looking: asyncio.Task[None]) -> None:

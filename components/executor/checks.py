@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from bus.events import TaskReported
 from bus.nouns import Now, Reason, Source, TaskState, TaskStatus
 from components.component import Say
 from components.executor.config import ExecutorConfig
-from components.executor.sights import HealthSeen
+from components.executor.sights import CheckFound, HealthSeen
 from components.executor.state import Task, after
 
 cause_length_max = 1000
@@ -25,20 +27,30 @@ def found(config: ExecutorConfig, task: Task, sight: HealthSeen, now: Now) -> It
         return  # it was seen before the kill
     if sight.healthy:
         if status.healthy is not True:
-            yield say(config, task, TaskReported(status=_status(sight, 0)))
+            yield say(config, task, TaskReported(status=_status(task, sight, 0)))
         return
     if not task.proven and now < after(task.running_since, check.grace_s):
         return
-    failed = _status(sight, status.failures + 1)
+    failed = _status(task, sight, status.failures + 1)
     yield say(config, task, TaskReported(status=failed))
     if failed.failures >= check.failures_max:
         kill_at = after(now, task.delivered.task.kill_grace_s)
         yield say(
-            config, task, TaskReported(status=_status(sight, failed.failures, TaskState.KILLING), kill_at=kill_at)
+            config, task, TaskReported(status=_status(task, sight, failed.failures, TaskState.KILLING), kill_at=kill_at)
         )
 
 
-def _status(sight: HealthSeen, failures: int, state: TaskState = TaskState.RUNNING) -> TaskStatus:
+def looked_at(config: ExecutorConfig, task: Task, sight: CheckFound) -> Iterator[Say]:
+    """What is found is told if it is something else than before. (Mesos: `src/checks/checker.cpp`)"""
+    status = task.status
+    if task.delivered.task.check is None or status.state is not TaskState.RUNNING or status.checked == sight.found:
+        return
+    reason = Reason.TASK_CHECK_STATUS_UPDATED
+    changed = replace(status, checked=sight.found, reason=reason, message=sight.message[:cause_length_max])
+    yield say(config, task, TaskReported(status=changed))
+
+
+def _status(task: Task, sight: HealthSeen, failures: int, state: TaskState = TaskState.RUNNING) -> TaskStatus:
     return TaskStatus(
         task=sight.task,
         state=state,
@@ -47,6 +59,7 @@ def _status(sight: HealthSeen, failures: int, state: TaskState = TaskState.RUNNI
         message=sight.message[:cause_length_max],
         healthy=sight.healthy,
         failures=failures,
+        checked=task.status.checked if state is TaskState.RUNNING else None,
     )
 
 

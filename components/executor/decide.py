@@ -15,10 +15,10 @@ from bus.events import Event, KillDelivered, TaskDelivered, TaskReported
 from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
 from bus.port import batch_events_max
 from components.component import Heard, Input, Say, Seen, Wake, refuse
-from components.executor.checks import found, say
+from components.executor.checks import found, looked_at, say
 from components.executor.config import ExecutorConfig
 from components.executor.groups import broken_by, kill_rest
-from components.executor.sights import HealthSeen, LaunchFailed, TaskEnded, TaskStarted
+from components.executor.sights import CheckFound, HealthSeen, LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState, Task, after
 
 LOST = "exit status unknown"
@@ -41,6 +41,8 @@ def decide(config: ExecutorConfig, state: ExecutorState, told: Input, now: Now) 
             yield from kill_rest(config, state, task.delivered.task.group, now)
         case Seen(HealthSeen() as sight) if sight.task in state.tasks:
             yield from found(config, state.tasks[sight.task], sight, now)
+        case Seen(CheckFound() as sight) if sight.task in state.tasks:
+            yield from looked_at(config, state.tasks[sight.task], sight)
         case Wake():
             yield from _overdue(config, state, now)
         case _:

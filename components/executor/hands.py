@@ -19,7 +19,7 @@ from bus.nouns import TERMINAL, Check, Command, Now, TaskId, TaskState, second
 from bus.secrets import names_of
 from components.component import Ask, See
 from components.executor.attach import LauncherLost, Link, LinkBroken, attached
-from components.executor.checking import Checking, LookImpossible
+from components.executor.checking import Checking, Executed, LookImpossible
 from components.executor.config import ExecutorConfig
 from components.executor.decide import told_by_wait
 from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
@@ -57,7 +57,7 @@ class ExecutorHands:
         self._link: Link | None = None
         self._checking = Checking(self._execute)
         self._numbers = count(1)
-        self._looks: dict[int, asyncio.Future[str | None]] = {}
+        self._looks: dict[int, asyncio.Future[Executed]] = {}
         """Commands of checks that are being executed, by number."""
 
     async def run(self, state: ExecutorState, see: See) -> None:
@@ -116,19 +116,18 @@ class ExecutorHands:
     # ---- checks
 
     def _look_after(self, name: TaskId, running_s: float) -> None:
-        check = self._wanted[name].delivered.task.health if name in self._wanted else None
-        if check is not None:
-            self._checking.begin(name, check, running_s)
+        if name in self._wanted:
+            self._checking.begin(self._wanted[name].delivered.task, running_s)
 
-    async def _execute(self, name: TaskId, check: Check) -> str | None:
+    async def _execute(self, name: TaskId, check: Check, purpose: str) -> Executed:
         """Have the launcher execute a check's command. Raises LookImpossible while there is no launcher."""
         if self._link is None or name not in self._wanted or check.command is None:
             raise LookImpossible(name)
         number, delivered = next(self._numbers), self._wanted[name].delivered
-        look: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        look: asyncio.Future[Executed] = asyncio.get_running_loop().create_future()
         self._looks[number] = look
         where = {"task": name, "sandbox": delivered.sandbox, "hide": self._hide}
-        how = {"check": number, "timeout_s": check.timeout_s}
+        how = {"check": number, "purpose": purpose, "timeout_s": check.timeout_s}
         self._link.say({"do": "check", **where, **how, **order(delivered, check.command)})
         try:
             return await look
@@ -144,7 +143,8 @@ class ExecutorHands:
     def _checked(self, number: int, status: int | None, message: str) -> None:
         look = self._looks.get(number)
         if look is not None and not look.done():
-            look.set_result(None if status == 0 else message if status is None else told_by_wait(status)[2])
+            code, _, words = (None, None, message) if status is None else told_by_wait(status)
+            look.set_result(Executed(code, words))
 
     @property
     def _hide(self) -> tuple[str, ...] | None:

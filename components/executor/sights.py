@@ -35,6 +35,17 @@ class HealthSeen(Sight, frozen=True):
     """What was wrong."""
 
 
+@sight("check.found")
+class CheckFound(Sight, frozen=True):
+    """The look at a running task from which nothing follows found something, or could not."""
+
+    task: TaskId
+    found: int | None
+    """As `TaskStatus.checked`."""
+    message: str = ""
+    """Why nothing was found."""
+
+
 @sight("launch.failed")
 class LaunchFailed(Sight, frozen=True):
     """A task's command was not executed and never will be."""

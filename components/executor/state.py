@@ -13,7 +13,12 @@ from bus.events import Event, TaskDelivered, TaskReported
 from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskGroup, TaskGroupId, TaskId, TaskState, TaskStatus, second
 from components.component import State
 
-_LIVE_REASONS = (None, Reason.MAX_COMPLETION_TIME_REACHED, Reason.TASK_HEALTH_CHECK_STATUS_UPDATED)
+_LIVE_REASONS = (
+    None,
+    Reason.MAX_COMPLETION_TIME_REACHED,
+    Reason.TASK_HEALTH_CHECK_STATUS_UPDATED,
+    Reason.TASK_CHECK_STATUS_UPDATED,
+)
 ended_max = 1000
 broken_chars_max = 500
 """Ended tasks whose last status is remembered."""

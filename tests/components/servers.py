@@ -26,6 +26,7 @@ class Server:
         """The paths, in order."""
         self.changed = asyncio.Condition()
         self.port = 0
+        self.listening: asyncio.Server
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -51,7 +52,7 @@ class Server:
 async def serving(secure: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A server on a free port of 127.0.0.1."""
     server = Server()
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=secure)
+    listening = server.listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=secure)
     server.port = listening.sockets[0].getsockname()[1]
     try:
         yield server

@@ -9,6 +9,7 @@ import os
 import pwd
 import resource
 import signal
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -16,7 +17,7 @@ from typing import NoReturn
 
 from components.executor.launcher.confine import Confinement
 from components.executor.launcher.secrets import Secrets
-from components.executor.launcher.volumes import Volume, link, prepare
+from components.executor.launcher.volumes import Volume, link, prepare, still_there
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
@@ -29,7 +30,8 @@ _DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 class Order:
     """What is to be executed, where, as whom, and what is hidden from it; None: it is not confined at all.
 
-    A check is no task: what it prints is all in stderr, and it finds the task's secrets where the task has them.
+    A check is no task: what it prints is all in stderr, and it finds the task's secrets where the task has them. Its
+    sandbox has been the task's for a while, which may have put anything anywhere: nothing in it is changed for a check.
     """
 
     __slots__ = ("argv", "check", "env", "hide", "sandbox", "secrets", "task", "user", "volumes")
@@ -121,12 +123,15 @@ def fork(order: Order) -> Newborn:
     """A child that will execute the order when told to. Raises OSError or LookupError."""
     person = _Person(order.user)
     env = person.env | order.env
-    person.own(order.sandbox)
-    prepare(order.volumes)
+    if order.check and order.hide is not None:
+        still_there(order.sandbox, order.volumes)
+    if not order.check:
+        person.own(order.sandbox)
+        prepare(order.volumes)
     confinement = None
-    if order.hide is None:
+    if order.hide is None and not order.check:
         link(order.sandbox, order.volumes)
-    else:
+    elif order.hide is not None:
         confinement = Confinement(order.sandbox, order.hide, order.secrets.directories, order.volumes)
     opened: list[int] = []
     try:
@@ -146,10 +151,26 @@ def fork(order: Order) -> Newborn:
 
 def _open_files(order: Order, person: _Person, opened: list[int]) -> None:
     opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-    for name in ("stderr" if order.check else "stdout", "stderr"):
+    if order.check:
+        opened.append(_stderr_of(order.sandbox))
+        opened.append(os.dup(opened[-1]))
+        return
+    for name in ("stdout", "stderr"):
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         opened.append(os.open(f"{order.sandbox}/{name}", flags, 0o644))
         person.own(opened[-1])
+
+
+def _stderr_of(sandbox: str) -> int:
+    """Where a check prints: to what the task has put there by now, if it is a file and nobody else's; else nowhere."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with suppress(OSError):
+        file = os.open(f"{sandbox}/stderr", flags)
+        about = os.fstat(file)
+        if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+            return file
+        os.close(file)
+    return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _fork_quietly() -> int:
@@ -195,7 +216,8 @@ def _readied(order: Order, env: dict[str, str], person: _Person, confinement: Co
     """Have the secrets, and be confined if that is to be; or why that is not possible."""
     try:
         env |= order.secrets.environment()
-        order.secrets.hand_over(person.own)
+        if not order.check:
+            order.secrets.hand_over(person.own)
         if confinement is not None:
             confinement.enter()
     except OSError as problem:

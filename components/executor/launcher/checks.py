@@ -1,4 +1,4 @@
-"""Commands that look whether a task is healthy: executed as the task is, where the task is, one at a time for each.
+"""Commands that look how a task is: executed as it is, where it is, one for each purpose at a time.
 
 Rule of this room: nothing of it is on the disk and nothing of it is told twice; who hears no answer asks again. What a
 command leaves behind is its task's, by its environment, and ends with it.
@@ -22,10 +22,10 @@ Message = dict[str, object]
 class _Look:
     """One execution."""
 
-    __slots__ = ("late", "newborn", "number", "task")
+    __slots__ = ("late", "newborn", "number", "purpose")
 
-    def __init__(self, task: str, number: int, newborn: Newborn) -> None:
-        self.task, self.number, self.newborn, self.late = task, number, newborn, False
+    def __init__(self, purpose: tuple[str, str], number: int, newborn: Newborn) -> None:
+        self.purpose, self.number, self.newborn, self.late = purpose, number, newborn, False
 
 
 class Checks:
@@ -36,16 +36,17 @@ class Checks:
         self._looks: dict[int, _Look] = {}
         """By pid."""
 
-    def begin(self, order: Order, number: int, timeout_s: float) -> None:
-        """Execute a check; one of the same task that is still there is killed and not told of."""
-        for look in [look for look in self._looks.values() if look.task == order.task]:
+    def begin(self, order: Order, why: str, number: int, timeout_s: float) -> None:
+        """Execute a check; one of the same task, for the same reason, that is still there is killed and not told of."""
+        purpose = (order.task, why)
+        for look in [look for look in self._looks.values() if look.purpose == purpose]:
             self._give_up(look)
         try:
             newborn = birth.fork(order)
         except (OSError, LookupError, ValueError) as error:
             self._say(number, None, str(error))
             return
-        look = self._looks[newborn.pid] = _Look(order.task, number, newborn)
+        look = self._looks[newborn.pid] = _Look(purpose, number, newborn)
         if timeout_s > 0:
             self._loop.alarm(
                 ("check", newborn.pid), time.monotonic() + timeout_s, lambda: self._expire(look, timeout_s)

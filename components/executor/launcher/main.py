@@ -6,7 +6,7 @@
      "volumes": [{"from", "at", "read_only"}]}
     {"do": "watch", "task", "sandbox"}                            {"say": "failed", "task", "message"}
     {"do": "kill", "task", "sandbox", "grace_s"}                  {"say": "ended", "task", "status", "stopped"}
-    {"do": "check", "check", "timeout_s", ... as launch}          {"say": "checked", "check", "status", "message"}
+    {"do": "check", "check", "purpose", "timeout_s", as launch}    {"say": "checked", "check", "status", "message"}
     {"do": "ping"}                                                {"say": "pong"}
     {"do": "shutdown", "grace_s"}                                 {"say": "refused", "message"}
 
@@ -145,7 +145,7 @@ class Launcher:
             case {"do": "check", "check": int(number), "timeout_s": int() | float() as timeout_s}:
                 order = self._order_in(message, check=True)
                 if order is not None and order.task in self.table.tasks:
-                    self.checks.begin(order, number, timeout_s)
+                    self.checks.begin(order, str(message.get("purpose")), number, timeout_s)
             case {"do": "launch"}:
                 order = self._order_in(message)
                 if order is not None:

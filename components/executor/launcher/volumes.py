@@ -63,6 +63,14 @@ def prepare(volumes: Sequence[Volume]) -> None:
         os.chmod(volume.source, 0o777)
 
 
+def still_there(sandbox: str, volumes: Sequence[Volume]) -> None:
+    """See that a task left the places of its volumes as they were made for it. Raises NotShared."""
+    for volume in volumes:
+        target = f"{sandbox}/{volume.at}"
+        if not volume.absolute and os.path.realpath(target) != f"{os.path.realpath(sandbox)}/{volume.at}":
+            raise NotShared(f"volume at {volume.at}: the task put something else there")
+
+
 def link(sandbox: str, volumes: Sequence[Volume]) -> None:
     """Let links lead to the directories, where a task is not confined. Raises OSError."""
     for volume in volumes:

@@ -20,6 +20,7 @@ def delivered(
     kill_grace_s: float = 3.0,
     max_completion_s: float | None = None,
     health: Check | None = None,
+    check: Check | None = None,
     trace: str | None = "trace-1",
 ) -> TaskDelivered:
     info = TaskInfo(
@@ -32,6 +33,7 @@ def delivered(
         kill_grace_s=kill_grace_s,
         max_completion_s=None if max_completion_s is None else float(max_completion_s),
         health=health,
+        check=check,
         trace=None if trace is None else TraceId(trace),
     )
     return TaskDelivered(task=info, executor=CONFIG.id, sandbox=sandbox or f"/sandboxes/{name}")

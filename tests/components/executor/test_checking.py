@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from bus.nouns import Check, Command, Probe, Reason, TaskId, TaskState
@@ -86,6 +88,24 @@ async def test_a_command_is_confined_as_its_task_is(world):
     await wait_status(world, lambda status: status.healthy)
 
 
+@pytest.mark.parametrize("trap", ["mkfifo stderr", "ln -s ../../canary stderr", "ln ../../canary stderr"])
+async def test_a_task_cannot_have_a_check_write_or_wait_elsewhere(world, trap):
+    """The launcher, which may be root, opens what the task has put into its sandbox; others must not wait for it."""
+    canary = world.place.root / "canary"
+    canary.write_text("")
+    given = delivered("t1", health=shell("echo looked"), sandbox=str(world.place.sandbox("t1")))
+    command = Command(shell=f"rm stderr; {trap}; touch set; {FOREVER}")
+    world.place.config = replace(world.place.config, unconfined=True)
+    await world.die()
+    await world.begin()
+    await world.hear(msgspec.structs.replace(given, task=msgspec.structs.replace(given.task, command=command)))
+    await wait_until(lambda: (world.place.sandbox("t1") / "set").exists(), "the trap is set")
+    seen = len(world.sights)
+    await wait_until(lambda: sum(isinstance(one, HealthSeen) for one in world.sights[seen:]) > 3, "looked at")
+    assert world.status("t1").healthy
+    assert canary.read_text() == ""
+
+
 async def test_a_command_that_fails_is_the_end_of_its_task(world):
     await launch(world, shell("exit 7"))
     ended = await world.wait_state("t1")
@@ -158,3 +178,39 @@ async def test_nothing_is_looked_at_before_the_delay(world, server):
     await world.begin()
     assert server.asked == []
     assert TaskId("t1") in world.hands._checking._looking
+
+
+# ---- the check from which nothing follows -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("probe", "bad"), [(Probe.HTTP, 503), (Probe.TCP, 0), (Probe.COMMAND, 7)])
+async def test_what_is_found_is_told_and_nobody_is_killed(world, server, probe, bad):
+    good = {Probe.HTTP: 200, Probe.TCP: 1, Probe.COMMAND: 0}[probe]
+    looks = check(probe, port=server.port, command=Command(shell="test -e good || exit 7"))
+    command = Command(shell=f"touch good; {FOREVER}")
+    await world.hear(delivered("t1", command=command, sandbox=str(world.place.sandbox("t1")), check=looks))
+    await wait_status(world, lambda status: status.checked == good)
+    server.reply = lambda _path: ok(status="503 No")
+    if probe is Probe.TCP:
+        server.listening.close()
+    mark = world.place.sandbox("t1") / "good"
+    await wait_until(mark.exists, "it runs")
+    mark.unlink()
+    await wait_status(world, lambda status: status.checked == bad)
+    assert world.status("t1").state is RUNNING
+    assert world.status("t1").reason is Reason.TASK_CHECK_STATUS_UPDATED
+
+
+async def test_both_checks_of_a_task_go_on_beside_each_other(world):
+    """Neither ends the other's command."""
+    await world.hear(
+        delivered(
+            "t1",
+            command=Command(shell=FOREVER),
+            sandbox=str(world.place.sandbox("t1")),
+            health=shell("sleep 0.05"),
+            check=shell("sleep 0.05; exit 3"),
+        )
+    )
+    await wait_status(world, lambda status: status.healthy and status.checked == 3)
+    assert world.status("t1").failures == 0

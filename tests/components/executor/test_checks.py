@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from bus.events import TaskReported
 from bus.nouns import Check, Probe, Reason, TaskId, TaskState, TaskStatus, is_news, second
 from components.executor import ExecutorState
-from components.executor.sights import HealthSeen, TaskEnded, TaskStarted
+from components.executor.sights import CheckFound, HealthSeen, TaskEnded, TaskStarted
 from tests.components.driver import Stage, only
 from tests.components.executor.nouns import AGENT, delivered, killed, stage
 
@@ -87,6 +87,25 @@ def test_failures_in_a_row_are_known_after_a_restart():
         played.see(seen)
     played.restart()
     assert told(played.see(BAD)) == [(RUNNING, False, 3), (KILLING, False, 3)]
+
+
+def test_what_the_other_check_finds_is_told_when_it_changes_and_changes_no_health():
+    """(Mesos: CheckInfo; an update only if the result changes)"""
+    played = checked()
+    assert played.see(CheckFound(task=T1, found=200)) == []
+    played = stage()
+    played.hear(AGENT, delivered(health=CHECK, check=CHECK))
+    played.see(TaskStarted(task=T1, pid=71))
+    played.see(GOOD)
+    seen = []
+    for found in (200, 200, 503, None, None, 200):
+        for report in only(played.see(CheckFound(task=T1, found=found)), TaskReported):
+            status = report.status
+            seen.append(status.checked)
+            assert (status.state, status.healthy, status.reason) == (RUNNING, True, Reason.TASK_CHECK_STATUS_UPDATED)
+    assert seen == [200, 503, None, 200]
+    (report,) = only(played.see(BAD), TaskReported)
+    assert (report.status.checked, report.status.healthy) == (200, False)
 
 
 class Model:
