@@ -56,6 +56,16 @@ async def metronomes_leader(call: Call) -> Response:
     return answer({"leader": call.place})
 
 
+async def list_subscriptions(_call: Call) -> Response:
+    """GET /v2/eventSubscriptions: nobody is called back; what happens is at /v2/events."""
+    return answer({"callbackUrls": []})
+
+
+async def change_subscription(_call: Call) -> Response:
+    """POST, DELETE /v2/eventSubscriptions. (Marathon, unless started with `--event_subscriber http_callback`)"""
+    raise HttpError(400, "http event callback system is not running on this Marathon instance: listen at /v2/events")
+
+
 async def _gauges(call: Call) -> dict[str, float]:
     found: dict[str, float] = {"busbar.gateway.streams.open": COUNTED.streams}
     try:
@@ -114,6 +124,25 @@ ROUTES = [
         about="Where Metronome's API is",
         api="metronome",
         answers={200: answers.Leader, 404: answers.Message},
+    ),
+    Route(
+        method="GET",
+        path="/v2/eventSubscriptions",
+        handler=list_subscriptions,
+        about="Who is called back: nobody",
+        answers={200: "{callbackUrls}"},
+    ),
+    *(
+        Route(
+            method=method,
+            path="/v2/eventSubscriptions",
+            handler=change_subscription,
+            about="Refused: nobody is called back",
+            answers={400: answers.Message},
+            query=("callbackUrl",),
+            changes=True,
+        )
+        for method in ("POST", "DELETE")
     ),
     Route(method="GET", path="/metrics", handler=show_metrics, about="Counters", api=BOTH, answers={200: "metrics"}),
     Route(

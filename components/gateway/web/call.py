@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -18,6 +18,9 @@ from bus.documents import DocumentError
 from components.gateway.config import GatewayConfig, body_bytes_max
 from components.gateway.shapes.errors import INVALID_JSON, complaint_of, invalid, wrong_document
 from components.gateway.web.client import Client
+
+if TYPE_CHECKING:
+    from components.gateway.web.stream import Hub
 
 P = TypeVar("P")
 TRUE, FALSE = ("true", "1", "yes", ""), ("false", "0", "no")
@@ -51,6 +54,7 @@ class Call:
     actor: str
     client: Client
     config: GatewayConfig
+    hub: Hub
     place: str
     """`host:port` under which this gateway is known."""
 

@@ -78,16 +78,16 @@ class Client:
     async def hear(self) -> None:
         """Hand every answer to the one who waits for it, until cancelled. Raises BusClosed, StreamDiverged."""
         mine = inbox(self.bus.cluster, self.me.id)
+        after = await self._newest(mine)
         while True:
-            newest = await self._newest(mine)
             try:
-                async with aclosing(self.bus.follow(mine, after=newest)) as groups:
+                async with aclosing(self.bus.follow(mine, after=after)) as groups:
                     self._hears.set()
                     async for records in groups:
                         for record in records:
                             self._told(record.subject, record.body, record.position)
-            except StreamTrimmed:
-                continue
+            except StreamTrimmed as trimmed:
+                after = Position(trimmed.first - 1)
 
     async def _newest(self, mine: str) -> Position:
         while True:
@@ -161,9 +161,11 @@ class Client:
 
     # ---- asking what is -------------------------------------------------------------------------------------------
 
-    async def ask(self, of: Author, query: str, shape: type[R], question: object = None) -> R:
+    async def ask(
+        self, of: Author, query: str, shape: type[R], question: object = None, *, patience_s: float = elected_s
+    ) -> R:
         """The answer of a component to a query. Raises Away, QueryRefused."""
-        deadline = time.monotonic() + min(elected_s, self.answer_s)
+        deadline = time.monotonic() + min(patience_s, self.answer_s)
         while True:
             try:
                 subject = ask(self.bus.cluster, of, query)

@@ -52,7 +52,7 @@ async def list_group_apps(call: Call) -> Response:
 
 async def create_group(call: Call) -> Response:
     """POST /v2/groups[/{id}]."""
-    spec = await _sent(call, at=id_of(call) if call.params.get("id") else None)
+    spec = _sent(await call.body(), id_of(call) if call.params.get("id") else None)
     about = Subject("group", str(spec.id))
     begun = await change(call, GroupRequested(group=spec, force=call.flag("force")), about)
     return answer(
@@ -62,8 +62,7 @@ async def create_group(call: Call) -> Response:
     )
 
 
-async def _sent(call: Call, at: str | None) -> GroupSpec:
-    text = await call.body()
+def _sent(text: bytes, at: str | None) -> GroupSpec:
     with documents():
         return parse_document(text, GroupSpec, at=at)
 
@@ -71,12 +70,13 @@ async def _sent(call: Call, at: str | None) -> GroupSpec:
 async def update_group(call: Call) -> Response:
     """PUT /v2/groups[/{id}]: the whole tree by one deployment; `dryRun` tells the steps; a version alone rolls back."""
     about, force = Subject("group", id_of(call)), call.flag("force")
-    to_version = is_rollback(await call.body())
+    text = await call.body()
+    to_version = is_rollback(text)
     if to_version is not None and not call.flag("dryRun"):
         return (
             await change(call, RollbackRequested(group=id_of(call), to_version=to_version, force=force), about)
         ).response()
-    fact = GroupRequested(group=await _sent(call, at=id_of(call)), update=True, force=force)
+    fact = GroupRequested(group=_sent(text, id_of(call)), update=True, force=force)
     if call.flag("dryRun"):
         return answer({"steps": steps((await plan_of(call, fact, about)).plan)})
     begun = await change(call, fact, about)
@@ -85,8 +85,8 @@ async def update_group(call: Call) -> Response:
 
 async def patch_group(call: Call) -> Response:
     """PATCH /v2/groups/{id}: whether its apps must have its role."""
+    spec = _sent(await call.body(), id_of(call))
     await row_of(call)
-    spec = await _sent(call, at=id_of(call))
     asked = GroupSpec(id=spec.id, enforce_role=spec.enforce_role)
     await change(call, GroupRequested(group=asked, update=True), Subject("group", id_of(call)))
     return answer({})

@@ -19,9 +19,10 @@ from components.gateway.config import GatewayConfig
 from components.gateway.routes import BOTH, Match, Table, plain
 from components.gateway.shapes.errors import complaint_of, invalid
 from components.gateway.web.call import Call, HttpError, answer
-from components.gateway.web.client import Away, Client, Turned
+from components.gateway.web.client import Away, Turned
 from components.gateway.web.counted import COUNTED
 from components.gateway.web.people import People, UsersRefused
+from components.gateway.web.stream import Hub
 
 log = structlog.get_logger()
 
@@ -45,8 +46,9 @@ CODES = {
 class House:
     """Everything that is answered on one port."""
 
-    def __init__(self, table: Table, client: Client, people: People, config: GatewayConfig, api: str = BOTH) -> None:
-        self.table, self.client, self.people, self.config, self.api = table, client, people, config, api
+    def __init__(self, table: Table, hub: Hub, people: People, config: GatewayConfig, api: str = BOTH) -> None:
+        self.table, self.client, self.hub, self.people = table, hub.client, hub, people
+        self.config, self.api = config, api
         self.place = f"{config.host}:{config.port}"
         """Where this is found; known exactly once it listens."""
 
@@ -97,7 +99,9 @@ class House:
         person = self.people.who(request) if not route.public else None
         if person is not None and route.changes and not person.changes:
             raise HttpError(403, "Not Authorized to perform this action!")
-        call = Call(request, match.params, person.name if person else "", self.client, self.config, self.place)
+        call = Call(
+            request, match.params, person.name if person else "", self.client, self.config, self.hub, self.place
+        )
         response: Response = await route.handler(call)
         return response
 

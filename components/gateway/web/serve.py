@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bus.nouns import Now
 from bus.permits import GATEWAYS
@@ -24,6 +25,7 @@ from components.gateway.routes import BOTH, MARATHON, METRONOME, Table
 from components.gateway.web.client import Client
 from components.gateway.web.house import House
 from components.gateway.web.people import People
+from components.gateway.web.stream import LINES, Hub
 from components.gateway.web.table import ROUTES
 
 log = structlog.get_logger()
@@ -67,9 +69,10 @@ class Gateway:
     ) -> None:
         self.config, self.bus, self.me, self.clock, self.node, self.instance = config, bus, me, clock, node, instance
         self.client = Client(bus, me, clock, answer_s=config.answer_s)
+        self.hub = Hub(self.client)
         people, table = People(config.users), Table(ROUTES)
         self.houses = {
-            api: House(table, self.client, people, config, api)
+            api: House(table, self.hub, people, config, api)
             for api, port in (
                 (BOTH, config.port),
                 (MARATHON, config.marathon_port),
@@ -84,7 +87,7 @@ class Gateway:
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop`. Raises PortTaken, BusClosed, StreamDiverged."""
         servers = [self._server(api, house) for api, house in self.houses.items()]
-        hearing = asyncio.create_task(self.client.hear())
+        hearing = asyncio.ensure_future(self._hear())
         stopping = asyncio.create_task(stop.wait())
         serving = [asyncio.create_task(server.serve([socket_])) for server, socket_ in servers]
         try:
@@ -94,6 +97,7 @@ class Gateway:
                 ready()
             await asyncio.wait({hearing, stopping, *serving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.hub.close()
             for server, _ in servers:
                 server.should_exit = True
             await asyncio.gather(*serving, return_exceptions=True)
@@ -103,6 +107,17 @@ class Gateway:
             with suppress(asyncio.CancelledError):
                 if ended:
                     hearing.result()
+
+    async def _hear(self) -> None:
+        """What is said to the gateway, and what Marathon says to anybody. Raises BusClosed, StreamDiverged."""
+        both = {asyncio.ensure_future(self.client.hear()), asyncio.ensure_future(self.hub.run())}
+        try:
+            ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            ended.pop().result()
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     def _server(self, api: str, house: House) -> tuple[uvicorn.Server, socket.socket]:
         port = {BOTH: self.config.port, MARATHON: self.config.marathon_port, METRONOME: self.config.metronome_port}[api]
@@ -114,7 +129,7 @@ class Gateway:
             log_config=None,
             access_log=False,
             lifespan="off",
-            http="h11",
+            http=_Line,
             ws="none",
             server_header=False,
             limit_concurrency=connections_max,
@@ -138,6 +153,20 @@ class Gateway:
                 message=", ".join(f"http://{place}" for place in self.places.values()),
             )
         )
+
+
+class _Line(H11Protocol):
+    """A connection that can be cut."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody came. (asyncio.Protocol)"""
+        super().connection_made(transport)
+        LINES.opened(self.client, self.server, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Somebody left. (asyncio.Protocol)"""
+        LINES.closed(self.client, self.server)
+        super().connection_lost(exc)
 
 
 class _Server(uvicorn.Server):

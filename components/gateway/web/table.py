@@ -5,7 +5,7 @@ Rule of this room: the table and nothing else.
 
 from __future__ import annotations
 
-from components.gateway.web import about, apps, deployments, groups, jobs, pods, tasks
+from components.gateway.web import about, apps, deployments, groups, jobs, pods, stream, tasks
 
 ROUTES = (
     *about.ROUTES,
@@ -14,5 +14,6 @@ ROUTES = (
     *groups.ROUTES,
     *pods.ROUTES,
     *deployments.ROUTES,
+    *stream.ROUTES,
     *jobs.ROUTES,
 )

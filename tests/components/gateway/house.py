@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from components import agent, executor, marathon, master, metronome
 from components.agent import AgentConfig
 from components.component import Ask, Component, See
 from components.executor import ExecutorConfig
-from components.executor.sights import TaskEnded, TaskStarted
+from components.executor.sights import HealthSeen, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState
 from components.gateway import GatewayConfig
 from components.gateway.web.serve import Gateway
@@ -44,6 +45,8 @@ class Machine:
     def __init__(self) -> None:
         self.asks: Mapping[str, Ask] = {}
         self.ended: dict[TaskId, int | None] = {}
+        self.checked: dict[TaskId, None] = {}
+        """Those that have a health check are found healthy."""
         self._changed = asyncio.Event()
 
     async def run(self, state: ExecutorState, see: See) -> None:
@@ -54,6 +57,8 @@ class Machine:
                 if (task, False) not in told:
                     told.add((task, False))
                     await see(TaskStarted(task=task, pid=1))
+                    if task in self.checked:
+                        await see(HealthSeen(task=task, healthy=True))
                 if status is not None and (task, True) not in told:
                     told.add((task, True))
                     await see(TaskEnded(task=task, wait_status=status))
@@ -65,17 +70,19 @@ class Machine:
         fact = event.fact
         if isinstance(fact, TaskReported) and fact.delivered is not None:
             shell = fact.delivered.task.command.shell or ""
+            if fact.delivered.task.health is not None:
+                self.checked[fact.status.task] = None
             self.ended[fact.status.task] = {"once": 0, "bad": 1 << 8}.get(shell)
         elif isinstance(fact, TaskReported) and fact.status.state is TaskState.KILLING:
             self.ended[fact.status.task] = 15
         self._changed.set()
 
 
-def seats(bus: MemoryBus, machine: Machine, name: str) -> Component[Any]:
+def seats(bus: MemoryBus, machine: Machine, name: str, store: str | None) -> Component[Any]:
     """A component by name."""
     if name == "main":
         config = MasterConfig(allocation_interval_s=0.05)
-        return master.component(config, hands=lambda: MasterHands(config, bus, None))
+        return master.component(config, hands=lambda: MasterHands(config, bus, store))
     if name == "marathon":
         return marathon.component(MarathonConfig(decline_s=0.2))
     if name == "metronome":
@@ -106,6 +113,8 @@ class Web:
     machine: Machine
     lives: dict[str, asyncio.Task[None]]
     stack: AsyncExitStack = field(repr=False)
+    store: str
+    """Of the master."""
 
     def __getattr__(self, verb: str) -> Any:
         return getattr(self.http, verb)
@@ -145,20 +154,15 @@ class Web:
 
     def begin(self, name: str) -> None:
         """A component is there."""
-        self.lives[name] = asyncio.create_task(_live(self.server, self.machine, name))
+        self.lives[name] = asyncio.create_task(_live(self.server, self.machine, name, self.store))
 
 
-async def _live(server: MemoryServer, machine: Machine, name: str) -> None:
-    bus = MemoryBus(server)
+async def _live(server: MemoryServer, machine: Machine, name: str, path: str) -> None:
+    bus, store = MemoryBus(server), path if name == "main" else None
     try:
-        await live(
-            seats(bus, machine, name),
-            bus,
-            node="n1",
-            instance=f"{name}-{time.monotonic_ns()}",
-            store=None,
-            stop=asyncio.Event(),
-        )
+        component = seats(bus, machine, name, store)
+        instance = f"{name}-{time.monotonic_ns()}"
+        await live(component, bus, node="n1", instance=instance, store=store, stop=asyncio.Event())
     finally:
         await bus.close()
 
@@ -168,12 +172,13 @@ async def house(*, who: tuple[str, ...] = EVERYBODY, **config: Any) -> AsyncIter
     """Everybody, until the end."""
     server = MemoryServer(CLUSTER, system_clock)
     async with AsyncExitStack() as stack:
-        web = Web(server, httpx.AsyncClient(), None, Machine(), {}, stack)  # type: ignore[arg-type]
+        directory = stack.enter_context(TemporaryDirectory())
+        web = Web(server, httpx.AsyncClient(), None, Machine(), {}, stack, f"{directory}/master.db")  # type: ignore[arg-type]
         for name in who:
             web.begin(name)
         web.gateway, web.http = await at_gateway(stack, server, **config)
         try:
-            if {"marathon", "metronome"} <= set(who):
+            if {"marathon", "metronome"} <= set(who) and "users" not in config:
                 await web.until(_admitted(web), "everybody is admitted")
             yield web
         finally:
