@@ -143,7 +143,7 @@ def _kept_away(answer: Answer) -> list[str]:
     """Nodes that are not used while others are, and until when."""
     nodes = answer.avoided if isinstance(answer, Explanation) else ()
     return [
-        f"it keeps away from {one.agent} until {time_of_day(one.until)}: {one.failures} failures there in a row"
+        f"it keeps away from {one.agent} until {time_of_day(one.until)}: failures there in a row: {one.failures}"
         for one in nodes
     ]
 

@@ -98,7 +98,7 @@ def test_a_column_for_what_fails_somewhere():
     *said, table = explain_parts(WAITS)
     assert said[1] == "one needs cpus:1; mem:128; disk:0; ports: 1; constraints: rack IS r1, hostname UNIQUE"
     assert said[3].startswith("it keeps away from a5 until ")
-    assert said[3].endswith(": 3 failures there in a row")
+    assert said[3].endswith(": failures there in a row: 3")
     assert isinstance(table, Table)
     assert table.columns == ("node", "constraints", "cpus", "memory", "disk", "ports", "offer declined at")
     assert table.rows[0][1] == (
