@@ -193,3 +193,5 @@ class PlanRow(Noun, frozen=True):
     refused: Refusal | None = None
     """Why it would be refused; `locked` unless it is forced, for instance."""
     message: str = ""
+    held_by: tuple[DeploymentId, ...] = ()
+    """Of something locked: the deployments that hold the lock."""

@@ -12,7 +12,7 @@ from functools import partial
 from bus.events import LeaderElected
 from bus.subjects import Author, Kind
 from components.component import Component, Hands, settings_of, spread
-from components.marathon import queries, waiting
+from components.marathon import planned, queries, waiting
 from components.marathon.config import MarathonConfig
 from components.marathon.decide import decide, wake_at
 from components.marathon.fold import fold
@@ -33,7 +33,15 @@ def component(
         decide=partial(decide, config),
         wake_at=partial(wake_at, config),
         check=spread(check, lambda state: len(state.apps)),
-        queries={"apps": queries.apps, "explain": waiting.explain, "queue": waiting.queue},
+        queries={
+            "apps": queries.apps,
+            "deployments": planned.deployments,
+            "explain": waiting.explain,
+            "groups": planned.groups,
+            "plan": planned.plan,
+            "queue": waiting.queue,
+            "versions": planned.versions,
+        },
         hands=hands,
         settings=settings_of("marathon", config),
     )

@@ -6,12 +6,12 @@ Rule of this room: 1 s × 1.15 for each failure in a row, at most 300 s, unless 
 
 from __future__ import annotations
 
-from bus.documents import AppSpec
+from bus.documents import AppSpec, PodSpec
 from bus.nouns import Now, second
 from components.marathon.state import Backoff
 
 
-def next_delay_us(spec: AppSpec, backoff: Backoff, now: Now) -> int:
+def next_delay_us(spec: AppSpec | PodSpec, backoff: Backoff, now: Now) -> int:
     """The delay that a failure at `now` brings, in microseconds.
 
     It begins anew when the app then ran for the longest delay. Marathon's code counts that from the last failure,

@@ -23,8 +23,9 @@ from bus.secrets import SecretsNamed
 from bus.subjects import Author, Kind
 from components.component import Heard, Input, Say, Seen, Sight, Wake
 from components.marathon.config import MarathonConfig
+from components.marathon.deployments import advance
 from components.marathon.health import see_check, see_readiness
-from components.marathon.levels import level
+from components.marathon.levels import changes_max, level
 from components.marathon.offers import hear_offers
 from components.marathon.requests import hear_request
 from components.marathon.sights import CheckSeen, ReadinessSeen
@@ -36,10 +37,17 @@ from components.referring import hear_names
 _MASTER = Author(Kind.MASTER, MASTER)
 reconciled_max = 1000
 """Tasks asked for in one event."""
+rounds_max = 3
+"""Of bringing deployments on in one decision."""
+advancing_max = 300
+"""Events after which deployments are brought on by the next decision: undoing one may take as many again."""
+events_max = 950
+"""In one decision, until what is missing or too much is due in the next one."""
 
 
 def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) -> Iterator[Say]:
     """What Marathon says to one input."""
+    first = state.n
     if state.to_register:
         yield _register(config)
     if isinstance(told, Heard):
@@ -49,8 +57,19 @@ def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) 
     elif isinstance(told, Wake):
         yield from _ask_for_unconfirmed(config, state, now)
     yield from overdue(state, now)
-    yield from level(state)
+    yield from _deploy(state, first, now)
     yield from _revive(config, state, now)
+
+
+def _deploy(state: MarathonState, first: int, now: Now) -> Iterator[Say]:
+    """Bring apps to what they are to be, and deployments on; what goes beyond the decision begun at `first` is due."""
+    for _ in range(rounds_max):
+        n = state.n
+        if n - first < advancing_max:
+            yield from advance(state, now)
+        yield from level(state, min(changes_max, (events_max - (state.n - first)) // 2))
+        if state.n == n or state.uneven:
+            return
 
 
 def _hear(config: MarathonConfig, state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
@@ -112,11 +131,11 @@ def _revive(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[
 
 def wake_at(config: MarathonConfig, state: MarathonState) -> Now | None:
     """When the next delay is over or the next launch is late; at once while anything is due."""
-    if state.to_register or state.uneven:
+    if state.to_register or state.uneven or state.done:
         return Now(0)
     if not state.admitted:
         return None
-    dues = [first for first, _ in (*state.delays[:1], *state.lost[:1])]
+    dues = [first for first, _ in (*state.delays[:1], *state.lost[:1], *state.deadlines[:1])]
     for asked_at in state.unconfirmed.values():
         dues.append(Now(asked_at + round(config.launch_timeout_s * second)))
         break

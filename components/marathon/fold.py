@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from msgspec.structs import replace
-
 from bus.events import (
     Event,
     FrameworkRegistered,
@@ -20,17 +18,25 @@ from bus.events import (
     TaskReconciled,
 )
 from bus.nouns import MOVES, AgentId, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
+from bus.plans import Deed
 from bus.secrets import SecretsNamed
 from bus.services import (
     AppRemoved,
     AppSpecified,
     AppUpdated,
     DelayReset,
+    DeploymentAdvanced,
+    DeploymentContinued,
+    DeploymentEnded,
+    DeploymentPaused,
+    DeploymentStarted,
+    GroupsSpecified,
     HealthChanged,
     InstanceDeactivated,
     InstanceDismissed,
     InstanceExpunged,
     InstanceScheduled,
+    PodSpecified,
     ReadinessChanged,
 )
 from components.marathon.avoiding import avoid
@@ -46,12 +52,23 @@ from components.marathon.state import (
     Found,
     Launched,
     MarathonState,
-    Tries,
     Verdict,
     Waiting,
     in_rounds,
     is_failure,
     last_any_port,
+)
+from components.marathon.steps import (
+    advanced,
+    came_further,
+    continued,
+    ended,
+    groups_specified,
+    no_tries,
+    removed,
+    specified,
+    started,
+    to_be,
 )
 from components.marathon.unreachable import (
     come_back,
@@ -88,9 +105,27 @@ def fold(state: MarathonState, event: Event) -> None:
         case OfferAccepted() as fact:
             _accepted(state, fact, event.at)
         case AppSpecified() as fact:
-            _specified(state, fact, event)
+            settle(state, fact.app.id, specified(state, fact.app.id, to_be(fact), fact.deployment, event))
+        case PodSpecified() as fact:
+            settle(state, fact.pod.id, specified(state, fact.pod.id, to_be(fact), fact.deployment, event))
         case AppRemoved() as fact:
-            _removed(state, fact, event)
+            settle(state, fact.app, removed(state, fact.app, fact.deployment, event))
+        case GroupsSpecified() as fact:
+            groups_specified(state, fact)
+        case DeploymentStarted() as fact:
+            started(state, fact, event)
+        case DeploymentAdvanced() as fact:
+            for app_id in advanced(state, fact, event.at):
+                settle(state, app_id, state.apps[app_id])
+        case DeploymentPaused() as fact:
+            state.apps[fact.app].paused = True
+            settle(state, fact.app, state.apps[fact.app])
+        case DeploymentContinued() as fact:
+            for app_id in continued(state, fact, event.at):
+                settle(state, app_id, state.apps[app_id])
+        case DeploymentEnded() as fact:
+            for app_id in ended(state, fact):
+                settle(state, app_id, state.apps[app_id])
         case InstanceScheduled() as fact:
             _scheduled(state, fact, event)
         case InstanceDismissed() as fact:
@@ -98,21 +133,23 @@ def fold(state: MarathonState, event: Event) -> None:
         case InstanceDeactivated() as fact:
             app = state.apps[fact.app]
             deactivate(state, app, fact, event)
-            _settle(state, fact.app, app)
+            settle(state, fact.app, app)
         case InstanceExpunged() as fact:
             app = state.apps[fact.app]
             expunge(state, app, fact.task, event)
-            _settle(state, fact.app, app)
+            settle(state, fact.app, app)
         case HealthChanged() as fact:
             app = state.apps[fact.app]
             fold_health(app, fact, event)
             if fact.healthy and fact.task in app.launched:
                 app.avoided.pop(app.launched[fact.task].agent, None)
-            _settle(state, fact.app, app)
+            app.mark(fact.task)
+            settle(state, fact.app, app)
         case ReadinessChanged() as fact:
             app = state.apps[fact.app]
             fold_readiness(app, fact)
-            _settle(state, fact.app, app)
+            app.mark(fact.task)
+            settle(state, fact.app, app)
         case AppUpdated() as fact:
             _updated(state, fact, event)
         case DelayReset(app=app_id):
@@ -205,39 +242,7 @@ def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
     app.verdicts.pop(task.agent, None)
     state.unconfirmed[task.task] = at
     state.last_ports[task.agent] = last_any_port(app.spec, task.ports, state.last_ports.get(task.agent, 0))
-    _settle(state, app_id, app)
-
-
-# ---- what apps are to be ----------------------------------------------------------------------------------------
-
-
-def _specified(state: MarathonState, fact: AppSpecified, event: Event) -> None:
-    app = state.apps.get(fact.app.id)
-    if app is None:
-        app = state.apps[fact.app.id] = App(
-            spec=fact.app, version=fact.app_version, client=event.to, trace=event.trace, asked=event.cause
-        )
-    elif app.version != fact.app_version:
-        _outdate(app)
-    app.spec, app.version, app.removed = fact.app, fact.app_version, False
-    app.client, app.trace, app.asked = event.to, event.trace, event.cause
-    _settle(state, fact.app.id, app)
-
-
-def _outdate(app: App) -> None:
-    app.outdated = dict.fromkeys((*app.waiting, *app.launched))
-    app.backoff = Backoff()
-    app.avoided.clear()
-    _no_tries(app)
-    if app.removed:
-        app.last_failure = None
-
-
-def _removed(state: MarathonState, fact: AppRemoved, event: Event) -> None:
-    app = state.apps[fact.app]
-    app.spec, app.removed = replace(app.spec, instances=0), True
-    app.client, app.trace, app.asked = event.to, event.trace, event.cause
-    _settle(state, fact.app, app)
+    settle(state, app_id, app)
 
 
 # ---- instances --------------------------------------------------------------------------------------------------
@@ -246,7 +251,7 @@ def _removed(state: MarathonState, fact: AppRemoved, event: Event) -> None:
 def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> None:
     app = state.apps[fact.app]
     assert fact.task not in state.owners, f"{fact.task} is scheduled twice"
-    assert app.missing > 0, f"{fact.task}: {fact.app} needs no more than {app.spec.instances} instances"
+    assert app.missing > 0, f"{fact.task}: {fact.app} needs no more than {app.wanted} instances"
     app.waiting[fact.task] = Waiting(
         app_version=fact.app_version, since=event.at, order=event.n, replaces=fact.replaces
     )
@@ -258,7 +263,7 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
         if fact.replaces in state.expunged:
             state.expunged[fact.replaces] = fact.task
     state.hungry = state.hungry or app.ready(event.at)
-    _settle(state, fact.app, app)
+    settle(state, fact.app, app)
 
 
 def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> None:
@@ -270,7 +275,7 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
         expunge(state, app, task, event if wanted else None)  # its kill waits for it, nobody else does
     elif task in app.launched:
         app.dying[task] = _leave(app, task)
-        if fact.reason in (UPGRADING, USER_REQUEST, UNHEALTHY):
+        if fact.reason in (UPGRADING, USER_REQUEST, UNHEALTHY) and app.counts.new < app.wanted:
             app.vacant[task] = event.cause
     elif task in app.waiting:
         del app.waiting[task], state.owners[task]
@@ -278,7 +283,7 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
         _hold_back(app, fact.delay_until, event.at)
     if fact.avoided_until is not None and instance is not None:
         avoid(app, instance.agent, fact.avoided_until, event.at)
-    _settle(state, fact.app, app)
+    settle(state, fact.app, app)
 
 
 def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
@@ -295,7 +300,7 @@ def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
         _hold_back(app, fact.delay_until, event.at)
     if fact.agent is not None:
         _avoid(app, fact.agent, fact, event.at)
-    _settle(state, fact.app, app)
+    settle(state, fact.app, app)
 
 
 def _hold_back(app: App, until: Now, at: Now) -> None:
@@ -330,6 +335,7 @@ def _moved(state: MarathonState, app: App, status: TaskStatus, at: Now) -> None:
         instance.running_since = at
         if status.healthy is not None and instance.found and not instance.watched:
             note(instance.found[0], status.healthy, status.failures, status.message, at)
+    app.mark(status.task)
 
 
 def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:
@@ -346,6 +352,8 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
         del app.dying[task]
         return
     _leave(app, task)
+    if is_failure(status) and task not in app.outdated:
+        app.failures += 1
     app.outdated.pop(task, None)
     app.vacant[task] = event.cause
     if is_failure(status) or status.state in LOST:
@@ -355,32 +363,32 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
 def _leave(app: App, task: TaskId) -> Launched:
     instance = app.launched.pop(task)
     app.running -= instance.state is TaskState.RUNNING
+    app.mark(task)
     return instance
 
 
 # ---- what follows from any change of an app ---------------------------------------------------------------------
 
 
-def _settle(state: MarathonState, app_id: AppId, app: App) -> None:
-    if app.even:
+def settle(state: MarathonState, app_id: AppId, app: App) -> None:
+    """Whatever changed of an app: what is due for it now."""
+    if app.at_once and not app.outdated:
+        app.at_once = False
+    if app.even and not app.pause_due:
         state.uneven.pop(app_id, None)
-        app.vacant.clear()
+        if app.deed is not Deed.RESTART:
+            app.vacant.clear()
     else:
         state.uneven[app_id] = None
     if not app.waiting:
-        _no_tries(app)
+        no_tries(app)
     _place_delay(state, app_id, app)
     if app.removed:
         forget_absent(state, app)
-    if app.removed and not (app.waiting or app.launched or app.dying):
+    gone = app.removed and not (app.waiting or app.launched or app.dying)
+    came_further(state, app_id, app, gone=gone)
+    if gone:
         del state.apps[app_id]
-
-
-def _no_tries(app: App) -> None:
-    """How offers fared is told only of what waits."""
-    app.verdicts.clear()
-    if app.tries.processed:
-        app.tries = Tries()
 
 
 def _place_delay(state: MarathonState, app_id: AppId, app: App) -> None:

@@ -1,4 +1,4 @@
-"""As many instances of each app as are wanted, all of its present version.
+"""As many instances of each app as are wanted; while it is replaced, a few of the old and a few of the new.
 
 Rule of this room: what an app lacks or has too much of is seen from the state alone, whatever brought it about;
 what does not fit into one decision stays due.
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from bus.events import KillRequested
 from bus.nouns import MASTER, AppId, TaskId, TaskState
-from bus.services import InstanceDismissed, InstanceScheduled
+from bus.services import DeploymentPaused, InstanceDismissed, InstanceScheduled
 from components.component import Say
-from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, MarathonState
+from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, Launched, MarathonState
 from components.marathon.tasks import task_id
 from components.marathon.unreachable import why_surplus
 
@@ -20,20 +20,31 @@ changes_max = 250
 """Instances scheduled or dismissed in one decision; each is at most two events."""
 
 
-def level(state: MarathonState) -> Iterator[Say]:
+def level(state: MarathonState, changes: int = changes_max) -> Iterator[Say]:
     """Schedule what is missing and dismiss what is too much, of the app that became uneven first."""
     n = state.n
-    for k in range(changes_max):
+    for k in range(changes):
         app_id = next(iter(state.uneven), None)
         if app_id is None:
             return
         app = state.apps[app_id]
-        if app.outdated:
-            yield from _dismiss(app_id, app, next(iter(app.outdated)), UPGRADING)
-        elif app.missing > 0:
+        moves = app.moves
+        if moves.kill:
+            yield from _dismiss(app_id, app, _old(app), UPGRADING)
+        elif moves.start:
             yield _schedule(app_id, app, task_id(app_id, n, k))
-        else:
+        elif moves.surplus:
             yield from _dismiss(app_id, app, _surplus(app), DELETING if app.removed else OVER_CAPACITY)
+        else:
+            yield _pause(app_id, app)
+
+
+def _pause(app_id: AppId, app: App) -> Say:
+    """Its canaries are up."""
+    assert app.deployment is not None
+    assert app.canaries is not None
+    fact = DeploymentPaused(deployment=app.deployment, app=app_id, canaries=min(app.canaries, app.wanted))
+    return Say(fact, to=app.client, cause=app.asked, trace=app.trace)
 
 
 def _schedule(app_id: AppId, app: App, task: TaskId) -> Say:
@@ -53,12 +64,27 @@ def _dismiss(app_id: AppId, app: App, task: TaskId, reason: str) -> Iterator[Say
         yield Say(kill, to=MASTER, cause=app.asked, trace=app.trace)
 
 
+def _old(app: App) -> TaskId:
+    """Which of the old goes first: what waits, then what is not up, then by age."""
+    for task in app.outdated:
+        if task in app.waiting:
+            return task
+        break  # those that wait come first
+    if len(app.old_up) < len(app.outdated):
+        return next(task for task in _by_age(app, app.outdated) if task not in app.old_up)
+    return next(iter(_by_age(app, app.outdated)))
+
+
 def _surplus(app: App) -> TaskId:
-    """Who goes first: what waits, what cannot be reached, then the youngest. (Marathon: killSelection)"""
+    """Who goes first: what waits, what cannot be reached, what is not up, then by age."""
     if app.waiting:
         return next(reversed(app.waiting))
-    if app.running < len(app.launched):
-        for task, one in app.launched.items():
-            if one.state is TaskState.UNREACHABLE:
-                return task
-    return next(iter(app.launched) if app.spec.kill_selection == "OLDEST_FIRST" else reversed(app.launched))
+    if len(app.up) < len(app.launched):
+        down = [task for task in _by_age(app, app.launched) if task not in app.up]
+        return next((task for task in down if app.launched[task].state is TaskState.UNREACHABLE), down[0])
+    return next(iter(_by_age(app, app.launched)))
+
+
+def _by_age(app: App, tasks: dict[TaskId, Launched] | dict[TaskId, None]) -> Iterator[TaskId]:
+    """As the app says. (Marathon: killSelection)"""
+    return iter(tasks) if app.spec.kill_selection == "OLDEST_FIRST" else reversed(tasks)

@@ -10,6 +10,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
+from bus.documents import AppSpec
 from bus.events import FrameworkSuppressed, OfferMade
 from bus.nouns import MASTER, AppId, Now, Offer, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
@@ -85,6 +86,7 @@ class _Plan:
         """One more task on the offer."""
         spec = app.spec
         taken = take(self.free, spec.resources, _numbers(app), required=spec.require_ports, after=self.last_port)
+        assert isinstance(spec, AppSpec), f"{spec.id} is a pod"
         info = task_info(spec, app.version, app.trace, task, self.config.id, self.offer, taken)
         self.launch.append(info)
         self.size += task_bytes(info)

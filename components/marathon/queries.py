@@ -5,6 +5,9 @@ Rule of this room: answers come from the folded state alone; they look and do no
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from bus.documents import AppSpec
 from bus.nouns import Now, TaskId, TaskState
 from bus.queries import AppRow, FoundRow, InstanceRow, ReadinessRow
 from components.marathon.state import App, Found, Launched, MarathonState, Readiness, Waiting
@@ -13,18 +16,23 @@ from components.marathon.waiting import delay_until, waiting
 
 def apps(state: MarathonState, _question: bytes, now: Now) -> list[AppRow]:
     """Every app with its instances, by name. An app that was removed wants none and is shown until the last ended."""
-    return [_row(app, now) for _, app in sorted(state.apps.items())]
+    specs = ((app, app.latest.spec) for _, app in sorted(state.apps.items()))
+    return [_row(app, spec, now) for app, spec in specs if isinstance(spec, AppSpec)]
 
 
-def _row(app: App, now: Now) -> AppRow:
+def _row(app: App, spec: AppSpec, now: Now) -> AppRow:
+    latest = app.latest
     launched = (
         _launched_row(app, task, one) for task, one in (*app.launched.items(), *app.dying.items(), *app.absent.items())
     )
     running = [one.healthy for one in app.launched.values() if one.state is TaskState.RUNNING]
     queued = (_waiting_row(task, one) for task, one in app.waiting.items())
     return AppRow(
-        app=app.spec,
-        app_version=app.version,
+        app=replace(spec, instances=0) if app.removed else spec,
+        app_version=latest.version,
+        change_version=latest.change if latest.change != latest.version else None,
+        deployments=(app.deployment,) if app.deployment is not None else (),
+        staged=sum(one.state in (TaskState.STAGING, TaskState.STARTING) for one in app.launched.values()),
         running=app.running,
         waiting=waiting(app),
         instances=(*launched, *queued),
@@ -48,6 +56,8 @@ def _launched_row(app: App, task: TaskId, one: Launched) -> InstanceRow:
         healthy=one.healthy,
         found=tuple(_found_row(found) for found in one.found),
         ready=one.ready,
+        up=task in app.up,
+        dying=task in app.dying,
         readiness=_readiness_row(app, one.readiness) if one.readiness is not None else None,
     )
 
@@ -64,7 +74,8 @@ def _found_row(found: Found) -> FoundRow:
 
 
 def _readiness_row(app: App, one: Readiness) -> ReadinessRow:
-    name = next((check.name for check in app.spec.readiness_checks), "")
+    checks = app.spec.readiness_checks if isinstance(app.spec, AppSpec) else ()
+    name = next((check.name for check in checks), "")
     return ReadinessRow(name=name, ready=one.ready, status=one.status, content_type=one.content_type, body=one.body)
 
 

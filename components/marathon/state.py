@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bus.documents import AppSpec
 from bus.documents.constraints import GROUP_BY
 from bus.nouns import (
     TERMINAL,
@@ -28,7 +27,10 @@ from bus.nouns import (
     TraceId,
     Unfit,
 )
+from bus.plans import Deed, DeploymentId, GroupTraits
 from components.component import State
+from components.marathon.changing import Before, Deployment, RunSpec, Specified
+from components.marathon.rolling import Counts, Moves, moves
 from components.referring import Names
 
 LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
@@ -36,6 +38,7 @@ ENDED = TERMINAL | LOST
 """States in which an instance counts no more. (Marathon: unreachableStrategy 0/0 expunges at once)"""
 
 expunged_kept_max = 1000
+NEVER = Now(0)
 
 OVER_CAPACITY, UPGRADING, DELETING, USER_REQUEST = "OverCapacity", "Upgrading", "DeletingApp", "UserRequest"
 UNHEALTHY = "Unhealthy"
@@ -167,23 +170,51 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class App:
-    """A service to keep running."""
+    """A service to keep running: an app, or a pod."""
 
-    spec: AppSpec
-    version: str
+    given: Specified
+    """What its instances are made from. While a deployment waits to begin with it, this is what was before."""
     client: str
     """Who changed it last and hears of its instances."""
     trace: TraceId | None
     asked: Position | None
     """Where the last change was asked for."""
+    pending: Specified | None = None
+    """What it is to be as soon as its step of the deployment begins."""
+    history: dict[str, Specified] = field(default_factory=dict)
+    """By version of the change, the latest ones, newest last."""
+    deployment: DeploymentId | None = None
+    """The one that changes it now: nobody else may."""
+    deed: Deed | None = None
+    """What the deployment does to it, from the beginning of its step until it is done."""
+    at_once: bool = False
+    """Its outdated instances are replaced all at once: it was specified without a deployment, in an old log."""
+    unopened: bool = False
+    """It is new, and has no instances before its step."""
     removed: bool = False
     """Wanted no more; it is forgotten with its last instance."""
+    canaries_good: bool = False
+    """A person said so, of those of its present version."""
+    paused: bool = False
+    """It was said that its canaries are up."""
+    most_up: int = 0
+    """In its step, how many of its present version were up at once."""
+    progressed_at: Now = NEVER
+    """In its step, when one more came up, or when it began."""
+    failures: int = 0
+    """In its step, of its present version's instances."""
+    deadline: Now | None = None
+    """Its entry in `MarathonState.deadlines`."""
     waiting: dict[TaskId, Waiting] = field(default_factory=dict)
     """Oldest first."""
     launched: dict[TaskId, Launched] = field(default_factory=dict)
     """Oldest first."""
     outdated: dict[TaskId, None] = field(default_factory=dict)
-    """Of the waiting and launched, those of another version: to be dismissed."""
+    """Of the waiting and launched, those of another version."""
+    up: dict[TaskId, None] = field(default_factory=dict)
+    """Of the launched, those that count in a deployment. (`is_up`)"""
+    old_up: dict[TaskId, None] = field(default_factory=dict)
+    """Of these, the outdated."""
     dying: dict[TaskId, Launched] = field(default_factory=dict)
     """Dismissed, to be killed, not yet ended."""
     absent: dict[TaskId, Launched] = field(default_factory=dict)
@@ -202,19 +233,108 @@ class App:
     last_failure: TaskStatus | None = None
 
     @property
+    def spec(self) -> RunSpec:
+        """What its instances are made from."""
+        return self.given.spec
+
+    @property
+    def version(self) -> str:
+        """Of the configuration its instances are made from."""
+        return self.given.version
+
+    @property
+    def latest(self) -> Specified:
+        """What it is to be."""
+        return self.pending or self.given
+
+    @property
+    def wanted(self) -> int:
+        """How many instances there are to be now."""
+        return 0 if self.removed or self.unopened else self.spec.instances
+
+    @property
+    def counts(self) -> Counts:
+        """Its instances, as a rolling replacement counts them."""
+        there, old, old_up = len(self.waiting) + len(self.launched), len(self.outdated), len(self.old_up)
+        new_up = len(self.up) - old_up
+        return Counts(
+            wanted=self.wanted,
+            old_up=old_up,
+            old_down=old - old_up,
+            new_up=new_up,
+            new_down=there - old - new_up,
+            dying=len(self.dying),
+        )
+
+    @property
+    def moves(self) -> Moves:
+        """What is to be done with its instances now."""
+        if self.outdated and next(iter(self.waiting), None) in self.outdated:
+            return Moves(kill=1)  # nobody is served by it yet, and nobody shall be
+        if self.deed is Deed.RESTART:
+            strategy = self.spec.upgrade_strategy
+            least, over = strategy.minimum_health_capacity, strategy.maximum_over_capacity
+            return moves(self.counts, least, over, self.canaries)
+        missing = self.wanted - len(self.waiting) - len(self.launched)
+        if self.at_once and self.outdated:
+            return Moves(kill=len(self.outdated), start=max(0, missing + len(self.outdated)))
+        return Moves(start=max(0, missing), surplus=max(0, -missing))
+
+    @property
+    def canaries(self) -> int | None:
+        """How many instances of its new version are tried before somebody says that they are good."""
+        return (self.spec.rollout.canaries or None) if not self.canaries_good else None
+
+    @property
+    def pause_due(self) -> bool:
+        """Whether the canaries are up, and it was not said yet."""
+        if self.deed is not Deed.RESTART or self.canaries is None or self.paused or not self.outdated:
+            return False
+        return len(self.up) - len(self.old_up) >= min(self.canaries, self.wanted)
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for somebody to say that its canaries are good."""
+        return self.deed is Deed.RESTART and self.canaries is not None
+
+    @property
     def missing(self) -> int:
-        """How many instances are to be scheduled; negative: how many are too many."""
-        return self.spec.instances - (len(self.waiting) + len(self.launched) - len(self.outdated))
+        """How many instances are to be scheduled now."""
+        return self.moves.start
 
     @property
     def even(self) -> bool:
-        """Whether exactly the wanted instances wait or are launched."""
-        return not self.outdated and self.missing == 0
+        """Whether nothing is to be done with its instances now."""
+        return not self.moves
+
+    @property
+    def as_wanted(self) -> bool:
+        """Whether exactly the wanted instances exist, all of its version, and all of them up."""
+        exact = len(self.up) == len(self.launched) == self.wanted
+        return exact and not (self.waiting or self.outdated or self.dying or self.held)
 
     def ready(self, now: Now) -> bool:
         """Whether something waits that may be launched now."""
-        held_back = self.outdated or (self.backoff.until is not None and now < self.backoff.until)
-        return bool(self.waiting) and not held_back
+        first = next(iter(self.waiting), None)
+        held_back = first in self.outdated or (self.backoff.until is not None and now < self.backoff.until)
+        return first is not None and not held_back
+
+    def mark(self, task: TaskId) -> None:
+        """After any change of one of its instances: whether it counts in a deployment. (fold)"""
+        one = self.launched.get(task)
+        up = one is not None and is_up(one)
+        for marked, counts in ((self.up, up), (self.old_up, up and task in self.outdated)):
+            if not counts:
+                marked.pop(task, None)
+            elif task not in marked:
+                marked[task] = None
+
+
+def is_up(instance: Launched) -> bool:
+    """Whether an instance counts in a deployment: it runs, and is healthy and ready if its version checks that."""
+    healthy = instance.healthy is True or not instance.found
+    ready = instance.ready is True or instance.asked_ready is None
+    return instance.state is TaskState.RUNNING and healthy and ready
 
 
 @dataclass(slots=True, kw_only=True)
@@ -226,6 +346,18 @@ class MarathonState(State):
     """The app of every instance that is not forgotten."""
     uneven: dict[AppId, None] = field(default_factory=dict)
     """Apps whose instances are not what is wanted: due now, in this order."""
+    deployments: dict[DeploymentId, Deployment] = field(default_factory=dict)
+    """Those that go on, oldest first."""
+    done: dict[DeploymentId, None] = field(default_factory=dict)
+    """Of these, those whose present step is done: due now, in this order."""
+    deadlines: list[tuple[Now, AppId]] = field(default_factory=list)
+    """Ascending: when apps have failed unless they come further. (`rollout`)"""
+    groups: dict[AppId, GroupTraits] = field(default_factory=dict)
+    """Those that were asked for; others are there because something is in them."""
+    version: str | None = None
+    """Of the root group: of the latest change of anything."""
+    changes: dict[str, Before] = field(default_factory=dict)
+    """By version of the root group, the latest changes, newest last."""
     delays: list[tuple[Now, AppId]] = field(default_factory=list)
     """Ascending: when apps with waiting instances may launch again."""
     unconfirmed: dict[TaskId, Now] = field(default_factory=dict)
@@ -276,7 +408,7 @@ def in_rounds(app: App) -> bool:
     return any(each[1] == GROUP_BY for each in app.spec.constraints)
 
 
-def last_any_port(spec: AppSpec, ports: tuple[int, ...], before: int) -> int:
+def last_any_port(spec: RunSpec, ports: tuple[int, ...], before: int) -> int:
     """The last of a task's ports that was chosen for it; `before` if it asked for each by number."""
     asked = {port.port for port in spec.wanted_ports}
     return next((port for port in reversed(ports) if port not in asked), before)
@@ -289,8 +421,11 @@ def check(state: MarathonState) -> None:
     known = sum(len(app.waiting) + len(app.launched) + len(app.dying) + len(app.absent) for app in state.apps.values())
     assert len(state.owners) == known, f"{len(state.owners)} instances have an app, {known} are in one"
     assert len(state.delays) == sum(app.delayed is not None for app in state.apps.values()), state.delays
+    assert len(state.deadlines) == sum(app.deadline is not None for app in state.apps.values()), state.deadlines
     assert not (state.to_register and state.admitted), "admitted without being registered"
     _check_lost(state)
+    for name, deployment in state.deployments.items():
+        _check_deployment(state, name, deployment)
 
 
 def _check_lost(state: MarathonState) -> None:
@@ -312,10 +447,21 @@ def _check_app(state: MarathonState, app_id: AppId, app: App) -> None:
     assert 0 <= app.running <= len(app.launched), _story(app_id, app)
     assert app.waiting or not app.verdicts, f"{_story(app_id, app)}; nothing waits, yet verdicts are kept"
     assert not app.removed or app.waiting or app.launched or app.dying, f"{_story(app_id, app)}; removed and not gone"
+    assert app.deployment is None or app.deployment in state.deployments, f"{app_id} is locked by {app.deployment}"
+    assert app.deployment is not None or not (app.pending or app.unopened or app.deed), f"{app_id}: nobody opens it"
+
+
+def _check_deployment(state: MarathonState, name: DeploymentId, deployment: Deployment) -> None:
+    assert 0 <= deployment.step < len(deployment.plan.steps), f"{name} is at step {deployment.step}"
+    assert deployment.unfinished or name in state.done, f"{name}: nothing is open, and nothing is due"
+    for app_id in deployment.unfinished:
+        app = state.apps[app_id]
+        assert app.deployment == name, f"{name} works on {app_id}, which {app.deployment} has"
+        assert app.deed is Deed.STOP or not app.as_wanted, f"{_story(app_id, app)}; {name} should be done with it"
 
 
 def _story(app_id: AppId, app: App) -> str:
     return (
-        f"{app_id} {app.version}: {app.spec.instances} wanted, {len(app.waiting)} wait, {len(app.launched)} launched,"
+        f"{app_id} {app.version}: {app.wanted} wanted, {len(app.waiting)} wait, {len(app.launched)} launched,"
         f" {len(app.outdated)} of both outdated, {app.running} running, {len(app.dying)} dying"
     )

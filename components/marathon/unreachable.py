@@ -90,6 +90,7 @@ def deactivate(state: MarathonState, app: App, fact: InstanceDeactivated, event:
     """An instance counts no more, and may come back."""
     instance = app.launched.pop(fact.task)
     app.outdated.pop(fact.task, None)
+    app.mark(fact.task)
     app.absent[fact.task] = instance
     app.vacant[fact.task] = event.cause
     expunge_at = instance.expunge_at
@@ -114,6 +115,7 @@ def expunge(state: MarathonState, app: App, task: TaskId, cause: Event | None = 
     was_wanted = task in app.launched
     instance = app.launched.pop(task, None) or app.absent.pop(task)
     app.outdated.pop(task, None)
+    app.mark(task)
     find(state, task, instance)
     del state.owners[task]
     if was_wanted and cause is not None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from bus.documents import AppSpec
 from bus.events import Event
 from bus.nouns import AppId, TaskState
-from bus.services import AppRequested, AppSpecified, AppUpdated, RemovalRequested, ScaleRequested
+from bus.services import AppRequested, AppUpdated, DeploymentStarted, RemovalRequested, ScaleRequested
 from cli.session import MARATHON
 from ops.bench.client import Client
 from ops.bench.figures import Figure, one
@@ -26,7 +26,7 @@ async def service(client: Client, count: int) -> list[Figure]:
     app = AppId(f"/bench-{uuid4().hex[:8]}")
     spec = AppSpec(id=app, cmd="exec sleep 1000", cpus=0.01, mem=32, instances=0, ports=())
     await client.say(MARATHON, AppRequested(app=spec))
-    await client.hear("app specified", lambda event: isinstance(event.fact, AppSpecified))
+    await client.hear("app specified", lambda event: isinstance(event.fact, DeploymentStarted))
     async with asyncio.timeout(patience_s):
         up_s = await _scale(client, app, count, _all_run(count))
         down_s = await _scale(client, app, 0, _all_killed(count))

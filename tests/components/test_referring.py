@@ -84,7 +84,7 @@ def test_a_secret_that_was_announced_is_taken_until_it_is_gone(scheduler: Schedu
     """Each time the scheduler notes it in its own log."""
     assert types(scheduler.hear(MAIN, SecretsNamed(names=("db/pw",)))) == ["secret.named"]
     assert scheduler.hear(MAIN, SecretsNamed(names=("db/pw",))) == []
-    assert types(scheduler.ask(refers(scheduler)))[0] in ("app.specified", "job.specified")
+    assert types(scheduler.ask(refers(scheduler)))[0] in ("deployment.started", "job.specified")
     assert types(scheduler.hear(MAIN, SecretsNamed(gone=("db/pw",)))) == ["secret.named"]
     assert types(scheduler.ask(refers(scheduler, update=True))) == ["request.refused"]
     assert scheduler.rebuilt() == scheduler.hash()

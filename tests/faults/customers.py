@@ -74,7 +74,7 @@ class _Register:
         """The request that gives it its value."""
         if of == MARATHON:
             spec = AppSpec(id=AppId(f"/{self.name}"), cmd="true", instances=0, env={REGISTER: str(self.value)})
-            return AppRequested(app=spec, update=self.made)
+            return AppRequested(app=spec, update=self.made, force=self.made)
         run = JobRunSpec(cpus=0.1, mem=32, disk=0, cmd="true")
         job = JobSpec(id=JobId(self.name), run=run, labels={REGISTER: str(self.value)})
         return JobRequested(job=job, update=self.made)

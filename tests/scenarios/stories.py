@@ -24,6 +24,7 @@ import msgspec
 from bus.documents import AppSpec, PodSpec
 from bus.events import FACTS, Event, Fact
 from bus.nouns import Command, Offer, Resources, TaskInfo, TaskStatus, parse_resources
+from bus.plans import Plan
 from bus.subjects import Kind, parse_author
 from components import marathon, master, metronome
 from components.component import SIGHTS, Component, Sight
@@ -207,6 +208,9 @@ def shown(name: str, value: Any) -> str:
             message = repr(value.message) if value.message else None
             said = (value.task, value.state, value.source, value.reason, message)
             return "(" + " ".join(str(part) for part in said if part) + ")"
+        case Plan():
+            steps = [", ".join(f"{one.name} {one.id}" for one in step) for step in value.steps]
+            return f"[{'; '.join(steps)}]"
         case tuple():
             return ",".join(shown(name, item) for item in value)
         case int() if name in TIMES:

@@ -118,8 +118,6 @@ class Ledger:
 
     def _answer(self, event: Event, request: str) -> None:
         given = self.answers[request]
-        if not given and isinstance(event.fact, AppSpecified | AppRemoved):
-            self.specified.append(event.fact)
         given.append(event.fact)
         assert event.fact == given[0], f"#{event.position} {request} was answered {given[0]}, and is {event.fact}"
         assert len(given) <= self.asks[request], f"#{event.position} {request} has {len(given)} answers"
@@ -136,6 +134,8 @@ class Ledger:
         match event.fact:
             case AgentAdmitted() as fact:
                 self.totals[fact.agent] = fact.resources
+            case AppSpecified() | AppRemoved() as fact:
+                self.specified.append(fact)
             case OfferMade() as fact:
                 for offer in fact.offers:
                     assert offer.offer not in self.offers

@@ -106,7 +106,8 @@ class People:
             instances=self.random.randrange(1, 4),
             env={"V": str(self.random.randrange(3))},
         )
-        return MARATHON, AppRequested(app=spec, update=self.random.random() < 0.7)
+        update, force = self.random.random() < 0.7, self.random.random() < 0.3
+        return MARATHON, AppRequested(app=spec, update=update, force=force)
 
     def _change(self) -> tuple[str, Fact]:
         name = AppId(f"/app-{self.random.randrange(4)}")
@@ -115,7 +116,7 @@ class People:
             return MARATHON, RemovalRequested(app=name)
         if change == 1:
             return MARATHON, RestartRequested(app=name)
-        return MARATHON, ScaleRequested(app=name, instances=self.random.randrange(5))
+        return MARATHON, ScaleRequested(app=name, instances=self.random.randrange(5), force=change == 2)
 
     def _kill(self) -> tuple[str, Fact]:
         tasks = sorted(self.ledger.launched) or [TaskId("nobody")]

@@ -66,14 +66,15 @@ class Claims:
                     alive.setdefault(process.info.app or "", []).append(task)
         for app in sorted({*wanted, *alive}):
             tasks = alive.get(app, [])
-            if len(tasks) != wanted.get(app, 0):
-                return f"{app} has {tasks}, wanted are {wanted.get(app, 0)}"
+            count = wanted.get(app, 0)
+            if count is not None and len(tasks) != count:
+                return f"{app} has {tasks}, wanted are {count}"
             if wrong := [t for t in tasks if self.ledger.states.get(t) is not TaskState.RUNNING]:
                 return f"{wrong} run, the master says {[self.ledger.states.get(t) for t in wrong]}"
         return ""
 
-    def _wanted(self) -> dict[str, int]:
-        """Instances of each app as last answered; those no node can hold are not expected."""
+    def _wanted(self) -> dict[str, int | None]:
+        """Instances of each app as last specified; None: no node can hold them, so those it had before may stay."""
         specs: dict[str, AppSpec] = {}
         for fact in self.ledger.specified:
             match fact:
@@ -81,4 +82,4 @@ class Claims:
                     specs[app.id] = app
                 case AppRemoved(app=removed):
                     specs.pop(removed, None)
-        return {app: spec.instances for app, spec in specs.items() if spec.cpus <= 12}
+        return {app: spec.instances if spec.cpus <= 12 else None for app, spec in specs.items()}

@@ -98,7 +98,7 @@ def test_failures_are_forgotten(how: str):
     broken(play)
     play.advance(2)
     if how == "version":
-        play.ask(AppRequested(app=spec(instances=2, cmd="sleep 2"), update=True))
+        play.ask(AppRequested(app=spec(instances=2, cmd="sleep 2"), update=True, force=True))
     else:
         (task,) = launches(play.make(play.offer(SMALL, "a1")))
         good = replace(status(task.task, RUNNING), healthy=True)

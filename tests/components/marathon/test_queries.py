@@ -136,7 +136,7 @@ def test_a_scale_down_drops_the_reasons():
     play = Play()
     play.add(cpus=64)
     play.make()
-    play.ask(ScaleRequested(app=WEB, instances=0))
+    play.ask(ScaleRequested(app=WEB, instances=0, force=True))
     assert explain(play).checks == ()
 
 

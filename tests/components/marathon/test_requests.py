@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bus.documents import PortDefinition
+from bus.documents import PortDefinition, UpgradeStrategy
 from bus.events import Fact, KillRequested, RequestRefused
 from bus.nouns import MASTER, AppId, JobId, Refusal, TaskId, TaskState
 from bus.services import (
@@ -21,8 +21,9 @@ from bus.services import (
     ScaleRequested,
     SchedulerLocated,
 )
-from components.marathon.requests import app_bytes_max, next_version
+from components.marathon.drafting import app_bytes_max
 from components.marathon.tasks import task_id, task_name
+from components.marathon.versions import next_version
 from tests.components.driver import START, only, types
 from tests.components.marathon.play import (
     ALICE,
@@ -49,6 +50,11 @@ def refusal(play: Play, fact: Fact) -> RequestRefused:
     return only(events, RequestRefused)[0]
 
 
+CREATED = ["deployment.started", "app.specified", "deployment.advanced", "deployment.advanced"]
+CHANGED = ["deployment.started", "app.specified", "deployment.advanced"]
+AT_ONCE = {"upgrade_strategy": UpgradeStrategy(minimum_health_capacity=0.0, maximum_over_capacity=1.0)}
+
+
 # ---- create -----------------------------------------------------------------------------------------------------
 
 
@@ -56,21 +62,21 @@ def test_a_created_app_is_answered_and_its_instances_are_scheduled():
     """Step 4, under the request's id and trace."""
     play = Play()
     events = play.add(instances=3)
-    assert types(events) == ["app.specified", *["instance.scheduled"] * 3, "framework.revived"]
+    assert types(events) == [*CREATED, *["instance.scheduled"] * 3, "framework.revived"]
     answer = events[0]
     assert (answer.to, answer.request, answer.trace) == (ALICE.id, "q1", "t1")
     fact = only(events, AppSpecified)[0]
     assert (fact.app, fact.app_version, fact.changed) == (spec(instances=3), "2027-01-15T08:00:00.000Z", "created")
-    assert {event.trace for event in events[:4]} == {"t1"}
-    assert {event.cause for event in events[:4]} == {answer.cause}
+    assert {event.trace for event in events[:-1]} == {"t1"}
+    assert {event.cause for event in events[:-1]} == {answer.cause}
 
 
 def test_task_ids_come_from_the_log():
     """Mission 1.6: `<path with _>.instance-<n>-<k>._app.<incarnation>`."""
     play = Play()
     assert scheduled(play.add("/shop/web", instances=2)) == [
-        "shop_web.instance-4-0._app.1",
-        "shop_web.instance-4-1._app.1",
+        "shop_web.instance-7-0._app.1",
+        "shop_web.instance-7-1._app.1",
     ]
 
 
@@ -132,7 +138,7 @@ def test_the_same_request_is_answered_the_same_and_done_once():
     asked = play.said(ALICE, AppRequested(app=spec()), request="q1")
     play.hear_event(asked)
     again = play.hear_event(asked)
-    assert types(again) == ["app.specified"]
+    assert types(again) == ["deployment.started"]
     assert len(play.app().waiting) == 1
     assert play.rebuilt() == play.hash()
 
@@ -147,19 +153,19 @@ def test_an_update_creates_what_is_not_there():
 
 
 def test_an_update_kills_and_replaces():
-    """A new version; each old instance is dismissed and named as what its successor replaces."""
+    """A new version; where none has to stay up, each is dismissed and named as what its successor replaces."""
     play = Play()
-    tasks = play.up(instances=2)
+    tasks = play.up(instances=2, **AT_ONCE)
     play.now = START
-    events = play.ask(AppRequested(app=spec(instances=2, cmd="sleep 2"), update=True))
+    events = play.ask(AppRequested(app=spec(instances=2, cmd="sleep 2", **AT_ONCE), update=True))
     assert types(events) == [
-        "app.specified",
+        *CHANGED,
         *["instance.dismissed", "kill.requested"] * 2,
         *["instance.scheduled"] * 2,
         "framework.revived",
     ]
     assert [fact.reason for fact in only(events, InstanceDismissed)] == ["Upgrading"] * 2
-    assert [fact.replaces for fact in only(events, InstanceScheduled)] == tasks
+    assert [fact.replaces for fact in only(events, InstanceScheduled)] == tasks[::-1]
     versions = [fact.app_version for fact in (*only(play.log, AppSpecified), *only(events, InstanceScheduled))]
     assert versions == ["2027-01-15T08:00:00.000Z"] + ["2027-01-15T08:00:00.001Z"] * 3
 
@@ -167,7 +173,7 @@ def test_an_update_kills_and_replaces():
 def test_an_update_forgets_what_still_waits():
     play = Play()
     play.add(instances=2, cpus=100)
-    events = play.ask(AppRequested(app=spec(instances=2), update=True))
+    events = play.ask(AppRequested(app=spec(instances=2), update=True, force=True))
     assert only(events, KillRequested) == []
     assert len(play.app().waiting) == 2
     assert [task.resources.cpu_milli for task in launches(play.make())] == [1000, 1000]
@@ -178,7 +184,7 @@ def test_an_update_that_only_changes_the_number_restarts_nothing():
     play = Play()
     (task,) = play.up()
     events = play.ask(AppRequested(app=spec(instances=2), update=True))
-    assert types(events) == ["app.specified", "instance.scheduled", "framework.revived"]
+    assert types(events) == [*CHANGED, "instance.scheduled", "framework.revived"]
     assert only(events, AppSpecified)[0].app_version == only(play.log, AppSpecified)[0].app_version
     assert list(play.app().launched) == [task]
 
@@ -186,14 +192,14 @@ def test_an_update_that_only_changes_the_number_restarts_nothing():
 def test_an_update_to_the_same_is_answered_and_does_nothing():
     play = Play()
     play.up()
-    assert types(play.ask(AppRequested(app=spec(), update=True))) == ["app.specified"]
+    assert types(play.ask(AppRequested(app=spec(), update=True))) == ["deployment.started", "deployment.ended"]
 
 
 def test_scaling_up_only_adds():
     play = Play()
     (task,) = play.up()
     events = play.ask(ScaleRequested(app=WEB, instances=3))
-    assert types(events) == ["app.specified", "instance.scheduled", "instance.scheduled", "framework.revived"]
+    assert types(events) == [*CHANGED, "instance.scheduled", "instance.scheduled", "framework.revived"]
     assert only(events, AppSpecified)[0].changed == "scaled"
     assert list(play.app().launched) == [task]
 
@@ -203,7 +209,7 @@ def test_scaling_down_dismisses_the_waiting_first_then_the_youngest():
     play = Play()
     tasks = play.up(instances=3)
     waiting = scheduled(play.ask(ScaleRequested(app=WEB, instances=4)))
-    events = play.ask(ScaleRequested(app=WEB, instances=2))
+    events = play.ask(ScaleRequested(app=WEB, instances=2, force=True))
     assert [fact.task for fact in only(events, InstanceDismissed)] == [*waiting, tasks[2]]
     assert [fact.task for fact in only(events, KillRequested)] == [tasks[2]]
     assert [event.to for event in events if event.type == "kill.requested"] == [MASTER]
@@ -222,7 +228,7 @@ def test_a_dismissed_instance_that_was_killed_is_not_replaced():
     tasks = play.up(instances=2)
     play.ask(ScaleRequested(app=WEB, instances=1))
     assert types(play.update(tasks[1], TaskState.KILLING)) == ["app.updated"]
-    assert types(play.update(tasks[1], KILLED)) == ["app.updated"]
+    assert types(play.update(tasks[1], KILLED)) == ["app.updated", "deployment.ended"]
     assert list(play.state.owners) == [tasks[0]]
     assert play.app().backoff.delay_us == 0
 
@@ -239,11 +245,11 @@ def test_an_absurd_scale_is_refused(instances):
 def test_a_restart_replaces_every_instance_by_the_same():
     """A new version of the same."""
     play = Play()
-    tasks = play.up(instances=2)
+    tasks = play.up(instances=2, **AT_ONCE)
     events = play.ask(RestartRequested(app=WEB))
     assert only(events, AppSpecified)[0].changed == "restarted"
-    assert only(events, AppSpecified)[0].app == spec(instances=2)
-    assert [fact.task for fact in only(events, InstanceDismissed)] == tasks
+    assert only(events, AppSpecified)[0].app == spec(instances=2, **AT_ONCE)
+    assert [fact.task for fact in only(events, InstanceDismissed)] == tasks[::-1]
     assert len(scheduled(events)) == 2
 
 
@@ -263,7 +269,8 @@ def test_a_removed_app_is_forgotten_with_its_last_instance():
     tasks = play.up(instances=2)
     play.ask(ScaleRequested(app=WEB, instances=3))
     events = play.ask(RemovalRequested(app=WEB))
-    assert types(events) == ["app.removed", "instance.dismissed", *["instance.dismissed", "kill.requested"] * 2]
+    stopped = ["deployment.ended", "deployment.started", "app.removed", "deployment.advanced"]
+    assert types(events) == [*stopped, "instance.dismissed", *["instance.dismissed", "kill.requested"] * 2]
     assert only(events, AppRemoved)[0].app == WEB
     assert {fact.reason for fact in only(events, InstanceDismissed)} == {"DeletingApp"}
     play.update(tasks[0], KILLED)
@@ -275,7 +282,8 @@ def test_a_removed_app_is_forgotten_with_its_last_instance():
 def test_a_removed_app_without_instances_is_forgotten_at_once():
     play = Play()
     play.add(instances=0)
-    assert types(play.ask(RemovalRequested(app=WEB))) == ["app.removed"]
+    stopped = ["deployment.started", "app.removed", "deployment.advanced", "deployment.ended"]
+    assert types(play.ask(RemovalRequested(app=WEB))) == stopped
     assert play.state.apps == {}
 
 
@@ -291,7 +299,8 @@ def test_a_removed_app_can_be_created_again_while_its_instances_die():
     play = Play()
     (old,) = play.up()
     play.ask(RemovalRequested(app=WEB))
-    events = play.add(cmd="true")
+    assert refusal(play, AppRequested(app=spec(cmd="true"))).reason is Refusal.LOCKED
+    events = play.ask(AppRequested(app=spec(cmd="true"), force=True))
     assert only(events, AppSpecified)[0].changed == "created"
     assert only(events, AppSpecified)[0].app_version > only(play.log, AppSpecified)[0].app_version
     play.update(old, KILLED)
@@ -402,7 +411,7 @@ def test_versions_rise_even_within_a_millisecond():
 def test_the_client_who_changed_an_app_last_hears_of_it():
     play = Play()
     play.add()
-    play.ask(ScaleRequested(app=WEB, instances=1), by=BOB, trace="t2")
-    (task,) = launches(play.make())
+    play.ask(ScaleRequested(app=WEB, instances=2, force=True), by=BOB, trace="t2")
+    _, task = launches(play.make())
     (event,) = play.update(task.task, RUNNING)
     assert (event.to, task.trace, event.trace) == (BOB.id, "t2", "t2")

@@ -50,7 +50,7 @@ def test_each_change_goes_to_the_client_once():
     first, second_ = launches(play.make())
     seen = []
     for task, state in ((first, STARTING), (first, RUNNING), (second_, RUNNING)):
-        (event,) = play.update(task.task, state)
+        event, *_ = play.update(task.task, state)
         assert (event.to, event.trace) == (ALICE.id, "t1")
         assert play.update(task.task, state) == []
         fact = only([event], AppUpdated)[0]
@@ -186,7 +186,8 @@ def test_a_dismissed_instance_that_fails_is_neither_replaced_nor_delayed():
     play = Play()
     (task,) = play.up()
     play.ask(ScaleRequested(app=WEB, instances=0))
-    (event,) = play.update(task, FAILED)
+    event, ended = play.update(task, FAILED)
+    assert ended.type == "deployment.ended"
     assert only([event], AppUpdated)[0].delay_until is None
     assert play.app().backoff.delay_us == 0
 

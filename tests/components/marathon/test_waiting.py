@@ -170,7 +170,10 @@ def test_an_offer_that_was_used_is_no_unused_one():
 
 
 def test_counting_begins_anew_when_nothing_waits_or_with_a_new_version():
-    for end in (ScaleRequested(app=WEB, instances=0), AppRequested(app=spec(cpus=65), update=True)):
+    for end in (
+        ScaleRequested(app=WEB, instances=0, force=True),
+        AppRequested(app=spec(cpus=65), update=True, force=True),
+    ):
         play = Play()
         play.add(cpus=64)
         play.make()

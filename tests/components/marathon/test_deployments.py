@@ -1,0 +1,471 @@
+"""Deployments: from request to end, who holds a lock, how one is undone, and when one gives up."""
+
+from __future__ import annotations
+
+from bus.documents import HealthCheck, Rollout, UpgradeStrategy
+from bus.events import Event, KillRequested, RequestRefused
+from bus.nouns import AppId, Refusal, TaskId
+from bus.plans import DeploymentId, Outcome
+from bus.services import (
+    AppRequested,
+    AppSpecified,
+    AppsRequested,
+    AppWish,
+    CancelRequested,
+    ContinueRequested,
+    DeploymentAdvanced,
+    DeploymentContinued,
+    DeploymentEnded,
+    DeploymentPaused,
+    DeploymentStarted,
+    InstanceDismissed,
+    KillsGranted,
+    KillsRequested,
+    RemovalRequested,
+    RestartRequested,
+    RollbackRequested,
+    ScaleRequested,
+)
+from components.marathon.planning import deployments_max
+from tests.components.driver import only, types
+from tests.components.marathon.play import BOB, FAILED, KILLED, RUNNING, WEB, Play, launches, scheduled, spec
+
+GENTLE = {"upgrade_strategy": UpgradeStrategy(minimum_health_capacity=0.5, maximum_over_capacity=0.0)}
+
+
+def run_all(play: Play) -> list[Event]:
+    """Whatever waits is launched and runs, whatever is to be killed is killed, until nothing is left to do."""
+    events: list[Event] = []
+    for _ in range(50):
+        before = len(play.log)
+        for task in dying(play):
+            events += play.update(task, KILLED)
+        if any(app.waiting for app in play.state.apps.values()):
+            events += play.make()
+        for app in list(play.state.apps.values()):
+            for task, one in list(app.launched.items()):
+                if one.state is not RUNNING:
+                    events += play.update(task, RUNNING)
+        if len(play.log) == before:
+            break
+    return events
+
+
+def dying(play: Play) -> list[TaskId]:
+    return [task for app in play.state.apps.values() for task in app.dying]
+
+
+def ended(events: list[Event]) -> list[tuple[str, Outcome]]:
+    return [(fact.deployment, fact.outcome) for fact in only(events, DeploymentEnded)]
+
+
+def refusal(events: list[Event]) -> RequestRefused:
+    (fact,) = only(events, RequestRefused)
+    return fact
+
+
+def named(events: list[Event]) -> DeploymentId:
+    (fact,) = only(events, DeploymentStarted)
+    return fact.deployment
+
+
+def actions(events: list[Event]) -> list[list[str]]:
+    (fact,) = only(events, DeploymentStarted)
+    return [[f"{one.name} {one.id}" for one in step] for step in fact.plan.steps]
+
+
+# ---- how one goes ------------------------------------------------------------------------------------------------
+
+
+def test_a_new_app_is_started_and_then_scaled():
+    play = Play()
+    events = play.add(instances=2)
+    assert actions(events) == [["StartApplication /web"], ["ScaleApplication /web"]]
+    assert types(events) == [
+        "deployment.started",
+        "app.specified",
+        "deployment.advanced",
+        "deployment.advanced",
+        *["instance.scheduled"] * 2,
+        "framework.revived",
+    ]
+    assert play.app().deployment == named(events)
+    assert ended(run_all(play)) == [(named(events), Outcome.SUCCEEDED)]
+    assert play.app().deployment is None
+    assert play.state.deployments == {}
+
+
+def test_a_deployment_without_steps_ends_at_once():
+    play = Play()
+    play.up()
+    events = play.ask(AppRequested(app=spec(), update=True))
+    assert types(events) == ["deployment.started", "deployment.ended"]
+
+
+def test_a_rolling_update_keeps_half_of_it_up():
+    """Minimum 0.5, over 0: two are killed, two are started once they ended, and so on."""
+    play = Play()
+    old = play.up(instances=4, **GENTLE)
+    events = play.ask(AppRequested(app=spec(instances=4, cmd="true", **GENTLE), update=True))
+    assert actions(events) == [["RestartApplication /web"]]
+    assert [fact.task for fact in only(events, InstanceDismissed)] == [old[3], old[2]]
+    assert scheduled(events) == []
+    events = play.update(old[3], KILLED)
+    assert len(scheduled(events)) == 1
+    ups = []
+    while play.app().deployment:
+        ups.append(len(play.app().up))
+        assert run_one(play)
+    assert min(ups) == 2
+    assert {one.app_version for one in play.app().launched.values()} == {play.app().version}
+
+
+def run_one(play: Play) -> bool:
+    """One thing happens in the world."""
+    for task in dying(play):
+        play.update(task, KILLED)
+        return True
+    for task, one in play.app().launched.items():
+        if one.state is not RUNNING:
+            play.update(task, RUNNING)
+            return True
+    if play.app().waiting:
+        play.make()
+        return True
+    return False
+
+
+def test_what_is_not_healthy_holds_a_step():
+    """The next app waits until the first is up: running, healthy, ready."""
+    play = Play()
+    check = HealthCheck(protocol="MESOS_TCP", port_index=0)
+    wishes = (AppWish(app=spec("/db", health_checks=(check,))), AppWish(app=spec("/web", dependencies=("/db",))))
+    events = play.ask(AppsRequested(apps=wishes))
+    assert actions(events) == [
+        ["StartApplication /db", "StartApplication /web"],
+        ["ScaleApplication /db"],
+        ["ScaleApplication /web"],
+    ]
+    (task,) = launches(play.make())
+    assert task.app == "/db"
+    assert only(play.update(task.task, RUNNING), DeploymentAdvanced) == []
+    assert only(play.update(task.task, RUNNING, healthy=True), DeploymentAdvanced)[0].step == 2
+    assert len(play.app().waiting) == 1
+
+
+def test_old_instances_are_kept_as_they_were_until_their_step():
+    """One that fails before is replaced by its like."""
+    play = Play()
+    play.up("/db")
+    (web,) = play.up("/web")
+    wishes = (
+        AppWish(app=spec("/db", cmd="true")),
+        AppWish(app=spec("/web", cmd="true", dependencies=("/db",))),
+    )
+    play.ask(AppsRequested(apps=wishes))
+    before = play.app().version
+    play.update(web, FAILED)
+    play.advance(5)
+    tasks = [task for task in launches(play.make()) if task.app == "/web"]
+    assert [task.command.shell for task in tasks] == ["sleep 1000"]
+    assert play.app().version == before
+    run_all(play)
+    assert play.app().spec.cmd == "true"
+
+
+# ---- locks -------------------------------------------------------------------------------------------------------
+
+
+def test_who_holds_a_lock_is_named():
+    play = Play()
+    first = named(play.add(instances=2))
+    refused = refusal(play.ask(ScaleRequested(app=WEB, instances=3), by=BOB))
+    assert refused.reason is Refusal.LOCKED
+    assert refused.held_by == (first,)
+    assert refused.message == (
+        f"/web is locked by deployment {first} of u-alice, version 2027-01-15T08:00:00.000Z,"
+        " at step 2 of 2: ScaleApplication /web"
+    )
+
+
+def test_force_stops_who_is_in_the_way():
+    play = Play()
+    first = named(play.add(instances=2))
+    events = play.ask(ScaleRequested(app=WEB, instances=3, force=True))
+    assert ended(events) == [(first, Outcome.CANCELLED)]
+    assert only(events, DeploymentStarted)[0].cancels == (first,)
+    assert events[1].request == "q2"
+    assert ended(run_all(play)) == [(named(events), Outcome.SUCCEEDED)]
+    assert len(play.app().up) == 3
+
+
+def test_other_apps_are_not_locked():
+    play = Play()
+    play.add("/a")
+    play.add("/b")
+    assert len(play.state.deployments) == 2
+
+
+def test_more_than_a_hundred_are_too_many():
+    play = Play()
+    for index in range(deployments_max):
+        play.add(f"/app-{index}", cpus=100)
+    refused = refusal(play.add("/one-more"))
+    assert refused.reason is Refusal.TOO_MANY
+    assert refused.message.startswith("100 deployments go on")
+    events = play.ask(AppRequested(app=spec("/app-7", cpus=50), update=True, force=True))
+    assert only(events, DeploymentStarted)
+
+
+# ---- cancel ------------------------------------------------------------------------------------------------------
+
+
+def test_cancel_goes_back_and_keeps_what_is_old():
+    """Old instances that still run are good again: nothing of them is restarted."""
+    play = Play()
+    old = play.up(instances=4, **GENTLE)
+    version = play.app().version
+    changed = named(play.ask(AppRequested(app=spec(instances=4, cmd="true", **GENTLE), update=True)))
+    play.update(old[3], KILLED)
+    play.update(old[2], KILLED)
+    play.make()
+    events = play.ask(CancelRequested(deployment=changed))
+    assert ended(events) == [(changed, Outcome.REVERSED)]
+    assert only(events, DeploymentStarted)[0].reverses == changed
+    assert (play.app().version, play.app().spec.cmd) == (version, "sleep 1000")
+    assert len(play.app().up) == 2
+    run_all(play)
+    assert [one.app_version for one in play.app().launched.values()] == [version] * 4
+    assert set(old[:2]) <= set(play.app().launched)
+
+
+def test_the_cancel_of_a_creation_removes_it():
+    play = Play()
+    created = named(play.add())
+    events = play.ask(CancelRequested(deployment=created))
+    assert actions(events) == [["StopApplication /web"]]
+    assert play.state.apps == {}
+    assert play.state.deployments == {}
+
+
+def test_the_cancel_of_a_removal_brings_it_back():
+    play = Play()
+    (task,) = play.up()
+    removed = named(play.ask(RemovalRequested(app=WEB)))
+    events = play.ask(CancelRequested(deployment=removed))
+    assert only(events, AppSpecified)[0].changed == "reversed"
+    play.update(task, KILLED)
+    run_all(play)
+    assert len(play.app().up) == 1
+
+
+def test_a_forced_cancel_only_stops():
+    """State is left mixed; what then fails is replaced by the new version."""
+    play = Play()
+    old = play.up(instances=4, **GENTLE)
+    changed = named(play.ask(AppRequested(app=spec(instances=4, cmd="true", **GENTLE), update=True)))
+    events = play.ask(CancelRequested(deployment=changed, force=True))
+    assert types(events)[0] == "deployment.ended"
+    assert events[0].request is not None
+    run_all(play)
+    assert set(old[:2]) <= set(play.app().launched)
+    assert len(play.app().up) == 4
+    assert len(play.app().outdated) == 2
+    events = play.ask(AppRequested(app=spec(instances=4, cmd="true", **GENTLE), update=True))
+    assert actions(events) == [["RestartApplication /web"]]
+    run_all(play)
+    assert play.app().outdated == {}
+
+
+def test_what_has_ended_cannot_be_cancelled():
+    refused = refusal(Play().ask(CancelRequested(deployment=DeploymentId("d-1"))))
+    assert (refused.reason, refused.message) == (Refusal.NOT_FOUND, "deployment d-1 does not exist")
+
+
+# ---- versions ----------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_is_a_new_version_of_the_old_configuration():
+    play = Play()
+    play.up()
+    first = play.app().version
+    play.ask(AppRequested(app=spec(cmd="true"), update=True))
+    run_all(play)
+    play.ask(RollbackRequested(app=WEB, to_version=first))
+    run_all(play)
+    assert play.app().spec.cmd == "sleep 1000"
+    assert play.app().version > first
+    assert len(play.app().history) == 3
+    refused = refusal(play.ask(RollbackRequested(app=WEB, to_version="2020-01-01T00:00:00.000Z")))
+    assert refused.message == "/web has no version 2020-01-01T00:00:00.000Z"
+
+
+def test_a_scale_is_a_version_of_its_own_and_keeps_the_configurations():
+    play = Play()
+    play.up()
+    first = play.app().version
+    events = play.ask(ScaleRequested(app=WEB, instances=2))
+    (fact,) = only(events, AppSpecified)
+    assert fact.app_version == first
+    assert fact.change_version is not None
+    assert fact.change_version > first
+
+
+def test_fifty_versions_are_kept():
+    play = Play()
+    play.up()
+    for index in range(60):
+        play.ask(ScaleRequested(app=WEB, instances=index % 2))
+        run_all(play)
+    assert len(play.app().history) == 50
+    assert len(play.state.changes) == 50
+
+
+def test_a_partial_update_keeps_the_other_fields():
+    play = Play()
+    play.up(mem=64)
+    partial = AppRequested(app=spec(cmd="true"), update=True, partial=("cmd",))
+    (fact,) = only(play.ask(partial), AppSpecified)
+    assert (fact.app.cmd, fact.app.mem) == ("true", 64)
+
+
+def test_an_app_that_is_not_there_is_not_created_by_a_patch():
+    refused = refusal(Play().ask(AppRequested(app=spec(), update=True, only_existing=True)))
+    assert (refused.reason, refused.message) == (Refusal.NOT_FOUND, "app /web does not exist")
+
+
+# ---- rollout -----------------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_gives_up_after_its_deadline_and_says_why():
+    play = Play()
+    play.up(instances=2)
+    slow = Rollout(progress_deadline_seconds=60)
+    changed = named(play.ask(AppRequested(app=spec(instances=2, cmd="true", rollout=slow), update=True)))
+    tasks = [task.task for task in launches(play.make())]
+    play.advance(30)
+    play.update(tasks[0], RUNNING)
+    assert ended(play.advance(59)) == []
+    (fact,) = only(play.advance(1), DeploymentEnded)
+    assert (fact.deployment, fact.outcome) == (changed, Outcome.FAILED)
+    assert fact.message.startswith("RestartApplication /web came no further for 60 s: 1 of 2 up; ")
+    assert play.state.deployments == {}
+
+
+def test_a_failed_deployment_goes_back_by_itself_if_asked_for():
+    play = Play()
+    old = play.up(instances=2)
+    version = play.app().version
+    back = Rollout(progress_deadline_seconds=60, auto_rollback=True)
+    changed = named(play.ask(AppRequested(app=spec(instances=2, cmd="true", rollout=back), update=True)))
+    play.make()
+    events = play.advance(60)
+    assert ended(events) == [(changed, Outcome.FAILED)]
+    assert only(events, DeploymentStarted)[0].reverses == changed
+    run_all(play)
+    assert (play.app().version, list(play.app().launched)) == (version, old)
+
+
+def test_too_many_failures_end_a_deployment():
+    play = Play()
+    play.up()
+    bad = Rollout(max_launch_attempts=3)
+    play.ask(AppRequested(app=spec(cmd="true", rollout=bad), update=True))
+    events: list[Event] = []
+    for _ in range(3):
+        assert ended(events) == []
+        (task,) = launches(play.make())
+        events = play.update(task.task, FAILED)
+        play.advance(5)
+    (fact,) = only(events, DeploymentEnded)
+    assert fact.message.startswith("RestartApplication /web failed 3 times, at most 3 are allowed: ")
+
+
+def test_canaries_wait_for_a_persons_word():
+    play = Play()
+    old = play.up(instances=3)
+    rollout = Rollout(canaries=1, progress_deadline_seconds=60)
+    changed = named(play.ask(AppRequested(app=spec(instances=3, cmd="true", rollout=rollout), update=True)))
+    (canary,) = launches(play.make())
+    (paused,) = only(play.update(canary.task, RUNNING), DeploymentPaused)
+    assert (paused.deployment, paused.app, paused.canaries) == (changed, WEB, 1)
+    play.advance(10_000)
+    assert list(play.app().launched) == [*old, canary.task]
+    events = play.ask(ContinueRequested(deployment=changed))
+    assert only(events, DeploymentContinued)[0].apps == (WEB,)
+    run_all(play)
+    assert len(play.app().up) == 3
+    assert canary.task in play.app().launched
+    assert not set(old) & set(play.app().launched)
+
+
+def test_nothing_goes_on_that_does_not_wait():
+    play = Play()
+    created = named(play.add())
+    refused = refusal(play.ask(ContinueRequested(deployment=created)))
+    assert refused.message == f"deployment {created} waits for nobody's word"
+
+
+# ---- kills -------------------------------------------------------------------------------------------------------
+
+
+def test_several_instances_are_killed_and_replaced():
+    play = Play()
+    tasks = play.up(instances=3)
+    events = play.ask(KillsRequested(tasks=(tasks[0], tasks[2])))
+    assert only(events, KillsGranted) == [KillsGranted(tasks=(tasks[0], tasks[2]))]
+    assert [fact.task for fact in only(events, KillRequested)] == [tasks[0], tasks[2]]
+    assert len(scheduled(events)) == 2
+
+
+def test_killed_with_scale_the_app_has_fewer():
+    """Exactly the named ones go."""
+    play = Play()
+    tasks = play.up(instances=3)
+    events = play.ask(KillsRequested(tasks=(tasks[0],), scale=True))
+    assert [fact.task for fact in only(events, InstanceDismissed)] == [tasks[0]]
+    assert scheduled(events) == []
+    assert play.app().spec.instances == 2
+    run_all(play)
+    assert list(play.app().launched) == tasks[1:]
+
+
+def test_an_unknown_instance_kills_none():
+    play = Play()
+    (task,) = play.up()
+    refused = refusal(play.ask(KillsRequested(tasks=(task, TaskId("nobody")))))
+    assert (refused.reason, refused.message) == (Refusal.NOT_FOUND, "no instance nobody")
+
+
+# ---- dependencies ------------------------------------------------------------------------------------------------
+
+
+def test_apps_that_wait_for_each_other_are_refused():
+    play = Play()
+    wishes = (
+        AppWish(app=spec("/a", dependencies=("/b",))),
+        AppWish(app=spec("/b", dependencies=("/c",))),
+        AppWish(app=spec("/c", dependencies=("/a",))),
+    )
+    refused = refusal(play.ask(AppsRequested(apps=wishes)))
+    assert refused.message == ("apps depend on each other in a circle: /a -> /b -> /c -> /a - at `$.dependencies`")
+    assert play.state.apps == {}
+
+
+def test_an_app_and_a_group_cannot_have_the_same_id():
+    play = Play()
+    play.add("/a/b")
+    assert refusal(play.add("/a")).message == "/a is a group, and cannot be an app - at `$.id`"
+    assert refusal(play.add("/a/b/c")).message == "/a/b is an app, and cannot be the group of /a/b/c - at `$.id`"
+
+
+def test_a_crash_in_the_middle_changes_nothing():
+    play = Play()
+    play.up(instances=4, **GENTLE)
+    play.ask(RestartRequested(app=WEB))
+    play.restart()
+    play.settle()
+    play.admit()
+    run_all(play)
+    assert len(play.app().up) == 4
+    assert play.app(AppId("/web")).deployment is None
