@@ -22,7 +22,19 @@ PURE_ELSEWHERE = (
     "bus/nouns.py",
     *(
         f"bus/documents/{name}.py"
-        for name in ("app", "base", "complaints", "constraints", "group", "ids", "job", "older", "pod", "reading")
+        for name in (
+            "app",
+            "base",
+            "check",
+            "complaints",
+            "constraints",
+            "group",
+            "ids",
+            "job",
+            "older",
+            "pod",
+            "reading",
+        )
     ),
     *(
         f"bus/documents/{name}.py"

@@ -30,6 +30,7 @@ from bus.documents.base import (
     Word,
     resources,
 )
+from bus.documents.check import AppCheck
 from bus.nouns import AppId, Resources
 
 Constraint = Annotated[tuple[str, ...], Meta(min_length=2, max_length=3)]
@@ -159,6 +160,7 @@ class AppSpec(Document, frozen=True):
     dependencies: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
     health_checks: Annotated[tuple[HealthCheck, ...], Meta(max_length=10)] = ()
     readiness_checks: Annotated[tuple[ReadinessCheck, ...], Meta(max_length=1)] = ()
+    check: AppCheck | None = None
     upgrade_strategy: UpgradeStrategy = UpgradeStrategy()
     unreachable_strategy: UnreachableStrategy | Literal["disabled"] = UnreachableStrategy()
     kill_selection: Literal["YOUNGEST_FIRST", "OLDEST_FIRST"] = "YOUNGEST_FIRST"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from bus.documents.app import AppSpec, HealthCheck, Rollout, UnreachableStrategy
 from bus.documents.base import Complaint, Steps
+from bus.documents.check import check_rules
 from bus.documents.ids import id_invalid
 from bus.documents.older import NO_NETWORKS, SINGLE_INSTANCE
 from bus.documents.rules import (
@@ -198,6 +199,7 @@ APP_RULES: tuple[Rule[AppSpec], ...] = (
     Rule(("acceptedResourceRoles", "role"), _roles),
     Rule(("healthChecks", *PORTS), _health),
     Rule(("readinessChecks", *PORTS), _readiness),
+    Rule(("check", *PORTS), lambda app: check_rules(app.check, len(app.wanted_ports))),
     Rule(("unreachableStrategy",), _unreachable),
     Rule(("labels", "instances", "upgradeStrategy"), _single_instance),
     Rule(("dependencies", "id"), _dependencies),

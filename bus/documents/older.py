@@ -41,7 +41,6 @@ NOT_BUILT = {
     "residency": "no volume outlives its instance here",
     "storeUrls": "nothing is stored for an app: expected fetch",
     "taskRateLimit": "expected backoffSeconds and maxLaunchDelaySeconds",
-    "check": "expected healthChecks",
     "tty": "no task has a terminal",
     "executorResources": "the executor of an app takes nothing of its own",
     "resourceLimits": "a task has what it asks for: expected cpus and mem",

@@ -28,6 +28,30 @@ def health_of(spec: AppSpec, ports: tuple[int, ...]) -> Check | None:
     return None
 
 
+def check_of(spec: AppSpec, ports: tuple[int, ...]) -> Check | None:
+    """What an instance's executor looks at only to tell what it finds."""
+    given = spec.check
+    if given is None:
+        return None
+    http, probe, port, command = given.http, Probe.COMMAND, 0, None
+    if http is not None:
+        probe, port = Probe(http.scheme), _port(ports, http.port_index)
+    elif given.tcp is not None:
+        probe, port = Probe.TCP, _port(ports, given.tcp.port_index)
+    elif given.exec is not None:
+        command = Command(shell=given.exec.command.shell, argv=given.exec.command.argv or ())
+    return Check(
+        probe=probe,
+        port=port,
+        path=http.path if http is not None else "/",
+        command=command,
+        delay_s=float(given.delay_seconds),
+        interval_s=float(given.interval_seconds),
+        timeout_s=float(given.timeout_seconds),
+        grace_s=0.0,
+    )
+
+
 def watched_of(spec: AppSpec, ports: tuple[int, ...]) -> tuple[Check, ...]:
     """What Marathon checks of an instance, in the app's order."""
     ours = [check for check in spec.health_checks if check.protocol not in _EXECUTORS]

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from bus.documents import AppSpec, plain_env, secret_env, secret_files, uris_of
 from bus.nouns import AgentId, AppId, Command, FrameworkId, Offer, OfferId, Resources, TaskId, TaskInfo, TraceId
 from components.constraints import place_of
-from components.marathon.checks import health_of, readiness_of, watched_of
+from components.marathon.checks import check_of, health_of, readiness_of, watched_of
 from components.matching import Taken
 
 name_chars_max = 200
@@ -65,6 +65,7 @@ def task_info(
             fetch=uris_of(spec.fetch),
         ),
         health=health_of(spec, taken.ports),
+        check=check_of(spec, taken.ports),
         watched=watched_of(spec, taken.ports),
         readiness=readiness_of(spec, taken.ports),
         labels=spec.labels,

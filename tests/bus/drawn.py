@@ -34,6 +34,7 @@ from bus.documents import (
     VolumeMount,
 )
 from bus.documents.app import Constraint
+from bus.documents.check import AppCheck, CheckCommand, ExecCheck, HttpCheck, TcpCheck
 from bus.documents.pod import Exec, Placement, PodCommand, PodConstraint, PodHttpCheck, Scaling, Scheduling
 from bus.nouns import AppId, JobId
 from tests.bus import shapes
@@ -117,6 +118,12 @@ def whole_app(app: AppSpec, args: tuple[str, ...] | None, fields: dict[str, Any]
 
 
 READINESS = ReadinessCheck(port_name="web", interval_seconds=9, timeout_seconds=8)
+LOOKS = [
+    None,
+    AppCheck(http=HttpCheck(path="/x")),
+    AppCheck(tcp=TcpCheck(), interval_seconds=0),
+    AppCheck(exec=ExecCheck(command=CheckCommand(argv=("a",)))),
+]
 APPS = st.builds(
     whole_app,
     shapes.of(AppSpec),
@@ -131,6 +138,7 @@ APPS = st.builds(
             "fetch": FETCHES,
             "health_checks": CHECKS,
             "readiness_checks": st.sampled_from([(), (READINESS,)]),
+            "check": st.sampled_from(LOOKS),
             "unreachable_strategy": UNREACHABLE,
             "upgrade_strategy": UPGRADES,
             "rollout": ROLLOUTS,

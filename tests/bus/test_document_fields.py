@@ -47,6 +47,8 @@ WHOLE: dict[type[Any], dict[str, Any]] = {
         "healthChecks": [{"protocol": "HTTP", "path": "/", "portIndex": 0, "port": 80, "gracePeriodSeconds": 1,
                           "intervalSeconds": 1, "timeoutSeconds": 1, "maxConsecutiveFailures": 1, "delaySeconds": 1,
                           "ignoreHttp1xx": True, "ipProtocol": "IPv4"}],
+        "check": {"http": {"portIndex": 0, "path": "/", "scheme": "HTTP"}, "intervalSeconds": 1, "timeoutSeconds": 1,
+                  "delaySeconds": 1},
         "readinessChecks": [{"name": "a", "protocol": "HTTP", "path": "/", "portName": "web", "intervalSeconds": 2,
                              "timeoutSeconds": 1, "httpStatusCodesForReady": [200], "preserveLastResponse": True}],
         "upgradeStrategy": {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.5},

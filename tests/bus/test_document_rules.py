@@ -361,3 +361,20 @@ def test_what_a_document_is_about_may_be_known() -> None:
     assert parse_document(b'{"cmd":"x"}', AppSpec, at="/a/b").id == "/a/b"
     assert parse_document(b'{"cmd":"x","id":"b"}', AppSpec, at="/a/b", under="/a").id == "/a/b"
     assert refusals({"id": "/c", "cmd": "x"}, AppSpec, at="/a") == ["'/c' is not /a, of which this is - at `$.id`"]
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "wrong"),
+    [
+        ({}, "$.check", "expected one of http, tcp and exec, found none"),
+        ({"tcp": {}, "exec": {"command": {"shell": "x"}}}, "$.check", "found tcp, exec"),
+        ({"tcp": {"portIndex": 1}}, "$.check.tcp.portIndex", "no port 1: the app has 1 port"),
+        ({"exec": {"command": {}}}, "$.check.exec.command", "expected either shell or argv"),
+        ({"exec": {"command": {"shell": "x", "argv": ["x"]}}}, "$.check.exec.command", "expected either shell or argv"),
+    ],
+)
+def test_the_check_from_which_nothing_follows_is_one_of_three(check, path, wrong):
+    with pytest.raises(DocumentError) as refused:
+        parse_document(json.dumps({"id": "/web", "cmd": "sleep 1", "check": check}).encode(), AppSpec)
+    assert path in str(refused.value)
+    assert wrong in str(refused.value)

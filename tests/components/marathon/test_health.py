@@ -6,8 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bus.documents.app import HealthCheck, HealthCommand, PortDefinition, ReadinessCheck
+from bus.documents.check import AppCheck, CheckCommand, ExecCheck, HttpCheck, TcpCheck
 from bus.events import KillRequested
 from bus.nouns import Check, Command, Now, Probe, Reason, TaskId, TaskInfo, TaskState, second
 from bus.queries import AppRow, pack
@@ -98,6 +100,24 @@ def test_readiness_is_asked_at_the_named_port():
     task = launched(readiness_checks=(READY,), port_definitions=ports)
     assert task.readiness is not None
     assert (task.readiness.port, task.readiness.path, task.readiness.codes) == (task.ports[1], "/ready", (200,))
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (AppCheck(http=HttpCheck(port_index=1, path="/x", scheme="HTTPS")), Check(probe=Probe.HTTPS, path="/x")),
+        (AppCheck(tcp=TcpCheck(port_index=1)), Check(probe=Probe.TCP)),
+        (
+            AppCheck(exec=ExecCheck(command=CheckCommand(argv=("a", "b")))),
+            Check(probe=Probe.COMMAND, command=Command(argv=("a", "b"))),
+        ),
+    ],
+)
+def test_the_check_from_which_nothing_follows_is_the_executors(given, found):
+    task = launched(check=given, ports=(0, 0))
+    port = 0 if found.probe is Probe.COMMAND else task.ports[1]
+    assert task.check == replace(found, port=port, delay_s=15.0, interval_s=60.0, timeout_s=20.0, grace_s=0.0)
+    assert (task.health, task.watched) == (None, ())
 
 
 def test_an_app_without_checks_is_told_nothing_of_them():
