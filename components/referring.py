@@ -8,10 +8,20 @@ Rule of this room: names only. Both schedulers use it, and neither asks the mast
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
-from bus.documents import Confiding
+from bus.documents import SecretSource
 from bus.secrets import SecretsNamed
 from components.component import Say
+
+
+class Declaring(Protocol):
+    """What declares the secrets it refers to: an app, a pod, a run of a job."""
+
+    @property
+    def secrets(self) -> Mapping[str, SecretSource]:
+        """By key."""
+
 
 Names = dict[str, None]
 """The names of all secrets, in the order they were heard."""
@@ -33,7 +43,7 @@ def fold_names(known: Names, noted: SecretsNamed) -> None:
     known.update(dict.fromkeys(noted.names))
 
 
-def unknown_secret(spec: Confiding, known: Mapping[str, None], path: str) -> str | None:
+def unknown_secret(spec: Declaring, known: Mapping[str, None], path: str) -> str | None:
     """Which declared secret does not exist, with its path in the document."""
     for key, declared in spec.secrets.items():
         if declared.source not in known:

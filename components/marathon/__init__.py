@@ -12,7 +12,7 @@ from functools import partial
 from bus.events import LeaderElected
 from bus.subjects import Author, Kind
 from components.component import Component, Hands, settings_of, spread
-from components.marathon import planned, queries, waiting
+from components.marathon import planned, podded, queries, waiting
 from components.marathon.config import MarathonConfig
 from components.marathon.decide import decide, wake_at
 from components.marathon.fold import fold
@@ -39,6 +39,7 @@ def component(
             "explain": waiting.explain,
             "groups": planned.groups,
             "plan": planned.plan,
+            "pods": podded.pods,
             "queue": waiting.queue,
             "versions": planned.versions,
         },

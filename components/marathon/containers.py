@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from bus.nouns import TERMINAL, Now, Reason, TaskId, TaskState, TaskStatus
+from bus.nouns import TERMINAL, Now, Reason, Source, TaskId, TaskInfo, TaskState, TaskStatus
 
 _LOST = (TaskState.UNREACHABLE, TaskState.UNKNOWN)
 _BEFORE_RUNNING = (TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING)
@@ -56,6 +56,13 @@ class Termination:
     containers: dict[TaskId, Contained] = field(default_factory=dict)
 
 
+def contained(task: TaskInfo, at: Now) -> Contained:
+    """A container that was asked for."""
+    staging = TaskStatus(task=task.task, state=TaskState.STAGING, source=Source.MASTER)
+    checked = task.health is not None
+    return Contained(name=task.name, status=staging, since=at, changed=at, ports=task.ports, checked=checked)
+
+
 def instance_of(task: TaskId) -> TaskId:
     """The instance whose container a task would be."""
     return TaskId(task.rsplit(".", _PART)[0])
@@ -93,6 +100,11 @@ def _named(status: TaskStatus) -> TaskStatus:
 def _is_a_failure(status: TaskStatus) -> bool:
     """Whether an end was the container's own; the others were killed for it."""
     return status.state is not TaskState.KILLED or status.reason is Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
+
+
+def healthy(containers: Mapping[TaskId, Contained]) -> bool | None:
+    """Whether all that are checked are healthy."""
+    return _healthy(containers, [one.status for one in containers.values()])
 
 
 def _healthy(containers: Mapping[TaskId, Contained], statuses: Iterable[TaskStatus]) -> bool | None:

@@ -35,15 +35,14 @@ from components.marathon.groups import (
     within,
 )
 from components.marathon.planning import Draft, Refused, above, is_within, scaled
-from components.marathon.state import App, MarathonState
+from components.marathon.pods import largest_bytes
+from components.marathon.state import App, MarathonState, instance_with
 from components.marathon.tasks import largest_task_bytes
 from components.referring import unknown_secret
 
 WRITTEN = ("created", "updated", "rolled back")
 """Changes that bring documents, which are checked; of others the documents were."""
 instances_max = 100_000
-pods_refused = True
-"""Until instances of pods are placed."""
 app_bytes_max = 128 * 1024
 """An app, and each of its tasks, on the bus."""
 
@@ -113,8 +112,6 @@ def _pod(state: MarathonState, fact: PodRequested) -> Draft:
     known = wanted(state, fact.pod.id)
     if known is not None and not fact.update:
         raise Refused(Refusal.ALREADY_EXISTS, f"a pod with id {fact.pod.id} already exists")
-    if pods_refused:
-        raise Refused(Refusal.INVALID, "pods are not placed yet - at `$`")
     pod = msgspec.structs.replace(fact.pod, version=None)
     return Draft(changed="updated" if known else "created", targets={pod.id: pod})
 
@@ -192,7 +189,7 @@ def _fewer(state: MarathonState, fact: KillsRequested) -> Draft:
 
 def known_tasks(state: MarathonState, tasks: Iterable[TaskId]) -> list[TaskId]:
     """The instances, each once. Raises Refused if one is none, or is on its way out already."""
-    found = list(dict.fromkeys(tasks))
+    found = list(dict.fromkeys(instance_with(state, task) for task in tasks))
     unknown = [task for task in found if not _is_wanted(state, task)]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
@@ -253,16 +250,16 @@ def _check(state: MarathonState, draft: Draft, app_id: AppId, spec: RunSpec) -> 
 
 
 def _unknown_secret(state: MarathonState, spec: RunSpec) -> str | None:
-    return unknown_secret(spec, state.secrets, "$") if isinstance(spec, AppSpec) else None
+    return unknown_secret(spec, state.secrets, "$")
 
 
 def _too_large(spec: RunSpec) -> str | None:
     size = len(msgspec.msgpack.encode(spec))
-    if isinstance(spec, AppSpec):
-        size = max(size, largest_task_bytes(spec))
+    size = max(size, largest_task_bytes(spec) if isinstance(spec, AppSpec) else largest_bytes(spec))
     if size <= app_bytes_max:
         return None
-    return f"the app makes messages of {size} bytes, at most {app_bytes_max} are allowed - at `$`"
+    what = "app" if isinstance(spec, AppSpec) else "pod"
+    return f"the {what} makes messages of {size} bytes, at most {app_bytes_max} are allowed - at `$`"
 
 
 def _another_kind(known: App | None, spec: RunSpec) -> str | None:

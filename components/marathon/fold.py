@@ -40,6 +40,7 @@ from bus.services import (
     ReadinessChanged,
 )
 from components.marathon.avoiding import avoid
+from components.marathon.containers import Termination, contained
 from components.marathon.health import count_anew, fold_health, fold_readiness, note
 from components.marathon.state import (
     ENDED,
@@ -54,9 +55,12 @@ from components.marathon.state import (
     MarathonState,
     Verdict,
     Waiting,
+    as_instance,
     in_rounds,
+    instance_with,
     is_failure,
     last_any_port,
+    terminations_kept_max,
 )
 from components.marathon.steps import (
     advanced,
@@ -140,10 +144,11 @@ def fold(state: MarathonState, event: Event) -> None:
             settle(state, fact.app, app)
         case HealthChanged() as fact:
             app = state.apps[fact.app]
-            fold_health(app, fact, event)
-            if fact.healthy and fact.task in app.launched:
-                app.avoided.pop(app.launched[fact.task].agent, None)
-            app.mark(fact.task)
+            key = instance_with(state, fact.task)
+            fold_health(app, key, fact, event)
+            if fact.healthy and key in app.launched:
+                app.avoided.pop(app.launched[key].agent, None)
+            app.mark(key)
             settle(state, fact.app, app)
         case ReadinessChanged() as fact:
             app = state.apps[fact.app]
@@ -222,10 +227,23 @@ def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
 
 
 def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
-    app_id = state.owners[task.task]
+    key = TaskId(task.group.id) if task.group is not None else task.task
+    app_id = state.owners[key]
     app = state.apps[app_id]
-    waited = app.waiting.pop(task.task)
-    app.launched[task.task] = Launched(
+    if task.group is not None and task.group.index:
+        app.launched[key].ports += task.ports
+    else:
+        app.launched[key] = _fresh(app.waiting.pop(key), task, at)
+    if task.group is not None:
+        app.launched[key].containers[task.task] = contained(task, at)
+    app.verdicts.pop(task.agent, None)
+    state.unconfirmed[task.task] = at
+    state.last_ports[task.agent] = last_any_port(app.spec, task.ports, state.last_ports.get(task.agent, 0))
+    settle(state, app_id, app)
+
+
+def _fresh(waited: Waiting, task: TaskInfo, at: Now) -> Launched:
+    return Launched(
         app_version=waited.app_version,
         since=at,
         agent=task.agent,
@@ -237,12 +255,8 @@ def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
         watched=task.watched,
         asked_ready=task.readiness,
         launched_at=at,
-        found=[Found() for _ in task.watched or ((task.health,) if task.health is not None else ())],
+        found=[Found() for _ in task.watched or ((task.health,) if task.health is not None and not task.group else ())],
     )
-    app.verdicts.pop(task.agent, None)
-    state.unconfirmed[task.task] = at
-    state.last_ports[task.agent] = last_any_port(app.spec, task.ports, state.last_ports.get(task.agent, 0))
-    settle(state, app_id, app)
 
 
 # ---- instances --------------------------------------------------------------------------------------------------
@@ -287,9 +301,15 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
 
 
 def _updated(state: MarathonState, fact: AppUpdated, event: Event) -> None:
-    app, status = state.apps[fact.app], fact.status
-    state.unconfirmed.pop(status.task, None)
-    if is_waited_for(app, status):
+    app, key = state.apps[fact.app], instance_with(state, fact.status.task)
+    state.unconfirmed.pop(fact.status.task, None)
+    instance = app.launched.get(key) or app.dying.get(key) or app.absent[key]
+    status = as_instance(key, instance, fact.status)
+    if instance.containers:
+        instance.containers[fact.status.task].take(fact.status, event.at)
+    if instance.containers and status.state is instance.state:
+        app.mark(key)
+    elif is_waited_for(app, status):
         _moved(state, app, status, event.at)
         lose(state, app, status.task, event)
     elif status.state in ENDED:
@@ -325,7 +345,8 @@ def _moved(state: MarathonState, app: App, status: TaskStatus, at: Now) -> None:
     if status.task in app.absent:
         come_back(app, status.task)
     instance = app.launched.get(status.task) or app.dying[status.task]
-    assert status.state in MOVES[instance.state], f"{status.task}: {instance.state} -> {status.state}"
+    legal = status.state in MOVES[instance.state] or bool(instance.containers)
+    assert legal, f"{status.task}: {instance.state} -> {status.state}"
     if status.task in app.launched:
         app.running += (status.state is TaskState.RUNNING) - (instance.state is TaskState.RUNNING)
     if instance.state is TaskState.UNREACHABLE:
@@ -341,6 +362,7 @@ def _moved(state: MarathonState, app: App, status: TaskStatus, at: Now) -> None:
 def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:
     task = status.task
     del state.owners[task]
+    _remember_end(app, task, status, event.at)
     instance = app.launched.get(task) or app.absent.get(task)
     if instance is not None:
         find(state, task, instance)
@@ -358,6 +380,20 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
     app.vacant[task] = event.cause
     if is_failure(status) or status.state in LOST:
         app.last_failure = status
+
+
+def _remember_end(app: App, task: TaskId, status: TaskStatus, at: Now) -> None:
+    """Of a pod it is remembered how its latest instances ended."""
+    instance = app.launched.get(task) or app.dying.get(task) or app.absent[task]
+    if instance.containers:
+        ended = Termination(
+            instance=task,
+            started_at=instance.launched_at,
+            terminated_at=at,
+            message=status.message,
+            containers=instance.containers,
+        )
+        app.terminations = [*app.terminations, ended][-terminations_kept_max:]
 
 
 def _leave(app: App, task: TaskId) -> Launched:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import Event, KillRequested
+from msgspec.structs import replace
+
+from bus.events import Event
 from bus.nouns import MASTER, AppId, Check, Now, TaskId, TaskState, TaskStatus, second
 from bus.services import HealthChanged, InstanceDismissed, ReadinessChanged
 from components.component import Say
 from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
 from components.marathon.sights import CheckSeen, ReadinessSeen
-from components.marathon.state import UNHEALTHY, App, Found, Launched, MarathonState, Readiness
+from components.marathon.state import UNHEALTHY, App, Found, Launched, MarathonState, Readiness, kill_of
 
 cause_length_max = 1000
 body_length_max = 10_000
@@ -39,10 +41,14 @@ def see_check(state: MarathonState, seen: CheckSeen, now: Now) -> Iterator[Say]:
 
 def hear_health(app_id: AppId, instance: Launched, status: TaskStatus) -> Iterator[Say]:
     """What an executor's check found, if it is not known: it decides itself whether its task lives on."""
-    if instance.watched or not instance.found or status.healthy is None:
+    if instance.watched or status.healthy is None or not (instance.found or instance.containers):
         return
-    found = instance.found[0]
-    if (found.alive, found.failures) != (status.healthy, status.failures):
+    if instance.containers:
+        told = instance.containers[status.task].status
+        alive, failures = told.healthy, told.failures
+    else:
+        alive, failures = instance.found[0].alive, instance.found[0].failures
+    if (alive, failures) != (status.healthy, status.failures):
         fact = HealthChanged(
             app=app_id,
             task=status.task,
@@ -110,17 +116,22 @@ def _dismiss(app_id: AppId, app: App, instance: Launched, seen: CheckSeen, failu
         avoided_until=avoided_until(app, instance.agent, now) if delay_us else None,
     )
     yield Say(fact, trace=instance.trace)
-    grace_s = app.spec.task_kill_grace_period_seconds
-    yield Say(KillRequested(task=seen.task, grace_s=grace_s, reason=why), to=MASTER, trace=instance.trace)
+    kill = kill_of(seen.task, instance, app.spec.task_kill_grace_period_seconds, why)
+    yield Say(kill, to=MASTER, trace=instance.trace)
 
 
 # ---- what is remembered -----------------------------------------------------------------------------------------
 
 
-def fold_health(app: App, fact: HealthChanged, event: Event) -> None:
-    """Remember what a check found."""
-    instance = app.launched.get(fact.task) or app.dying[fact.task]
-    note(instance.found[fact.check], fact.healthy, fact.failures, fact.cause, event.at)
+def fold_health(app: App, key: TaskId, fact: HealthChanged, event: Event) -> None:
+    """Remember what a check found of an instance, or of one of its containers."""
+    instance = app.launched.get(key) or app.dying[key]
+    if instance.containers:
+        container = instance.containers[fact.task]
+        status = replace(container.status, healthy=fact.healthy, failures=fact.failures, message=fact.cause)
+        container.take(status, event.at)
+    else:
+        note(instance.found[fact.check], fact.healthy, fact.failures, fact.cause, event.at)
     if instance.healthy:
         app.avoided.pop(instance.agent, None)
 

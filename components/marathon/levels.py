@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bus.events import KillRequested
 from bus.nouns import MASTER, AppId, TaskId, TaskState
 from bus.services import DeploymentPaused, InstanceDismissed, InstanceScheduled
 from components.component import Say
-from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, Launched, MarathonState
-from components.marathon.tasks import task_id
+from components.marathon.pods import key_of
+from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, Launched, MarathonState, kill_of
 from components.marathon.unreachable import why_surplus
 
 changes_max = 250
@@ -32,7 +31,7 @@ def level(state: MarathonState, changes: int = changes_max) -> Iterator[Say]:
         if moves.kill:
             yield from _dismiss(app_id, app, _old(app), UPGRADING)
         elif moves.start:
-            yield _schedule(app_id, app, task_id(app_id, n, k))
+            yield _schedule(app_id, app, key_of(app.spec, n, k))
         elif moves.surplus:
             yield from _dismiss(app_id, app, _surplus(app), DELETING if app.removed else OVER_CAPACITY)
         else:
@@ -55,12 +54,11 @@ def _schedule(app_id: AppId, app: App, task: TaskId) -> Say:
 
 
 def _dismiss(app_id: AppId, app: App, task: TaskId, reason: str) -> Iterator[Say]:
-    launched, why = task in app.launched, why_surplus(app, task) if reason == OVER_CAPACITY else ""
+    instance, why = app.launched.get(task), why_surplus(app, task) if reason == OVER_CAPACITY else ""
     fact = InstanceDismissed(app=app_id, task=task, reason=reason, why=why)
     yield Say(fact, cause=app.asked, trace=app.trace)
-    if launched:
-        grace_s = app.spec.task_kill_grace_period_seconds
-        kill = KillRequested(task=task, grace_s=grace_s, reason=why)
+    if instance is not None:
+        kill = kill_of(task, instance, app.spec.task_kill_grace_period_seconds, why)
         yield Say(kill, to=MASTER, cause=app.asked, trace=app.trace)
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from bus.documents import AppSpec
 from bus.events import FrameworkSuppressed, OfferMade
 from bus.nouns import MASTER, AppId, Now, Offer, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
@@ -18,8 +17,9 @@ from components.component import Say
 from components.constraints import Tally, unmet
 from components.marathon.avoiding import best_first, kept_away
 from components.marathon.config import MarathonConfig
+from components.marathon.pods import infos_of
 from components.marathon.state import App, MarathonState, Waiting, in_rounds, last_any_port
-from components.marathon.tasks import task_bytes, task_info
+from components.marathon.tasks import task_bytes
 from components.matching import Shortfall, fit, take, wrong_role
 
 
@@ -86,14 +86,13 @@ class _Plan:
         """One more task on the offer."""
         spec = app.spec
         taken = take(self.free, spec.resources, _numbers(app), required=spec.require_ports, after=self.last_port)
-        assert isinstance(spec, AppSpec), f"{spec.id} is a pod"
-        info = task_info(spec, app.version, app.trace, task, self.config.id, self.offer, taken)
-        self.launch.append(info)
-        self.size += task_bytes(info)
+        infos = infos_of(spec, app.version, app.trace, task, self.config.id, self.offer, taken)
+        self.launch += infos
+        self.size += sum(map(task_bytes, infos))
         self.free -= taken.resources
         self.last_port = last_any_port(spec, taken.ports, self.last_port)
         if spec.constraints:
-            self._tally(app).add(info.hostname, info.place)
+            self._tally(app).add(infos[0].hostname, infos[0].place)
 
     def reject(self, app: App, short: Sequence[Shortfall]) -> None:
         """Write down why an app does not fit."""

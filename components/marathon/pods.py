@@ -10,15 +10,17 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from bus.documents import PodContainer, PodHealthCheck, PodSpec, plain_env, secret_env, secret_files
+from bus.documents import AppSpec, PodContainer, PodHealthCheck, PodSpec, plain_env, secret_env, secret_files
 from bus.documents.base import resources
 from bus.documents.secrets import confided
 from bus.nouns import (
+    AgentId,
     AppId,
     Check,
     Command,
     FrameworkId,
     Offer,
+    OfferId,
     Probe,
     Resources,
     SharedVolume,
@@ -31,9 +33,30 @@ from bus.nouns import (
     normal,
 )
 from components.constraints import place_of
-from components.marathon.tasks import label_variables
+from components.marathon.tasks import label_variables, place_bytes_max, task_bytes, task_id, task_info
 from components.matching import Taken
 from components.places import sandbox_name
+
+
+def infos_of(
+    spec: AppSpec | PodSpec,
+    version: str,
+    trace: TraceId | None,
+    instance: TaskId,
+    framework: FrameworkId,
+    offer: Offer,
+    taken: Taken,
+) -> tuple[TaskInfo, ...]:
+    """The tasks that are one instance on an offer: of an app one, of a pod one for each container."""
+    if isinstance(spec, AppSpec):
+        return (task_info(spec, version, trace, instance, framework, offer, taken),)
+    return group_infos(spec, version, trace, instance, framework, offer, taken)
+
+
+def key_of(spec: AppSpec | PodSpec, n: int, k: int) -> TaskId:
+    """The id of the `k`-th instance scheduled by the decision after event `n`."""
+    return task_id(spec.id, n, k) if isinstance(spec, AppSpec) else instance_id(spec.id, n, k)
+
 
 path_chars_max = 120
 """Of a pod's path in the ids of its containers' tasks."""
@@ -128,6 +151,16 @@ def _volumes(pod: PodSpec, container: PodContainer) -> tuple[SharedVolume, ...]:
         for mount in container.volume_mounts
         if mount.name in shared
     )
+
+
+def largest_bytes(spec: PodSpec) -> int:
+    """About how large the tasks of one instance are together at most."""
+    ports = tuple(65535 for _ in spec.wanted_ports)
+    offer = Offer(offer=OfferId("o-0-0"), agent=AgentId("a" * 63), hostname="h" * 253, resources=Resources())
+    taken = Taken(Resources(ports=tuple((port, port) for port in ports)), ports)
+    instance = instance_id(spec.id, 10**9, 1000)
+    infos = group_infos(spec, "2000-01-01T00:00:00.000Z", None, instance, FrameworkId("f" * 63), offer, taken)
+    return sum(map(task_bytes, infos)) + (place_bytes_max * len(infos) if spec.constraints else 0)
 
 
 # ---- the environment --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from components.component import Say, answer, refuse
 from components.marathon.deployments import begin, end
 from components.marathon.drafting import draft_of, forced, known_tasks, no_deployment, wanted
 from components.marathon.planning import Refused, course_of
-from components.marathon.state import USER_REQUEST, MarathonState
+from components.marathon.state import USER_REQUEST, MarathonState, instance_with, kill_of
 
 grace_s_max = 31_536_000
 kills_max = 200
@@ -101,19 +101,22 @@ def _reset(state: MarathonState, event: Event, app_id: AppId) -> Say:
 
 
 def _kill(state: MarathonState, event: Event, fact: KillRequested) -> Iterator[Say]:
-    app_id = state.owners.get(fact.task)
+    key = instance_with(state, fact.task)
+    app_id = state.owners.get(key)
     if app_id is None:
         raise Refused(Refusal.NOT_FOUND, f"no instance {fact.task}")
-    if fact.task in state.apps[app_id].waiting:
+    app = state.apps[app_id]
+    if key in app.waiting:
         raise Refused(Refusal.NOT_RUNNING, f"{fact.task} waits for an offer")
     grace_s = fact.grace_s
     if grace_s is not None and not 0 <= grace_s <= grace_s_max:
         wrong = f"Expected `float` from 0 to {grace_s_max}, found {grace_s} - at `$.grace_s`"
         raise Refused(Refusal.INVALID, wrong)
     if grace_s is None:
-        grace_s = state.apps[app_id].spec.task_kill_grace_period_seconds
-    yield answer(event, InstanceDismissed(app=app_id, task=fact.task, reason=USER_REQUEST))
-    yield Say(KillRequested(task=fact.task, grace_s=grace_s), to=MASTER)
+        grace_s = app.spec.task_kill_grace_period_seconds
+    kill = kill_of(key, app.launched.get(key) or app.dying.get(key), grace_s)
+    yield answer(event, InstanceDismissed(app=app_id, task=key, reason=USER_REQUEST))
+    yield Say(kill, to=MASTER)
 
 
 def _kill_several(state: MarathonState, event: Event, tasks: tuple[TaskId, ...]) -> Iterator[Say]:
@@ -133,8 +136,7 @@ def _bounded(tasks: list[TaskId]) -> None:
 def _dismissed(state: MarathonState, task: TaskId) -> Iterator[Say]:
     app_id = state.owners[task]
     app = state.apps[app_id]
-    launched = task in app.launched
+    instance = app.launched.get(task)
     yield Say(InstanceDismissed(app=app_id, task=task, reason=USER_REQUEST))
-    if launched:
-        grace_s = app.spec.task_kill_grace_period_seconds
-        yield Say(KillRequested(task=task, grace_s=grace_s), to=MASTER)
+    if instance is not None:
+        yield Say(kill_of(task, instance, app.spec.task_kill_grace_period_seconds), to=MASTER)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bus.documents.constraints import GROUP_BY
+from bus.events import KillRequested
 from bus.nouns import (
     TERMINAL,
     AgentId,
@@ -30,6 +31,7 @@ from bus.nouns import (
 from bus.plans import Deed, DeploymentId, GroupTraits
 from components.component import State
 from components.marathon.changing import Before, Deployment, RunSpec, Specified
+from components.marathon.containers import Contained, Termination, healthy, instance_of, whole
 from components.marathon.rolling import Counts, Moves, moves
 from components.referring import Names
 
@@ -39,6 +41,7 @@ ENDED = TERMINAL | LOST
 
 expunged_kept_max = 1000
 NEVER = Now(0)
+terminations_kept_max = 10
 
 OVER_CAPACITY, UPGRADING, DELETING, USER_REQUEST = "OverCapacity", "Upgrading", "DeletingApp", "UserRequest"
 UNHEALTHY = "Unhealthy"
@@ -112,10 +115,14 @@ class Launched:
     replaced_by: TaskId | None = None
     returned: bool = False
     """Whether it came back after another had taken its place."""
+    containers: dict[TaskId, Contained] = field(default_factory=dict)
+    """Of a pod's instance, by their tasks."""
 
     @property
     def healthy(self) -> bool | None:
         """Whether all its checks are good; None: one of them is not known yet, or there is none."""
+        if self.containers:
+            return healthy(self.containers)
         alive = [one.alive for one in self.found]
         return False if False in alive else True if alive and None not in alive else None
 
@@ -231,6 +238,8 @@ class App:
     delayed: Now | None = None
     """Its entry in `MarathonState.delays`."""
     last_failure: TaskStatus | None = None
+    terminations: list[Termination] = field(default_factory=list)
+    """Of a pod, the latest instances that ended, oldest first."""
 
     @property
     def spec(self) -> RunSpec:
@@ -332,7 +341,8 @@ class App:
 
 def is_up(instance: Launched) -> bool:
     """Whether an instance counts in a deployment: it runs, and is healthy and ready if its version checks that."""
-    healthy = instance.healthy is True or not instance.found
+    checked = bool(instance.found) or any(one.checked for one in instance.containers.values())
+    healthy = instance.healthy is True or not checked
     ready = instance.ready is True or instance.asked_ready is None
     return instance.state is TaskState.RUNNING and healthy and ready
 
@@ -386,6 +396,24 @@ class MarathonState(State):
     def idle(self) -> bool:
         """Whether no offer is of any use."""
         return not self.uneven and not any(app.waiting for app in self.apps.values())
+
+
+def instance_with(state: MarathonState, task: TaskId) -> TaskId:
+    """The instance that a task is, or is a container of."""
+    return task if task in state.owners else instance_of(task)
+
+
+def as_instance(instance_id: TaskId, instance: Launched, status: TaskStatus) -> TaskStatus:
+    """What an instance is, if this is the status of its task, or of one of its containers'."""
+    return whole(instance_id, instance.containers, status) if instance.containers else status
+
+
+def kill_of(task: TaskId, instance: Launched | None, grace_s: float | None, reason: str = "") -> KillRequested:
+    """What has an instance killed: a pod's, by any of its containers that live, with each one's own grace."""
+    if instance is None or not instance.containers:
+        return KillRequested(task=task, grace_s=grace_s, reason=reason)
+    live = [name for name, one in instance.containers.items() if one.state not in TERMINAL]
+    return KillRequested(task=next(iter(live or instance.containers)), grace_s=grace_s, reason=reason, group=True)
 
 
 def is_failure(status: TaskStatus) -> bool:

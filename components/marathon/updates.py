@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bus.events import KillRequested, TaskUpdated
-from bus.nouns import MASTER, MOVES, AppId, Now, TaskId, TaskState, TaskStatus
+from bus.nouns import MASTER, MOVES, TERMINAL, AppId, Now, TaskId, TaskState, TaskStatus
 from bus.services import AppUpdated
 from components.component import Say
 from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
 from components.marathon.health import hear_health
-from components.marathon.state import ENDED, App, Launched, MarathonState, is_failure
+from components.marathon.state import ENDED, App, Launched, MarathonState, as_instance, instance_with, is_failure
 
 _ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
 
@@ -23,19 +23,30 @@ _ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
 def hear_update(state: MarathonState, fact: TaskUpdated, now: Now) -> Iterator[Say]:
     """What follows from a task's status."""
     task, state_now = fact.status.task, fact.status.state
-    app_id = state.owners.get(task)
+    key = instance_with(state, task)
+    app_id = state.owners.get(key)
     if app_id is None:
         if state_now in _ALIVE:  # it was unreachable and replaced, and is back. (Marathon: expunge)
             yield Say(KillRequested(task=task, reason=why_killed(state, task)), to=MASTER)
         return
     app = state.apps[app_id]
-    instance = app.launched.get(task) or app.dying.get(task) or app.absent.get(task)
-    if instance is not None and state_now is instance.state is TaskState.UNREACHABLE:
+    instance = app.launched.get(key) or app.dying.get(key) or app.absent.get(key)
+    known = _known(instance, key, task)
+    if instance is None or known is None or known in TERMINAL:
+        return
+    if state_now is known is TaskState.UNREACHABLE:
         return  # it is waited for already
-    if instance is not None and (state_now in ENDED or state_now in MOVES[instance.state]):
-        yield _updated(app_id, app, instance, fact, now)
-    elif instance is not None and state_now is instance.state is TaskState.RUNNING:
+    if state_now in ENDED or state_now in MOVES[known]:
+        yield _updated(app_id, app, instance, fact, as_instance(key, instance, fact.status), now)
+    elif state_now is known is TaskState.RUNNING:
         yield from hear_health(app_id, instance, fact.status)
+
+
+def _known(instance: Launched | None, key: TaskId, task: TaskId) -> TaskState | None:
+    """What is known of a task: an instance, or one container of it."""
+    if instance is None or (task == key and not instance.containers):
+        return instance.state if instance is not None else None
+    return instance.containers[task].state if task in instance.containers else None
 
 
 def why_killed(state: MarathonState, task: TaskId) -> str:
@@ -47,14 +58,15 @@ def why_killed(state: MarathonState, task: TaskId) -> str:
     return f"{given_up}: {replaced_by} took its place and stays" if replaced_by else f"{given_up}: it is wanted no more"
 
 
-def _updated(app_id: AppId, app: App, instance: Launched, fact: TaskUpdated, now: Now) -> Say:
-    delay_until = _delay_until(app, fact.status, now)
+def _updated(app_id: AppId, app: App, instance: Launched, fact: TaskUpdated, whole: TaskStatus, now: Now) -> Say:
+    """`whole` is what the instance is with this."""
+    delay_until = _delay_until(app, whole, now)
     updated = AppUpdated(
         app=app_id,
         status=fact.status,
         agent=fact.agent or instance.agent,
         instances=app.spec.instances,
-        running=_running(app, instance, fact.status),
+        running=_running(app, instance, whole),
         delay_until=delay_until,
         avoided_until=avoided_until(app, instance.agent, now) if delay_until is not None else None,
     )

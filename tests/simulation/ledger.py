@@ -36,8 +36,9 @@ from bus.nouns import (
     TaskState,
 )
 from bus.port import Record
-from bus.services import AppRemoved, AppSpecified, RunCreated, RunUpdated
+from bus.services import AppRemoved, AppSpecified, PodSpecified, RunCreated, RunUpdated
 from bus.subjects import Author, Kind, parse_subject
+from tests.simulation.groups import Groups
 from tests.simulation.mirror import Mirror
 
 ENDED = ("SUCCESS", "FAILED")
@@ -70,6 +71,7 @@ class Ledger:
     answers: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
     specified: list[Fact] = field(default_factory=list)
     """What was said of apps, each answer once."""
+    groups: Groups = field(default_factory=Groups)
     seen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def audit(self) -> None:
@@ -131,10 +133,11 @@ class Ledger:
         return sorted(request for request, count in self.asks.items() if len(self.answers[request]) < count)
 
     def _check(self, event: Event) -> None:
+        self.groups.read(event)
         match event.fact:
             case AgentAdmitted() as fact:
                 self.totals[fact.agent] = fact.resources
-            case AppSpecified() | AppRemoved() as fact:
+            case AppSpecified() | PodSpecified() | AppRemoved() as fact:
                 self.specified.append(fact)
             case OfferMade() as fact:
                 for offer in fact.offers:
@@ -147,6 +150,8 @@ class Ledger:
             case TaskLaunched() as fact:
                 self._launched(fact, event)
             case TaskReported() as fact if event.by.kind is Kind.EXECUTOR and fact.delivered is not None:
+                if fact.status.state in TERMINAL:
+                    return  # of a group, and never started
                 assert fact.status.task not in self.starting, f"{fact.status.task} starts twice"
                 self.starting.add(fact.status.task)
             case TaskUpdated() as fact:
@@ -164,8 +169,9 @@ class Ledger:
         self.states[task.task] = TaskState.STAGING
         (offer_id,) = fact.offers
         agent, left = self.offers[offer_id]
-        assert left.covers(task.resources), f"{task.task} takes more than {offer_id} holds"
-        self.offers[offer_id] = (agent, left - task.resources)
+        taken = self.groups.taken_by(task)
+        assert left.covers(taken), f"{task.task} takes more than {offer_id} holds"
+        self.offers[offer_id] = (agent, left - taken)
         self._balance(agent, event)
 
     def _updated(self, fact: TaskUpdated, event: Event) -> None:
@@ -188,6 +194,7 @@ class Ledger:
             return
         held = [left for at, left in self.offers.values() if at == agent]
         held += [self.launched[task].resources for task in sorted(self.holding) if self.launched[task].agent == agent]
+        held += self.groups.executors(self.holding, agent)
         amount = NOTHING
         for one in held:
             assert not _overlap(amount, one), f"#{event.position} {agent}: a port is held twice"

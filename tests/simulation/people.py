@@ -10,11 +10,30 @@ from random import Random
 
 from bus import codec
 from bus.codec import encode
-from bus.documents import AppSpec, JobRunSpec, JobSpec, Restart, Schedule
+from bus.documents import (
+    AppSpec,
+    Endpoint,
+    JobRunSpec,
+    JobSpec,
+    PodCommand,
+    PodContainer,
+    PodSpec,
+    Restart,
+    Schedule,
+)
+from bus.documents.pod import Amounts, Exec, Scaling
 from bus.events import Event, Fact, KillRequested
 from bus.nouns import AppId, JobId, Position, RequestId, TaskId, TraceId
 from bus.port import BusClosed, Message, OutcomeUnknown
-from bus.services import AppRequested, JobRequested, RemovalRequested, RestartRequested, RunRequested, ScaleRequested
+from bus.services import (
+    AppRequested,
+    JobRequested,
+    PodRequested,
+    RemovalRequested,
+    RestartRequested,
+    RunRequested,
+    ScaleRequested,
+)
 from bus.subjects import Author, Kind
 from tests.simulation.clock import virtual_now
 from tests.simulation.ledger import Ledger
@@ -93,7 +112,7 @@ class People:
     # ---- wishes ---------------------------------------------------------------------------------------------------
 
     def _wish(self) -> tuple[str, Fact]:
-        kinds = [self._app, self._app, self._change, self._kill, self._job, self._run, self._run]
+        kinds = [self._app, self._app, self._change, self._kill, self._job, self._run, self._run, self._pod]
         return self.random.choice(kinds)()
 
     def _app(self) -> tuple[str, Fact]:
@@ -117,6 +136,27 @@ class People:
         if change == 1:
             return MARATHON, RestartRequested(app=name)
         return MARATHON, ScaleRequested(app=name, instances=self.random.randrange(5), force=change == 2)
+
+    def _pod(self) -> tuple[str, Fact]:
+        name = AppId(f"/pod-{self.random.randrange(2)}")
+        change = self.random.randrange(6)
+        if change == 0:
+            return MARATHON, RemovalRequested(pod=name)
+        if change == 1:
+            return MARATHON, RestartRequested(pod=name)
+        if change == 2:
+            return MARATHON, ScaleRequested(pod=name, instances=self.random.randrange(4))
+        containers = tuple(
+            PodContainer(
+                name=f"c{k}",
+                resources=Amounts(cpus=self.random.choice([0.2, 1.0]), mem=64.0),
+                exec=Exec(command=PodCommand(shell="serve")),
+                endpoints=(Endpoint(name=f"e{k}", host_port=0),) if self.random.random() < 0.5 else (),
+            )
+            for k in range(self.random.randrange(1, 4))
+        )
+        pod = PodSpec(id=name, containers=containers, scaling=Scaling(instances=self.random.randrange(1, 3)))
+        return MARATHON, PodRequested(pod=pod, update=self.random.random() < 0.7)
 
     def _kill(self) -> tuple[str, Fact]:
         tasks = sorted(self.ledger.launched) or [TaskId("nobody")]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from bus.documents import AppSpec
+from bus.documents import AppSpec, PodSpec
 from bus.memory import MemoryBus
-from bus.nouns import TaskId, TaskState
+from bus.nouns import TaskId, TaskInfo, TaskState
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import pack
-from bus.services import AppRemoved, AppSpecified
+from bus.services import AppRemoved, AppSpecified, PodSpecified
 from bus.subjects import ping
 from components.instance import roll_call
 from tests.simulation.ledger import ENDED, Ledger
@@ -60,10 +60,14 @@ class Claims:
     def _instances(self) -> str:
         wanted = self._wanted()
         alive: dict[str, list[TaskId]] = {}
+        living: set[TaskId] = set()
         for machine in self.machines.values():
             for task, process in sorted(machine.processes.items()):
                 if process.alive:
-                    alive.setdefault(process.info.app or "", []).append(task)
+                    living.add(task)
+                    self._count(alive, task, process.info)
+        if half := self.ledger.groups.half_alive(self.ledger.states, living):
+            return half
         for app in sorted({*wanted, *alive}):
             tasks = alive.get(app, [])
             count = wanted.get(app, 0)
@@ -73,13 +77,22 @@ class Claims:
                 return f"{wrong} run, the master says {[self.ledger.states.get(t) for t in wrong]}"
         return ""
 
+    def _count(self, alive: dict[str, list[TaskId]], task: TaskId, info: TaskInfo) -> None:
+        """One more instance of an app; of a pod, by whichever of its containers was looked at first."""
+        counted = alive.setdefault(info.app or "", [])
+        groups = {self.ledger.launched[one].group for one in counted}
+        if info.group is None or info.group.id not in {group.id for group in groups if group is not None}:
+            counted.append(task)
+
     def _wanted(self) -> dict[str, int | None]:
         """Instances of each app as last specified; None: no node can hold them, so those it had before may stay."""
-        specs: dict[str, AppSpec] = {}
+        specs: dict[str, AppSpec | PodSpec] = {}
         for fact in self.ledger.specified:
             match fact:
                 case AppSpecified(app=app):
                     specs[app.id] = app
+                case PodSpecified(pod=pod):
+                    specs[pod.id] = pod
                 case AppRemoved(app=removed):
                     specs.pop(removed, None)
-        return {app: spec.instances if spec.cpus <= 12 else None for app, spec in specs.items()}
+        return {app: spec.instances if spec.resources.cpu_milli <= 12_000 else None for app, spec in specs.items()}

@@ -154,7 +154,7 @@ class MachineHands:
 
     def act(self, event: Event) -> None:
         fact = event.fact
-        if isinstance(fact, TaskReported) and fact.delivered is not None:
+        if isinstance(fact, TaskReported) and fact.delivered is not None and fact.status.state is TaskState.STARTING:
             self._begin(fact.delivered, TaskState.STARTING, None)
         elif isinstance(fact, TaskReported) and fact.kill_at is not None:
             self.machine.kill(fact.status.task, (fact.kill_at - event.at) / second)
