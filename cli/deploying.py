@@ -16,7 +16,7 @@ import click
 
 from bus.events import Event, Fact
 from bus.nouns import Position, Refusal
-from bus.plans import DeploymentId, Outcome, Step
+from bus.plans import Deed, DeploymentId, Outcome, Step
 from bus.queries import ActionRow, DeploymentRow
 from bus.services import (
     AppSpecified,
@@ -148,7 +148,7 @@ def _say(event: Event, deployment: DeploymentId, row: DeploymentRow | None) -> s
     match event.fact:
         case AppUpdated() as fact if row is not None and fact.app in (*row.plan.apps, *row.plan.pods):
             return say_app_updated(fact)
-        case DeploymentAdvanced(deployment=name, step=step) if name == deployment and row is not None:
+        case DeploymentAdvanced(deployment=name, step=step) if name == deployment and row and step > row.step:
             return f"step {step + 1}/{len(row.plan.steps)} begins: {say_step(row.plan.steps[step])}"
         case _:
             return None
@@ -163,6 +163,8 @@ def say_step(step: Step) -> str:
 def say_action(row: ActionRow) -> str:
     """How far an action is."""
     counts = f"{row.up}/{row.wanted} up" + (f", {row.old} old" if row.old else "")
+    if row.action.deed is Deed.STOP:
+        counts = f"{row.old} left"
     return f"{row.action.name} {row.action.id} {'done' if row.done else counts}"
 
 

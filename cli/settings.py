@@ -10,17 +10,19 @@ from typing import Any
 
 import msgspec
 
-from bus.documents import AppSpec, DocumentError, Given, check_document, merged, parse_partial
+from bus.documents import AppSpec, DocumentError, Given, parse_document
 from cli.output import Failure, wrong_usage
 
 _MAPS = ("env", "labels", "secrets")
 """Fields whose keys are people's own, and may have dots in them."""
+OLDER = {"ports": "portDefinitions", "uris": "fetch"}
+"""Fields that are kept as others."""
 
 
 def with_settings(app: AppSpec, settings: tuple[str, ...]) -> Given:
-    """The fields of an app that some settings change. Raises Failure, click.UsageError."""
+    """An app as some settings make it, and the fields they change. Raises Failure, click.UsageError."""
     fields: dict[str, Any] = msgspec.to_builtins(app)
-    changed: dict[str, Any] = {}
+    changed: dict[str, None] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not all(key.split(".")):
@@ -28,22 +30,15 @@ def with_settings(app: AppSpec, settings: tuple[str, ...]) -> Given:
         first, _, rest = key.partition(".")
         if first == "id":
             raise wrong_usage("an app's id cannot be changed: add it under another one")
-        steps = [first, rest] if first in _MAPS and rest else key.split(".")
-        _set(fields, steps, _value(value), setting)
-        changed[first] = fields.get(first, _default(first))
+        _set(fields, [first, rest] if first in _MAPS and rest else key.split("."), _value(value), setting)
+        changed[OLDER.get(first, first)] = None
+        if first in OLDER:
+            fields.pop(OLDER[first], None)
     try:
-        given = parse_partial(json.dumps(changed).encode(), at=app.id)
-        check_document(merged(app, given))
+        return Given(parse_document(json.dumps(fields).encode(), AppSpec), tuple(changed))
     except DocumentError as error:
-        first_, *others = map(str, error.complaints)
-        raise Failure(first_, also=others, next_=f"busbar app show {app.id}") from None
-    return given
-
-
-def _default(field: str) -> Any:
-    """What stands for a field that is taken away."""
-    known = {each.encode_name: each for each in msgspec.structs.fields(AppSpec)}
-    return msgspec.to_builtins(known[field].default) if field in known else None
+        wrong, *others = map(str, error.complaints)
+        raise Failure(wrong, also=others, next_=f"busbar app show {app.id}") from None
 
 
 def _value(text: str) -> Any:

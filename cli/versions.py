@@ -39,12 +39,12 @@ async def show_versions(asked: Asked, question: VersionsQuestion, version: str |
 
 def version_table(rows: Sequence[VersionRow]) -> Part:
     """Versions, newest first, with what each changed."""
+    if all(_spec(row) is None for row in rows):
+        return Table(("version",), [[row.version] for row in rows], empty="there is no version")
     cells = []
     for row, before in zip(rows, [*rows[1:], None], strict=True):
         spec, was = _spec(row), _spec(before) if before is not None else None
-        if spec is None:
-            cells.append([row.version, "", "", ""])
-            continue
+        assert spec is not None, "an app's or a pod's version says what it was"
         what = "created" if was is None else ", ".join(changed_fields(was, spec)) or "restarted"
         cells.append([row.version, row.config_version or "", str(spec.instances), what])
     return Table(("version", "configuration", "instances", "changed"), cells, empty="there is no version")

@@ -8,11 +8,19 @@ from collections import Counter
 
 import pytest
 
-from bus.documents import AppSpec, JobSpec, parse_document
+from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, parse_document
 from cli.claims import CLAIMS, example
 
+EXAMPLES = [
+    ("web", AppSpec),
+    ("group", GroupSpec),
+    ("pod", PodSpec),
+    ("wordcount", JobSpec),
+    ("tick", JobSpec),
+]
 
-@pytest.mark.parametrize(("name", "shape"), [("web", AppSpec), ("wordcount", JobSpec), ("tick", JobSpec)])
+
+@pytest.mark.parametrize(("name", "shape"), EXAMPLES)
 def test_every_example_is_a_valid_document(name, shape):
     """And lies where an installed release finds it."""
     assert parse_document(example(f"{name}.json"), shape).id
