@@ -57,6 +57,8 @@ class InstanceRow(Noun, frozen=True):
     found: tuple[FoundRow, ...] = ()
     """What each of its health checks found."""
     readiness: ReadinessRow | None = None
+    checked: int | None = None
+    """What the app's check, from which nothing follows, found: as `TaskStatus.checked`."""
     """What its readiness check was answered."""
     up: bool = False
     """Whether it counts in a deployment: it runs, and is healthy and ready if that is checked."""

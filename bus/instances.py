@@ -48,6 +48,16 @@ class HealthChanged(Fact, frozen=True):
     """What was wrong."""
 
 
+@fact("check.changed", said="marathon, to nobody")
+class CheckChanged(Fact, frozen=True):
+    """What an instance's executor finds by the check from which nothing follows is not what it was."""
+
+    app: AppId
+    task: TaskId
+    found: int | None
+    """As `TaskStatus.checked`; none: nothing could be found."""
+
+
 @fact("readiness.changed", said="marathon, to nobody")
 class ReadinessChanged(Fact, frozen=True):
     """What a running instance answers to its readiness check is not what it was."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, Schedule
 from bus.events import Fact, fact
+from bus.instances import CheckChanged as CheckChanged
 from bus.instances import HealthChanged as HealthChanged
 from bus.instances import InstanceDeactivated as InstanceDeactivated
 from bus.instances import InstanceExpunged as InstanceExpunged

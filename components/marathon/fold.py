@@ -24,6 +24,7 @@ from bus.services import (
     AppRemoved,
     AppSpecified,
     AppUpdated,
+    CheckChanged,
     DelayReset,
     DeploymentAdvanced,
     DeploymentContinued,
@@ -41,7 +42,7 @@ from bus.services import (
 )
 from components.marathon.avoiding import avoid
 from components.marathon.containers import Termination, contained
-from components.marathon.health import count_anew, fold_health, fold_readiness, note
+from components.marathon.health import count_anew, fold_check, fold_health, fold_readiness, note
 from components.marathon.state import (
     ENDED,
     LOST,
@@ -150,6 +151,8 @@ def fold(state: MarathonState, event: Event) -> None:
                 app.avoided.pop(app.launched[key].agent, None)
             app.mark(key)
             settle(state, fact.app, app)
+        case CheckChanged() as fact:
+            fold_check(state.apps[fact.app], fact)
         case ReadinessChanged() as fact:
             app = state.apps[fact.app]
             fold_readiness(app, fact)

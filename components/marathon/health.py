@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bus.events import Event
 from bus.nouns import MASTER, AppId, Check, Now, TaskId, TaskState, TaskStatus, second
-from bus.services import HealthChanged, InstanceDismissed, ReadinessChanged
+from bus.services import CheckChanged, HealthChanged, InstanceDismissed, ReadinessChanged
 from components.component import Say
 from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
@@ -41,6 +41,8 @@ def see_check(state: MarathonState, seen: CheckSeen, now: Now) -> Iterator[Say]:
 
 def hear_health(app_id: AppId, instance: Launched, status: TaskStatus) -> Iterator[Say]:
     """What an executor's check found, if it is not known: it decides itself whether its task lives on."""
+    if not instance.containers and status.checked != instance.checked:
+        yield Say(CheckChanged(app=app_id, task=status.task, found=status.checked), trace=instance.trace)
     if instance.watched or status.healthy is None or not (instance.found or instance.containers):
         return
     if instance.containers:
@@ -145,6 +147,12 @@ def note(found: Found, healthy: bool, failures: int, cause: str, at: Now) -> Non
             found.first_success = at
     else:
         found.last_failure, found.cause = at, cause
+
+
+def fold_check(app: App, fact: CheckChanged) -> None:
+    """Remember what an executor found."""
+    instance = app.launched.get(fact.task) or app.dying[fact.task]
+    instance.checked = fact.found
 
 
 def fold_readiness(app: App, fact: ReadinessChanged) -> None:

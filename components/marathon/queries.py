@@ -56,6 +56,7 @@ def _launched_row(app: App, task: TaskId, one: Launched) -> InstanceRow:
         healthy=one.healthy,
         found=tuple(_found_row(found) for found in one.found),
         ready=one.ready,
+        checked=one.checked,
         up=task in app.up,
         dying=task in app.dying,
         readiness=_readiness_row(app, one.readiness) if one.readiness is not None else None,

@@ -106,6 +106,8 @@ class Launched:
     found: list[Found] = field(default_factory=list)
     """Of each check; of one, if its executor makes it."""
     readiness: Readiness | None = None
+    checked: int | None = None
+    """What its executor found last by the check from which nothing follows."""
     inactive_at: Now | None = None
     """Of one that cannot be reached: when another takes its place."""
     expunge_at: Now | None = None

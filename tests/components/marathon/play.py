@@ -102,9 +102,12 @@ class Play(Stage[MarathonState]):
         message: str = "",
         healthy: bool | None = None,
         failures: int = 0,
+        checked: int | None = None,
     ) -> list[Event]:
         """The master says a task's status; all that follows at once."""
-        told = replace(status(task, state, reason=reason, message=message), healthy=healthy, failures=failures)
+        told = replace(
+            status(task, state, reason=reason, message=message), healthy=healthy, failures=failures, checked=checked
+        )
         fact = TaskUpdated(framework=MARATHON, status=told)
         return self.hear(MAIN, fact) + self.settle()
 

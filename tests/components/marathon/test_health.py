@@ -318,6 +318,18 @@ def test_the_health_of_a_dying_instance_is_said_and_changes_nothing_else():
     assert play.update(task, RUNNING, healthy=True) == []
 
 
+def test_what_the_other_check_finds_is_shown_and_nothing_follows():
+    play = Play()
+    (task,) = play.up(check=AppCheck(tcp=TcpCheck()), health_checks=(MESOS,))
+    play.update(task, RUNNING, healthy=True, checked=1)
+    events = play.update(task, RUNNING, healthy=True, checked=0)
+    assert types(events) == ["check.changed"]
+    assert row(play).instances[0].checked == 0
+    assert play.update(task, RUNNING, healthy=True, checked=0, reason=Reason.RECONCILIATION) == []
+    assert types(play.update(task, RUNNING, healthy=True)) == ["check.changed"]
+    assert row(play).instances[0].checked is None
+
+
 # ---- readiness --------------------------------------------------------------------------------------------------
 
 
