@@ -8,7 +8,8 @@
 
 A line of input, `----`, and the lines that follow from it, up to an empty line. Inputs: `hear AUTHOR TYPE FIELDS`,
 `again` (the same event once more), `see TYPE FIELDS` (the hands did), `silent AUTHOR` (pings missed),
-`advance SECONDS`, `restart`. A field's value is text or JSON; resources, statuses, tasks to launch and lists of
+`advance SECONDS`, `restart`, `away SECONDS` (nobody runs it for so
+long). A field's value is text or JSON; resources, statuses, tasks to launch and lists of
 ids have short forms. Times are seconds since the
 beginning. `REWRITE_SCENARIOS=1` writes what follows instead of comparing: read the difference in review.
 """
@@ -21,9 +22,9 @@ from typing import Any
 
 import msgspec
 
-from bus.documents import AppSpec, PodSpec
+from bus.documents import AppSpec, JobSpec, PodSpec
 from bus.events import FACTS, Event, Fact
-from bus.nouns import Command, Offer, Resources, TaskInfo, TaskStatus, parse_resources
+from bus.nouns import Command, Now, Offer, Resources, TaskInfo, TaskStatus, parse_resources, second
 from bus.plans import Plan
 from bus.subjects import Kind, parse_author
 from components import marathon, master, metronome
@@ -36,7 +37,17 @@ COMPONENTS: dict[str, Callable[[], Component[Any]]] = {
     "marathon": lambda: marathon.component(marathon.MarathonConfig()),
     "metronome": lambda: metronome.component(metronome.MetronomeConfig()),
 }
-TIMES = ("expires_at", "filter_until", "unreachable_since", "removed_at", "delay_until", "avoided_until")
+TIMES = (
+    "expires_at",
+    "filter_until",
+    "unreachable_since",
+    "removed_at",
+    "delay_until",
+    "avoided_until",
+    "nominal",
+    "until",
+    "next_at",
+)
 
 
 class Story(Stage[Any]):
@@ -85,6 +96,9 @@ def follow(stage: Story, verb: str, rest: str) -> list[Event]:
             return stage.see(msgspec.convert(given, SIGHTS[type_])) + stage.settle()
         case "advance":
             return stage.advance(float(rest.removesuffix("s")))
+        case "away":
+            stage.now = Now(stage.now + round(float(rest.removesuffix("s")) * second))
+            return stage.restart() + stage.settle()
         case "restart":
             return stage.restart() + stage.settle()
     raise AssertionError(f"{verb!r} is not an input")
@@ -202,6 +216,10 @@ def shown(name: str, value: Any) -> str:
             return (
                 f"{value.id}({value.instances} × {' '.join(one.name for one in value.containers)}, {value.resources})"
             )
+        case JobSpec():
+            times = [f"{one.id}: {one.cron} {one.timezone}" for one in value.schedules]
+            after = [f"after {parent}" for parent in value.parents]
+            return f"{value.id}({', '.join((*times, *after)) or value.run.cmd})"
         case TaskInfo():
             return f"{value.task}({value.agent} {value.resources})"
         case TaskStatus():
