@@ -12,6 +12,7 @@ from bus import codec
 from bus.codec import encode
 from bus.documents import (
     AppSpec,
+    Dependency,
     Endpoint,
     JobRunSpec,
     JobSpec,
@@ -33,6 +34,9 @@ from bus.services import (
     RestartRequested,
     RunRequested,
     ScaleRequested,
+    ScheduleRemovalRequested,
+    ScheduleRequested,
+    SwitchRequested,
 )
 from bus.subjects import Author, Kind
 from tests.simulation.clock import virtual_now
@@ -112,7 +116,8 @@ class People:
     # ---- wishes ---------------------------------------------------------------------------------------------------
 
     def _wish(self) -> tuple[str, Fact]:
-        kinds = [self._app, self._app, self._change, self._kill, self._job, self._run, self._run, self._pod]
+        jobs = [self._job, self._run, self._run, self._schedule]
+        kinds = [self._app, self._app, self._change, self._kill, self._pod, *jobs]
         return self.random.choice(kinds)()
 
     def _app(self) -> tuple[str, Fact]:
@@ -165,9 +170,10 @@ class People:
         return (METRONOME if info and info.job else MARATHON), KillRequested(task=task)
 
     def _job(self) -> tuple[str, Fact]:
-        schedules = (Schedule(cron="* * * * *"),) if self.random.random() < 0.5 else ()
+        number = self.random.randrange(4)
+        parents = (Dependency(id=JobId("job-0")), Dependency(id=JobId("job-1"))) if number == 3 else ()
         spec = JobSpec(
-            id=JobId(f"job-{self.random.randrange(3)}"),
+            id=JobId(f"job-{number}"),
             run=JobRunSpec(
                 cpus=0.5,
                 mem=64,
@@ -175,9 +181,26 @@ class People:
                 cmd="compute",
                 restart=Restart(policy=self.random.choice(["NEVER", "ON_FAILURE"]), active_deadline_seconds=120),
             ),
-            schedules=schedules,
+            schedules=() if parents else self._schedules(),
+            dependencies=parents,
         )
         return METRONOME, JobRequested(job=spec, update=self.random.random() < 0.7)
+
+    def _schedules(self) -> tuple[Schedule, ...]:
+        catch_up = self.random.choice(("none", "latest", "all"))
+        every = Schedule(cron="* * * * *", catch_up=catch_up)
+        alone = Schedule(id="alone", cron="*/2 * * * *", concurrency_policy="FORBID")
+        return self.random.choice(((), (every,), (every, alone)))
+
+    def _schedule(self) -> tuple[str, Fact]:
+        job, name = JobId(f"job-{self.random.randrange(3)}"), self.random.choice(("default", "alone"))
+        change = self.random.randrange(3)
+        if change == 0:
+            return METRONOME, ScheduleRemovalRequested(job=job, schedule=name)
+        if change == 1:
+            return METRONOME, SwitchRequested(job=job, schedule=name, enabled=self.random.random() < 0.5)
+        wanted = Schedule(id=name, cron="* * * * *")
+        return METRONOME, ScheduleRequested(job=job, schedule=wanted, update=self.random.random() < 0.5)
 
     def _run(self) -> tuple[str, Fact]:
         return METRONOME, RunRequested(job=JobId(f"job-{self.random.randrange(3)}"))

@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from bus.codec import Foreign, Unreadable, decode
 from bus.documents import JobSpec, Schedule, parse_document
 from bus.events import Event, Fact
 from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
-from bus.nouns import JobId, Refusal, RunId
+from bus.nouns import MASTER, JobId, Position, Refusal, RunId
+from bus.queries import HistoryQuestion, HistoryRow, QueryRefused
 from bus.services import (
     JobRequested,
     JobSpecified,
@@ -25,12 +27,17 @@ from bus.services import (
     ScheduleRequested,
     StopRequested,
 )
+from bus.subjects import Author, Kind
 from components.gateway.routes import METRONOME as API
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, errors, jobs
 from components.gateway.web.call import Call, HttpError, answer, documents, part
 from components.gateway.web.client import METRONOME, Turned
+from components.run_history import run_row
 
+THE_MASTER = Author(Kind.MASTER, MASTER)
+pages_max = 20
+"""Of a run's events."""
 READ_ONLY = ("activeRuns", "history", "historySummary")
 """Keys of a job as it is shown that mean nothing when it is sent back."""
 
@@ -48,17 +55,18 @@ async def row_of(call: Call, id_: str) -> JobRow:
     return row
 
 
-async def runs_of(call: Call, job: str | None, run: str | None = None, *, active: bool | None = None) -> list[RunRow]:
-    """The runs of a job, finished ones too."""
-    question = RunsQuestion(job=JobId(job) if job else None, run=RunId(run) if run else None, active=active)
+async def runs_of(call: Call, job: str | None, run: str | None = None, **which: Any) -> list[RunRow]:
+    """The runs of a job, finished ones too unless `active` or `state` say which."""
+    question = RunsQuestion(job=JobId(job) if job else None, run=RunId(run) if run else None, **which)
     return await call.client.ask(METRONOME, "runs", list[RunRow], question)
 
 
 async def runs_for(call: Call, job: str | None, embed: list[str]) -> list[RunRow]:
     """The runs that what is embedded takes."""
-    if "history" in embed:
-        return await runs_of(call, job)
-    return await runs_of(call, job, active=True) if "activeRuns" in embed else []
+    rows = await runs_of(call, job, active=True) if "activeRuns" in embed else []
+    for state in jobs.ENDED if "history" in embed else ():  # so many of each
+        rows += await runs_of(call, job, state=state)
+    return rows
 
 
 def embeds(call: Call) -> list[str]:
@@ -248,12 +256,34 @@ async def list_runs(call: Call) -> Response:
 
 
 async def get_run(call: Call) -> Response:
-    """GET /v1/jobs/{job}/runs/{run}: also of one that has ended. (Metronome forgets them)"""
+    """GET /v1/jobs/{job}/runs/{run}: also of one that has ended, however long ago. (Metronome forgets them)"""
     job, run = call.params["job"], call.params["run"]
     found = await runs_of(call, job, run)
-    if not found:
+    row = found[0] if found else await told_run(call, RunId(run))
+    if row is None or row.job != job:
         raise HttpError(404, errors.no_run(job, run))
-    return answer(jobs.job_run(found[0]))
+    return answer(jobs.job_run(row))
+
+
+async def told_run(call: Call, run: RunId) -> RunRow | None:
+    """A run that Metronome no longer remembers, as a master's store tells it; None if it tells of none."""
+    events: list[Event] = []
+    after = Position(0)
+    for _ in range(pages_max):
+        question = HistoryQuestion(noun="run", id=run, after=after)
+        try:
+            page = await call.client.ask(THE_MASTER, "history", list[HistoryRow], question)
+        except QueryRefused:
+            return None  # that master records its events nowhere
+        if not page:
+            break
+        after = page[-1].position
+        for line in page:
+            try:
+                events.append(decode(line.subject, line.body, line.position))
+            except (Foreign, Unreadable):
+                continue
+    return run_row(run, events)
 
 
 async def stop_run(call: Call) -> Response:

@@ -1,9 +1,17 @@
 """`/v1/jobs` over HTTP, against a real Metronome: exact codes, bodies and keys."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from bus import codec
+from bus.events import Event
+from bus.nouns import Now, Position
+from bus.queries import HistoryRow, QueryRefused
+from bus.services import RunCreated
+from components.gateway.web.client import METRONOME
+from components.gateway.web.jobs import told_run
 from tests.components.gateway.house import house
 
 RUN = {"cpus": 0.1, "mem": 32, "disk": 0, "cmd": "serve"}
@@ -160,3 +168,40 @@ async def test_a_wrong_job_is_refused_with_the_path(body, code, path):
         assert answer.json()["details"][0]["path"] == path
         assert (await web.get("/v1/jobs")).json() == []
         assert (await web.get("/v1/jobs?embed=what")).status_code == 400
+
+
+async def test_jobs_that_run_after_others():
+    """A parent is not removed, 409; a circle is 422 with its path; all complaints at once."""
+    async with house(who=MINDS) as web:
+        await web.post("/v1/jobs", json={"id": "a", "run": RUN})
+        child = await web.post("/v1/jobs", json={"id": "b", "run": RUN, "dependencies": [{"id": "a"}]})
+        assert (child.status_code, child.json()["dependencies"]) == (201, [{"id": "a"}])
+        held = await web.delete("/v1/jobs/a")
+        assert (held.status_code, held.json()["message"].partition(":")[0]) == (409, "b depends on a")
+        circle = await web.put("/v1/jobs/a", json={"id": "a", "run": RUN, "dependencies": [{"id": "b"}]})
+        assert (circle.status_code, circle.json()["details"]) == (
+            422,
+            [{"path": "/dependencies", "errors": ["jobs would wait for each other: a -> b -> a"]}],
+        )
+        crons = [{"id": "x", "cron": "61 * * * *"}, {"id": "y", "cron": "* * * * *", "timezone": "Mars"}]
+        wrong = await web.post("/v0/scheduled-jobs", json={"id": "c", "run": RUN, "schedules": crons})
+        paths = [each["path"] for each in wrong.json()["details"]]
+        assert (wrong.status_code, paths) == (422, ["/schedules(0)/cron", "/schedules(1)/timezone"])
+
+
+async def test_a_run_that_metronome_has_forgotten_is_told_by_the_log():
+    """Its events become the run again; a master without a store knows none."""
+    told = Event(by=METRONOME, to="_", fact=RunCreated(job="j", run="r1"), at=Now(1), n=1)
+    lines = [HistoryRow(position=Position(7), subject=codec.subject("dc", told), body=codec.encode(told))]
+
+    class Teller:
+        async def ask(self, _of, query, _shape, question):
+            assert query == "history"
+            if question.id == "r2":
+                raise QueryRefused("this master records its events nowhere: it has no history to tell")
+            return lines if question.after == 0 else []
+
+    call = SimpleNamespace(client=Teller())
+    row = await told_run(call, "r1")
+    assert (row.run, row.job, row.state) == ("r1", "j", "INITIAL")
+    assert await told_run(call, "r2") is None
