@@ -285,6 +285,7 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
 
 def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> None:
     app, task = state.apps[fact.app], fact.task
+    app.failures += fact.reason == UNHEALTHY and task not in app.outdated
     app.outdated.pop(task, None)
     instance = app.launched.get(task) or app.absent.get(task)
     if instance is not None and instance.state is TaskState.UNREACHABLE:

@@ -8,17 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bus.documents.app import HealthCheck, HealthCommand, PortDefinition, ReadinessCheck
+from bus.documents.app import HealthCheck, HealthCommand, PortDefinition, ReadinessCheck, Rollout
 from bus.documents.check import AppCheck, CheckCommand, ExecCheck, HttpCheck, TcpCheck
 from bus.events import KillRequested
 from bus.nouns import Check, Command, Now, Probe, Reason, TaskId, TaskInfo, TaskState, second
 from bus.queries import AppRow, pack
-from bus.services import AppUpdated, HealthChanged, InstanceDismissed, InstanceScheduled, ReadinessChanged
+from bus.services import (
+    AppRequested,
+    AppUpdated,
+    DeploymentEnded,
+    HealthChanged,
+    InstanceDismissed,
+    InstanceScheduled,
+    ReadinessChanged,
+)
 from components.marathon import queries
 from components.marathon.sights import CheckSeen, ReadinessSeen
 from components.marathon.state import UNHEALTHY
 from tests.components.driver import only, types
-from tests.components.marathon.play import KILLED, RUNNING, UNREACHABLE, WEB, Play, launches
+from tests.components.marathon.play import KILLED, RUNNING, UNREACHABLE, WEB, Play, launches, spec
 
 HTTP = HealthCheck(path="/health", grace_period_seconds=10, max_consecutive_failures=3)
 MESOS = HealthCheck(protocol="MESOS_HTTP", path="/health")
@@ -158,6 +166,25 @@ def test_the_last_failure_dismisses_the_instance_and_another_follows_after_the_b
     play.update(task, KILLED)
     play.advance(1)
     assert len(launches(play.make())) == 1
+
+
+def test_a_deployment_of_instances_that_turn_bad_has_failed():
+    """Marathon's own checks count as the executor's do."""
+    play = Play()
+    play.up()
+    check = HealthCheck(grace_period_seconds=0, max_consecutive_failures=1)
+    bad_one = spec(health_checks=(check,), rollout=Rollout(max_launch_attempts=2))
+    play.ask(AppRequested(app=bad_one, update=True))
+    events: list = []
+    for _ in range(2):
+        assert only(events, DeploymentEnded) == []
+        (info,) = launches(play.make())
+        play.update(info.task, RUNNING)
+        events = play.see(bad(info.task)) + play.settle()
+        events += play.update(info.task, KILLED)
+        play.advance(5)
+    (fact,) = only(events, DeploymentEnded)
+    assert fact.message.startswith("RestartApplication /web failed 2 times, at most 2 are allowed")
 
 
 def test_no_maximum_means_never_killed():
