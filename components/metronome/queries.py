@@ -155,17 +155,27 @@ def _note(state: MetronomeState, job: JobId, retry_at: Now | None, now: Now) -> 
     waiting = _waiting(state, job)
     if not waiting and retry_at is not None:
         return f"after a failure the next attempt is due in {max(0, retry_at - now) / second:.1f} s"
-    parents = waits_for(state, job)
-    if not waiting and parents and not state.jobs[job].active:
-        return f"it runs once {' and '.join(parents)} {'have' if len(parents) > 1 else 'has'} succeeded"
     if not waiting:
-        return "nothing waits: every active run is launched"
+        return _idle(state, job, now)
     if not state.admitted:
         return "the master has not admitted metronome yet"
     verdicts = state.verdicts[job].values()
     if not verdicts:
         return "no offer came since it waits: no node is up, all are full, or others are offered what is free"
     return shortage([verdict.unfit for verdict in verdicts])
+
+
+def _idle(state: MetronomeState, job_id: JobId, now: Now) -> str:
+    """Why nothing of a job waits, and when something will."""
+    job, parents = state.jobs[job_id], waits_for(state, job_id)
+    if job.active:
+        return "nothing waits: every active run is launched"
+    if parents:
+        return f"it runs once {' and '.join(parents)} {'have' if len(parents) > 1 else 'has'} succeeded"
+    if job.next_at is not None:
+        name = min(job.nexts, key=lambda each: (job.nexts[each], each))
+        return f"nothing waits: schedule {name} fires in {max(0, job.next_at - now) / second:.0f} s"
+    return "nothing waits: nobody runs it, and no schedule fires"
 
 
 def _reasons(state: MetronomeState, job: JobId) -> dict[str, int]:

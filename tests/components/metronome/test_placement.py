@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bus.events import Event, OfferDeclined
-from bus.nouns import Offer
+from bus.nouns import Offer, Uri
 from tests.components.driver import only
 from tests.components.metronome.play import Play, launches
 
@@ -78,3 +78,20 @@ def test_a_node_that_is_kept_for_a_role_is_none_for_jobs():
         ("a1", "UnfulfilledRole", "role *", "role slave_public")
     ]
     assert len(launches(play.make(play.offer(agent="a2")))) == 1
+
+
+def test_a_task_is_told_what_to_fetch():
+    """As apps' tasks are. (Metronome: artifacts)"""
+    play = Play()
+    checksum = "sha256:" + "0" * 64
+    artifacts = [
+        {"uri": "https://example.com/a.tar.gz"},
+        {"uri": "file:///srv/b", "extract": False, "executable": True, "cache": True, "checksum": checksum},
+    ]
+    play.add(run_artifacts=artifacts)
+    play.start()
+    (task,) = launches(play.make())
+    assert task.command.fetch == (
+        Uri(uri="https://example.com/a.tar.gz"),
+        Uri(uri="file:///srv/b", extract=False, executable=True, cache=True, checksum=checksum),
+    )

@@ -119,7 +119,7 @@ def test_a_job_that_fits_nowhere_is_explained():
     """Needed and had, for each node; gone as soon as nothing waits."""
     play = Play()
     play.add(run_cpus=64)
-    assert explain(play).note == "nothing waits: every active run is launched"
+    assert explain(play).note == "nothing waits: nobody runs it, and no schedule fires"
     run = play.start()
     assert (
         explain(play).note
@@ -202,6 +202,16 @@ def test_the_queue_has_the_runs_that_wait_by_job():
     assert rows[0].needed == Resources(cpu_milli=64_000, mem_mb=32)
     assert rows[0].reasons == {"InsufficientCpus": 1, "InsufficientMemory": 1}
     assert second_run not in [run for row in rows for run in row.runs]
+
+
+def test_a_job_of_which_nothing_waits_says_when_something_will():
+    """The schedule that is next; or that every run is launched."""
+    play = Play()
+    play.add(schedules=[{"id": "b", "cron": "*/5 * * * *"}, {"id": "a", "cron": "*/2 * * * *"}])
+    assert explain(play).note == "nothing waits: schedule a fires in 120 s"
+    play.start()
+    play.launch()
+    assert explain(play).note == "nothing waits: every active run is launched"
 
 
 def test_a_job_that_waits_for_others_says_for_which():
