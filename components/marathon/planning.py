@@ -17,6 +17,7 @@ from bus.nouns import AppId, Refusal
 from bus.plans import Action, Deed, DeploymentId, GroupTraits, Plan, Step
 from components.marathon.changing import RunSpec, Specified
 from components.marathon.state import App, MarathonState
+from components.marathon.versions import next_version
 
 deployments_max = 100
 """At once. (Marathon: max_running_deployments)"""
@@ -128,7 +129,8 @@ def _held(state: MarathonState, apps: list[AppId], holder: DeploymentId) -> str:
     doing = ", ".join(f"{one.name} {one.id}" for one in step[:3]) + (" ..." if len(step) > 3 else "")
     what = f"{apps[0]} is" if len(apps) == 1 else f"{apps[0]} and {len(apps) - 1} more are"
     where = f"at step {deployment.step + 1} of {len(deployment.plan.steps)}: {doing}"
-    return f"{what} locked by deployment {holder} of {deployment.by}, version {deployment.version}, {where}"
+    since = next_version(deployment.since, None)
+    return f"{what} locked by deployment {holder} of {deployment.by} since {since}, {where}"
 
 
 # ---- steps ------------------------------------------------------------------------------------------------------

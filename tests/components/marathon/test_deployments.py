@@ -183,7 +183,7 @@ def test_who_holds_a_lock_is_named():
     assert refused.reason is Refusal.LOCKED
     assert refused.held_by == (first,)
     assert refused.message == (
-        f"/web is locked by deployment {first} of u-alice, version 2027-01-15T08:00:00.000Z,"
+        f"/web is locked by deployment {first} of u-alice since 2027-01-15T08:00:00.000Z,"
         " at step 2 of 2: ScaleApplication /web"
     )
 

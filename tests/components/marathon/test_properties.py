@@ -312,7 +312,22 @@ class History:
         assert all(count == 1 for count in told.values()), told
         self.check_survivors()
         self.check_health_kept()
+        self.check_versions()
         assert self.play.rebuilt() == self.play.hash()
+
+    def check_versions(self) -> None:
+        """What a deployment that succeeded changed is all of its new version."""
+        apps: dict[str, tuple[AppId, ...]] = {}
+        whole: dict[AppId, bool] = {}
+        for event in self.play.log:
+            match event.fact:
+                case DeploymentStarted(deployment=name, plan=plan):
+                    apps[name] = plan.apps
+                case DeploymentEnded(deployment=name, outcome=outcome) if outcome is not Outcome.REVERSED:
+                    whole |= dict.fromkeys(apps[name], outcome is Outcome.SUCCEEDED)
+        for app_id, app in self.play.state.apps.items():
+            for task, one in app.launched.items() if whole.get(app_id) and app.deployment is None else ():
+                assert one.app_version == app.version, f"{task} is of {one.app_version}, {app_id} of {app.version}"
 
     def check_health_kept(self) -> None:
         """No replacement ever took one that was up, when fewer than must stay up would have been left."""
