@@ -64,7 +64,7 @@ async def list_(asked: Asked) -> None:
 async def apps(asked: Asked) -> Listed:
     """Every app, for programs and for people."""
     rows = await asked.ask(MARATHON, "apps", list[AppRow])
-    columns = ("id", "running", "waiting", "cpus", "mem mb", "state", "version", "cmd")
+    columns = ("id", "running", "healthy", "waiting", "cpus", "mem mb", "state", "version", "cmd")
     return Listed(rows, Table(columns, [_cells(row) for row in rows], empty="there is no app"))
 
 
@@ -73,6 +73,7 @@ def _cells(row: AppRow) -> list[str]:
     return [
         spec.id,
         f"{row.running}/{spec.instances}",
+        f"{row.healthy}/{row.running}" if spec.health_checks else "",
         str(row.waiting),
         f"{spec.cpus:g}",
         f"{spec.mem:g}",
@@ -118,15 +119,29 @@ def _details(row: AppRow) -> list[Part]:
             ("last failure", failed),
         ]
     )
-    columns = ("instance", "state", "since", "node", "ports", "version", "replaces")
+    columns = ("instance", "state", "health", "since", "node", "ports", "version", "replaces")
     instances = Table(columns, [_instance(each) for each in row.instances], empty="it has no instance")
     return [known, "", instances, "", pretty(row.app)]
+
+
+def _health(row: InstanceRow) -> str:
+    """What its checks found, and whether it is ready."""
+    bad = next((found for found in row.found if found.alive is False), None)
+    said = []
+    if bad is not None:
+        said.append(f"unhealthy, {bad.failures} in a row: {bad.cause}"[:80])
+    elif row.found:
+        said.append("healthy" if row.healthy else "unknown")
+    if row.ready is not None:
+        said.append("ready" if row.ready else "not ready")
+    return ", ".join(said)
 
 
 def _instance(row: InstanceRow) -> list[str]:
     return [
         row.task,
         row.state or "waiting",
+        _health(row),
         date(row.since),
         row.agent or "",
         " ".join(f"{row.hostname}:{port}" for port in row.ports),

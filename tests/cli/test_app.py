@@ -4,11 +4,12 @@ import json
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from bus.documents import AppSpec
+from bus.documents import AppSpec, HealthCheck, ReadinessCheck
 from bus.events import RequestRefused
 from bus.nouns import NOTHING, Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
-from bus.queries import AgentRow, AppRow, InstanceRow, QueryRefused, Summary
+from bus.queries import AgentRow, AppRow, FoundRow, InstanceRow, QueryRefused, Summary
 from bus.services import (
     AppRemoved,
     AppRequested,
@@ -232,8 +233,29 @@ async def test_list_shows_what_runs_and_what_waits():
     async with playing(mouth, MARATHON, {"apps": [row(1, waiting=1)]}):
         result = await mouth("app", "list")
     heading, line = result.stdout.splitlines()
-    assert heading.split() == ["ID", "RUNNING", "WAITING", "CPUS", "MEM", "MB", "STATE", "VERSION", "CMD"]
-    assert line.split() == ["/web", "1/2", "1", "1", "128", "waiting", "for", "offers", VERSION, "serve"]
+    assert heading.split() == ["ID", "RUNNING", "HEALTHY", "WAITING", "CPUS", "MEM", "MB", "STATE", "VERSION", "CMD"]
+    assert line.split() == ["/web", "1/2", "-", "1", "1", "128", "waiting", "for", "offers", VERSION, "serve"]
+
+
+async def test_health_is_shown_of_apps_that_have_checks():
+    mouth, checked = Mouth(), replace(WEB, health_checks=(HealthCheck(),), readiness_checks=(ReadinessCheck(),))
+    found = (FoundRow(alive=True), FoundRow(alive=False, failures=2, cause="HTTP 500"))
+    shown = row(4, checked)
+    healths = [
+        replace(shown.instances[0], healthy=True, found=found[:1], ready=True),
+        replace(shown.instances[1], healthy=False, found=found),
+        replace(shown.instances[2], found=(FoundRow(),), ready=False),
+        shown.instances[3],
+    ]
+    shown = replace(shown, instances=tuple(healths), healthy=1, unhealthy=1)
+    async with playing(mouth, MARATHON, {"apps": [shown]}):
+        listed = (await mouth("app", "list")).stdout.splitlines()[1]
+        lines = (await mouth("app", "show", "/web")).stdout.splitlines()
+    assert "1/4" in listed.split()
+    cells = [line for line in lines if line.startswith("web.")]
+    wanted = ("healthy, ready", "unhealthy, 2 in a row: HTTP 500", "unknown, not ready", "-")
+    for line, health in zip(cells, wanted, strict=True):
+        assert f"TASK_RUNNING  {health} " in line
 
 
 async def test_show_prints_the_instances_and_the_document():
