@@ -41,7 +41,7 @@ from bus.services import (
     ReadinessChanged,
 )
 from components.marathon.avoiding import avoid
-from components.marathon.containers import Termination, contained
+from components.marathon.containers import contained
 from components.marathon.health import count_anew, fold_check, fold_health, fold_readiness, note
 from components.marathon.state import (
     ENDED,
@@ -61,7 +61,6 @@ from components.marathon.state import (
     instance_with,
     is_failure,
     last_any_port,
-    terminations_kept_max,
 )
 from components.marathon.steps import (
     advanced,
@@ -81,6 +80,7 @@ from components.marathon.unreachable import (
     expunge,
     find,
     forget_absent,
+    forget_containers,
     is_waited_for,
     lose,
     remember_expunged,
@@ -366,7 +366,7 @@ def _moved(state: MarathonState, app: App, status: TaskStatus, at: Now) -> None:
 def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> None:
     task = status.task
     del state.owners[task]
-    _remember_end(app, task, status, event.at)
+    forget_containers(state, app, task, status.message, event.at)
     instance = app.launched.get(task) or app.absent.get(task)
     if instance is not None:
         find(state, task, instance)
@@ -384,20 +384,6 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
     app.vacant[task] = event.cause
     if is_failure(status) or status.state in LOST:
         app.last_failure = status
-
-
-def _remember_end(app: App, task: TaskId, status: TaskStatus, at: Now) -> None:
-    """Of a pod it is remembered how its latest instances ended."""
-    instance = app.launched.get(task) or app.dying.get(task) or app.absent[task]
-    if instance.containers:
-        ended = Termination(
-            instance=task,
-            started_at=instance.launched_at,
-            terminated_at=at,
-            message=status.message,
-            containers=instance.containers,
-        )
-        app.terminations = [*app.terminations, ended][-terminations_kept_max:]
 
 
 def _leave(app: App, task: TaskId) -> Launched:

@@ -18,7 +18,8 @@ from bus.events import Event
 from bus.nouns import Now, TaskId, TaskState, TaskStatus, second
 from bus.services import InstanceDeactivated, InstanceExpunged
 from components.component import Say
-from components.marathon.state import App, Launched, MarathonState, expunged_kept_max
+from components.marathon.containers import Termination
+from components.marathon.state import App, Launched, MarathonState, expunged_kept_max, terminations_kept_max
 
 overdue_max = 250
 """Instances given up or replaced in one decision."""
@@ -113,6 +114,7 @@ def come_back(app: App, task: TaskId) -> None:
 def expunge(state: MarathonState, app: App, task: TaskId, cause: Event | None = None) -> None:
     """Give up an instance that cannot be reached."""
     was_wanted = task in app.launched
+    forget_containers(state, app, task, "it could not be reached, and was given up", state.at)
     instance = app.launched.pop(task, None) or app.absent.pop(task)
     app.outdated.pop(task, None)
     app.mark(task)
@@ -121,6 +123,22 @@ def expunge(state: MarathonState, app: App, task: TaskId, cause: Event | None = 
     if was_wanted and cause is not None:
         app.vacant[task] = cause.cause
     remember_expunged(state, task, instance.replaced_by)
+
+
+def forget_containers(state: MarathonState, app: App, task: TaskId, message: str, at: Now) -> None:
+    """An instance ended or is given up; of a pod's it is remembered how, for the latest."""
+    instance = app.launched.get(task) or app.dying.get(task) or app.absent[task]
+    for container in instance.containers:
+        state.unconfirmed.pop(container, None)  # nobody will hear of it any more
+    if instance.containers:
+        ended = Termination(
+            instance=task,
+            started_at=instance.launched_at,
+            terminated_at=at,
+            message=message,
+            containers=instance.containers,
+        )
+        app.terminations = [*app.terminations, ended][-terminations_kept_max:]
 
 
 def remember_expunged(state: MarathonState, task: TaskId, replaced_by: TaskId | None) -> None:

@@ -74,7 +74,7 @@ def _wants(app: App) -> Wants:
         resources=spec.resources,
         ports=len(spec.wanted_ports),
         port_numbers=tuple(port.port for port in spec.wanted_ports if port.port) if spec.require_ports else (),
-        gpus=spec.gpus if isinstance(spec, AppSpec) else 0,
+        gpus=spec.gpus,
         roles=spec.accepted_resource_roles,
         constraints=spec.constraints,
         placed=tally.total,

@@ -295,6 +295,25 @@ def test_an_instance_that_cannot_be_reached_is_replaced_once(play):
         assert [kill.task for kill in only(play.update(task, RUNNING), KillRequested)] == [task], "it came back"
 
 
+def test_one_that_is_given_up_before_it_ran_is_asked_for_no_more(play):
+    """The first word of its agent being lost ends it: the launch of its other container stays unconfirmed for ever."""
+    play.want()
+    play.make()
+    (instance,) = play.app(POD).launched
+    play.update(play.containers(instance)[0], S.UNREACHABLE, reason=Reason.AGENT_REMOVED)
+    assert not play.state.unconfirmed
+    assert [one.instance for one in play.row().terminations] == [instance]
+
+
+def test_one_that_is_given_up_after_a_while_is_remembered(play):
+    (instance,) = play.run(scheduling={"unreachableStrategy": {"inactiveAfterSeconds": 60, "expungeAfterSeconds": 600}})
+    for task in play.containers(instance):
+        play.update(task, S.UNREACHABLE, reason=Reason.AGENT_REMOVED)
+    play.advance(600)
+    (ended,) = play.row().terminations
+    assert (ended.instance, ended.message) == (instance, "it could not be reached, and was given up")
+
+
 def test_an_instance_that_is_waited_for_comes_back_with_its_last_container(play):
     strategy = {"unreachableStrategy": {"inactiveAfterSeconds": 60, "expungeAfterSeconds": 600}}
     (instance,) = play.run(scheduling=strategy)
@@ -355,7 +374,7 @@ def test_an_instance_is_never_forgotten_before_its_last_container_and_never_kept
             play.make()
         elif step == "update" and tasks:
             task = data.draw(st.sampled_from(sorted(tasks)))
-            following = [S.STARTING, RUNNING, S.KILLING, S.FINISHED, S.FAILED, S.KILLED]
+            following = [S.STARTING, RUNNING, S.KILLING, S.FINISHED, S.FAILED, S.KILLED, S.UNREACHABLE]
             play.update(task, data.draw(st.sampled_from(following)), healthy=data.draw(st.sampled_from([None, True])))
         elif step == "scale":
             play.ask(ScaleRequested(pod=POD, instances=data.draw(st.integers(0, 3)), force=True))
