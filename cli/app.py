@@ -85,6 +85,8 @@ def _cells(row: AppRow) -> list[str]:
 
 def _state(row: AppRow) -> str:
     """What an app does now and what comes next."""
+    if row.deployments:
+        return f"deploying ({row.deployments[0]})"
     if row.delay_until is not None:
         return f"delayed until {time_of_day(row.delay_until)}"
     if row.running == row.app.instances == len(row.instances):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bus.documents import AppSpec, PodSpec
+from bus.documents import ROOT, AppSpec, PodSpec, parent
 from bus.nouns import AppId
-from bus.queries import VersionRow, VersionsQuestion
+from bus.queries import GroupRow, GroupsQuestion, VersionRow, VersionsQuestion
 from cli.output import Failure, Part, Table, pretty
 from cli.past import Asked
 from cli.plans import changed_fields
@@ -55,10 +55,37 @@ def _spec(row: VersionRow) -> AppSpec | PodSpec | None:
 
 
 async def version_before(asked: Asked, question: VersionsQuestion) -> str:
-    """The newest version of another configuration than the present one. Raises Failure if there is none."""
-    rows = await version_rows(asked, question)
-    for row in rows[1:]:
-        if rows[0].config_version is None or row.config_version != rows[0].config_version:
-            return row.version
-    name: AppId | None = question.app or question.pod or question.group
-    raise Failure(f"{name} has had no other configuration", next_=f"busbar app versions {name}")
+    """The version of what it was before it became what it is: of an app or a pod, of another configuration.
+
+    Found in the versions of the whole tree: what was undone meanwhile is passed over. Raises Failure if there is none.
+    """
+    name = question.app or question.pod or question.group
+    assert name is not None, "something is asked about"
+    group = AppId(name if question.group is not None else parent(name))
+    roots = await version_rows(asked, VersionsQuestion(group=AppId(ROOT)))
+    present: object = None
+    for root in roots:
+        try:
+            tree = await asked.ask(MARATHON, "groups", GroupRow, GroupsQuestion(group=group, version=root.version))
+        except Failure:
+            break  # it was not there yet
+        found = next((each for each in (*tree.apps, *tree.pods) if _named(each) == name), None)
+        if question.group is None and found is None:
+            break
+        what = _content(tree) if found is None else found.config_version
+        if present is not None and what != present:
+            return root.version if found is None else found.version
+        present = what
+    room = "app" if question.app is not None else "pod" if question.pod is not None else "group"
+    raise Failure(f"{name} has had no other configuration", next_=f"busbar {room} versions {name}")
+
+
+def _named(row: VersionRow) -> AppId | None:
+    spec = _spec(row)
+    return None if spec is None else spec.id
+
+
+def _content(tree: GroupRow) -> tuple[object, ...]:
+    """All that is in a group, by its versions."""
+    own = tuple((_named(each), each.version) for each in (*tree.apps, *tree.pods))
+    return (tree.group, tree.dependencies, own, tuple(map(_content, tree.groups)))

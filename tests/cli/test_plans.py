@@ -118,14 +118,36 @@ async def test_versions_are_listed_with_what_each_changed():
     assert "there is no /web, nor was there one whose versions are kept" in result.stderr
 
 
+def roots(*versions):
+    """Answers about the root group, which had an app in these versions, newest first."""
+    trees = {f"r{n}": GroupRow(group=AppId("/"), version=f"r{n}", apps=(row,)) for n, row in enumerate(versions)}
+
+    def groups(question):
+        return trees[msgspec.msgpack.decode(question, type=GroupsQuestion).version]
+
+    return {"versions": [VersionRow(version=version) for version in trees], "groups": groups}
+
+
 async def test_rolled_back_to_the_configuration_before():
-    """A change of the number of instances is none."""
-    marathon = Marathon(STARTED, ended(), versions=VERSIONS)
+    """A change of the number of instances is none; nor is what was undone: it is not what was before."""
+    marathon = Marathon(STARTED, ended(), **roots(*VERSIONS))
     result = await play(marathon, "app", "rollback", "web")
     assert result.exit_code == 0, result.stderr
     assert marathon.heard == [RollbackRequested(app=WEB, to_version=V1)]
-    result = await play(Marathon(versions=VERSIONS[:2]), "app", "rollback", "web")
+    undone = VersionRow(version="undone", config_version="undone", app=SPEC)
+    marathon = Marathon(STARTED, ended(), **roots(VERSIONS[0], VERSIONS[2], undone, VERSIONS[2]))
+    await play(marathon, "app", "rollback", "web")
+    assert marathon.heard == [RollbackRequested(app=WEB, to_version=V1)]
+    result = await play(Marathon(**roots(*VERSIONS[:2])), "app", "rollback", "web")
     assert "/web has had no other configuration\nnext:  busbar app versions /web" in result.stderr
+
+
+async def test_a_group_goes_back_to_when_anything_in_it_was_different():
+    """Its apps' numbers count, too."""
+    marathon = Marathon(STARTED, ended(), **roots(VERSIONS[0], VERSIONS[0], VERSIONS[1]))
+    result = await play(marathon, "group", "rollback", "/")
+    assert result.exit_code == 0, result.stderr
+    assert marathon.heard == [RollbackRequested(group=AppId("/"), to_version="r2")]
 
 
 # ---- groups and pods ---------------------------------------------------------------------------------------------
