@@ -20,8 +20,10 @@ from bus.services import (
     RollbackRequested,
     ScaleRequested,
 )
+from bus.waiting_rows import ExplainQuestion, Explanation
 from cli.deploying import deploy, force_option, paused_note
 from cli.document import app_id, called, read_document
+from cli.explain import on_option, show_explanation
 from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day, wrong_usage
 from cli.past import Asked, at_any_time
 from cli.plans import show_plan
@@ -180,6 +182,22 @@ async def show(asked: Asked, id: str) -> None:
     """
     row = await _row(asked, app_id(id))
     asked.out.show(row, *_details(row))
+
+
+@pod.command()
+@click.argument("id")
+@on_option
+@at_any_time
+async def explain(asked: Asked, id: str, on: str | None) -> None:
+    """Say why a pod's instances wait: every node against every check, needed and had.
+
+    \b
+    Example:
+        busbar pod explain /paper
+        busbar pod explain /paper --on a1 --at 21:00
+    """
+    answer = await asked.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
+    await show_explanation(asked, answer, on)
 
 
 async def _row(asked: Asked, name: AppId) -> PodRow:

@@ -147,8 +147,6 @@ def fold(state: MarathonState, event: Event) -> None:
             app = state.apps[fact.app]
             key = instance_with(state, fact.task)
             fold_health(app, key, fact, event)
-            if fact.healthy and key in app.launched:
-                app.avoided.pop(app.launched[key].agent, None)
             app.mark(key)
             settle(state, fact.app, app)
         case CheckChanged() as fact:

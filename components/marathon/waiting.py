@@ -23,6 +23,7 @@ from bus.waiting_rows import (
     Wants,
 )
 from components.explaining import shortage
+from components.marathon.deployments import blocked_by
 from components.marathon.offers import tally_of
 from components.marathon.state import App, MarathonState
 from components.matching import CONSTRAINT, NODE_BACKOFF, REASONS
@@ -96,7 +97,7 @@ def _avoided(app: App, now: Now) -> tuple[AvoidedNode, ...]:
 def _note(state: MarathonState, app: App, now: Now) -> str:
     until = delay_until(app, now)
     if not waiting(app):
-        return "nothing waits: every wanted instance is launched"
+        return f"nothing waits: {_not_yet(state, app) or 'every wanted instance is launched'}"
     if until is not None:
         why = f": {app.last_failure.state} {app.last_failure.message}".rstrip() if app.last_failure else ""
         return f"launches nothing for another {(until - now) / second:.1f} s after a failure{why}"
@@ -105,6 +106,18 @@ def _note(state: MarathonState, app: App, now: Now) -> str:
     if not app.verdicts:
         return "no offer came since it waits: no node is up, all are full, or others are offered what is free"
     return shortage([verdict.unfit for _, verdict in sorted(app.verdicts.items())])
+
+
+def _not_yet(state: MarathonState, app: App) -> str:
+    """Why nothing waits though not all is as wanted: a deployment has not come so far."""
+    deployment = state.deployments.get(app.deployment) if app.deployment is not None else None
+    if deployment is None:
+        return ""
+    at = f"deployment {app.deployment} is at step {deployment.step + 1} of {len(deployment.plan.steps)}"
+    if app.deed is not None:
+        blocked = blocked_by(app)
+        return f"{at}: {blocked}" if blocked else ""
+    return f"{at} and has not come to it" if app.pending is not None or app.unopened else ""
 
 
 # ---- the queue ---------------------------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bus.documents import GroupSpec
 from bus.events import FrameworkRevived, RequestRefused
-from bus.nouns import Refusal, Resources, second
+from bus.nouns import AppId, Refusal, Resources, second
 from bus.queries import answer_ok, pack, unpack
-from bus.services import AppRequested, DelayReset, ResetRequested, ScaleRequested
+from bus.services import AppRequested, DelayReset, GroupRequested, ResetRequested, ScaleRequested
 from bus.waiting_rows import ExplainQuestion, Explanation, QueueRow, Rejected, Wants
 from components.matching import REASONS
 from tests.components.driver import only
@@ -116,6 +117,17 @@ def test_what_it_wants_is_told_so_that_any_node_can_be_held_against_it():
         placed=1,
         places={"rack": {"r1": 1}, "hostname": {"a1.example": 1}},
     )
+
+
+def test_an_app_whose_deployment_has_not_come_to_it_says_so():
+    """What its step waits for is told of the one before."""
+    play = Play()
+    group = GroupSpec(id=AppId("/"), apps=(spec("/db", cpus=64), spec("/web", dependencies=("/db",))))
+    play.ask(GroupRequested(group=group, update=True))
+    note = explain(play, "/web").note
+    assert note.startswith("nothing waits: deployment d-")
+    assert note.endswith(" of 3 and has not come to it")
+    assert explain(play, "/db").waiting == 1
 
 
 # ---- the queue --------------------------------------------------------------------------------------------------
