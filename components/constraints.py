@@ -76,8 +76,16 @@ class Tally:
         """One more is placed."""
         self.total += 1
         for field, counts in self.counts.items():
-            value = hostname if field in HOSTNAMES else place.get(field)
+            value = _placed_at(field, hostname, place)
             counts[value] = counts.get(value, 0) + 1
+
+    def beside(self, field: str, hostname: str, place: Mapping[str, str]) -> int:
+        """How many are in the same group as one that is placed there, itself included."""
+        return self.counts[field].get(_placed_at(field, hostname, place), 0)
+
+
+def _placed_at(field: str, hostname: str, place: Mapping[str, str]) -> str | None:
+    return hostname if field in HOSTNAMES else place.get(field)
 
 
 def unmet(constraints: Constraints, offer: Offer, tally: Tally) -> list[Shortfall]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bus.documents.constraints import GROUP_BY
 from bus.nouns import MASTER, AppId, TaskId, TaskState
 from bus.services import DeploymentPaused, InstanceDismissed, InstanceScheduled
 from components.component import Say
+from components.marathon.offers import tally_of
 from components.marathon.pods import key_of
 from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, Launched, MarathonState, kill_of
 from components.marathon.unreachable import why_surplus
@@ -80,7 +82,21 @@ def _surplus(app: App) -> TaskId:
     if len(app.up) < len(app.launched):
         down = [task for task in _by_age(app, app.launched) if task not in app.up]
         return next((task for task in down if app.launched[task].state is TaskState.UNREACHABLE), down[0])
-    return next(iter(_by_age(app, app.launched)))
+    return _of_the_fullest(app, list(_by_age(app, app.launched)))
+
+
+def _of_the_fullest(app: App, tasks: list[TaskId]) -> TaskId:
+    """The first of the largest group: what spreads evenly stays even. (Marathon: `Constraints.selectTasksToKill`)"""
+    fields = [each[0] for each in app.spec.constraints if each[1] == GROUP_BY]
+    if not fields:
+        return tasks[0]
+    tally = tally_of(app)
+
+    def crowd(task: TaskId) -> tuple[int, ...]:
+        one = app.launched[task]
+        return tuple(tally.beside(field, one.hostname, one.place) for field in fields)
+
+    return max(tasks, key=crowd)
 
 
 def _by_age(app: App, tasks: dict[TaskId, Launched] | dict[TaskId, None]) -> Iterator[TaskId]:

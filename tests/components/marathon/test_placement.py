@@ -73,6 +73,18 @@ def test_instances_that_spread_are_placed_at_once_in_rounds():
     assert Counter(one.agent for one in play.app().launched.values()) == {"a1": 3, "a2": 3, "a3": 3}
 
 
+@pytest.mark.parametrize("selection", ["YOUNGEST_FIRST", "OLDEST_FIRST"])
+def test_who_is_too_much_goes_where_most_are(selection: str) -> None:
+    """Two came in one zone, then two in another: by age alone one zone would be left empty."""
+    play = Play()
+    play.add(instances=4, constraints=[("@zone", "GROUP_BY")], kill_selection=selection)
+    for zone in ("z1", "z1", "z2", "z2"):
+        (task,) = launches(play.make(play.offer(agent=f"a-{zone}", zone=zone)))
+        play.update(task.task, RUNNING)
+    play.ask(ScaleRequested(app=WEB, instances=2))
+    assert Counter(one.place["@zone"] for one in play.app().launched.values()) == {"z1": 1, "z2": 1}
+
+
 def test_what_is_counted_survives_a_restart():
     """The values are in the log, with the task."""
     play = Play()
