@@ -106,7 +106,8 @@ async def _put(call: Call, *, only_existing: bool) -> Response:
     if to_version is not None:
         back = RollbackRequested(app=AppId(call.id), to_version=to_version, force=force)
         return (await change(call, back, about)).response()
-    given = await _given(call, text, partial=only_existing or call.flag("partialUpdate", default=True))
+    partial = only_existing or call.flag("partialUpdate", default=True)
+    given = await _given(call, text, partial=partial, only_existing=only_existing)
     fact = AppRequested(
         app=given.app,
         update=True,
@@ -118,9 +119,11 @@ async def _put(call: Call, *, only_existing: bool) -> Response:
     return begun.response(201 if begun.created else 200)
 
 
-async def _given(call: Call, text: bytes, *, partial: bool) -> Given:
+async def _given(call: Call, text: bytes, *, partial: bool, only_existing: bool) -> Given:
     """An app as it was sent; what comes of it is checked with all that is wrong with it. Raises HttpError."""
     row = next((row for row in await rows_of(call) if row.app.id == call.id), None) if partial else None
+    if row is None and only_existing:
+        raise HttpError(404, errors.no_app(call.id))
     with documents():
         if row is None:
             return Given(parse_document(text, AppSpec, at=call.id), ())
@@ -145,13 +148,13 @@ async def _put_all(call: Call, *, only_existing: bool) -> Response:
     known = {row.app.id: row.app for row in await rows_of(call)} if partial else {}
     with documents():
         given = parse_apps(text, partial=partial)
-        for each in given:
-            if partial:
-                check_document(merged(known[each.app.id], each) if each.app.id in known else each.app)
     if not given:
         raise HttpError(*errors.invalid([errors.Complaint("/", "must not be empty")]))
     if only_existing and (missing := [each.app.id for each in given if each.app.id not in known]):
         raise HttpError(404, errors.no_app(missing[0]))
+    with documents():
+        for each in given if partial else ():
+            check_document(merged(known[each.app.id], each) if each.app.id in known else each.app)
     wishes = tuple(
         AppWish(app=each.app, partial=each.fields if partial and each.app.id in known else None) for each in given
     )

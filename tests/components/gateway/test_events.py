@@ -79,6 +79,26 @@ async def test_what_becomes_of_an_app_is_told_in_marathons_events():
         assert ids == sorted(set(ids))
 
 
+async def test_a_deployment_is_told_step_by_step_also_to_who_comes_in_the_middle():
+    """The plan is in each of its events; who reads only the end of it gets it from the store."""
+    async with house() as web:
+        await web.app("/web")
+        done = "deployment_success"
+        told = await listen(web, 1000, after=0, until=lambda message: message[0] == done)
+        kinds = ("deployment_info", "deployment_step_success", done)
+        deployed = [each for each in told if each[0] in kinds]
+        assert [each[0] for each in deployed] == [*kinds[:2], *kinds]
+        plan = deployed[0][1]["plan"]
+        assert [each["actions"][0]["action"] for each in plan["steps"]] == ["StartApplication", "ScaleApplication"]
+        assert all(each[1]["plan"] == plan for each in deployed)
+        assert deployed[2][1]["currentStep"] == plan["steps"][1]
+        assert any(each[0] == "group_change_success" and each[1]["groupId"] == "/" for each in told)
+        async with gateway_on(web.server, ELSEWHERE) as other:
+            last = deployed[2][2]
+            rest = await listen(web, 1000, after=last, place=other.places["both"], until=lambda each: each[0] == done)
+        assert [each for each in rest if each[0] in kinds] == deployed[3:]
+
+
 async def test_who_was_away_resumes_behind_any_event_also_at_another_gateway():
     """What is told again is the same, whoever tells it: from what a hub keeps, or from the log."""
     async with house() as web:
