@@ -29,6 +29,9 @@ def audit(state: MetronomeState) -> None:
     assert {task for group in state.waiting.values() for task in group} == set(waiting)
     assert all(task in state.waiting[run.version] for task, run in waiting.items())
     assert set(state.verdicts) == {run.job for run in waiting.values()}
+    parents = {name: spec.parents for name in state.jobs if (spec := state.spec(name))}
+    children = {(parent, child) for child, found in parents.items() for parent in found}
+    assert children == {(parent, child) for parent, found in state.children.items() for child in found}
     audit_books(state, active)
 
 
