@@ -67,6 +67,9 @@ def test_containers_start_together_and_share_a_directory(cluster: Cluster) -> No
     assert {row["agent"] for row in found.values()} == {found["writer"]["agent"]}
     said = wait_for("the reader reads", lambda: cluster.run("task", "log", found["reader"]["task"]).strip())
     assert said == str(port_of(cluster, found["writer"]["task"])), "the writer's port, through the shared directory"
+    (instance,) = cluster.ask("pod", "show", "/pod")["instances"]
+    assert instance["status"] == "STABLE"
+    assert {one["task"] for one in instance["containers"]} == {row["task"] for row in found.values()}
     for row in found.values():
         trace = cluster.ask("task", "trace", row["task"])
         assert {step["step"] for step in trace["rows"] if step.get("position")} == set(range(1, 13))
@@ -94,6 +97,8 @@ def test_one_is_killed_and_both_end_and_another_instance_runs(cluster: Cluster) 
         lambda: (found := containers(cluster)) and found["writer"]["task"] != before["writer"]["task"] and found,
     )
     assert {row["task"] for row in after.values()}.isdisjoint(row["task"] for row in before.values())
+    (remembered,) = cluster.ask("pod", "show", "/pod")["terminations"]
+    assert remembered["message"].startswith(f"{before['writer']['task']}: ")
     ended = {row["task"]: row["status"] for row in cluster.ask("task", "list", "--all") if row.get("app") == "/pod"}
     reader, writer = ended[before["reader"]["task"]], ended[before["writer"]["task"]]
     assert (writer["state"], reader["state"]) == ("TASK_FAILED", "TASK_KILLED")
