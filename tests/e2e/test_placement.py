@@ -49,7 +49,7 @@ def test_why_it_waits_is_told_also_when_it_waits_no_more(cluster: Cluster) -> No
     told = cluster.ask("app", "explain", "/one")
     position = cluster.events("--lines", "1")[-1]["position"]
     assert told["wants"]["places"] == {"hostname": {"127.0.0.1": 1}}
-    cluster.run("app", "scale", "/one", "1")
+    cluster.run("app", "scale", "/one", "1", "--force")
     assert cluster.ask("app", "explain", "/one")["waiting"] == 0
     then = cluster.ask("app", "explain", "/one", "--at", str(position))
     assert (then["waiting"], then["note"]) == (1, told["note"])
