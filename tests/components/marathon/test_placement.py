@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.documents import PodSpec
 from bus.events import FrameworkRevived, OfferDeclined
 from bus.nouns import Offer, Resources
-from bus.services import AppRequested, ScaleRequested
+from bus.services import AppRequested, PodRequested, ScaleRequested
 from components.constraints import value_of
 from components.marathon import offers as room
 from tests.components.driver import only
@@ -191,3 +193,36 @@ def test_scaling_counts_what_is_there():
     play.ask(ScaleRequested(app=WEB, instances=2))
     assert hosts(play.make()) == []
     assert hosts(play.make(play.offer(agent="a2"))) == ["a2.example"]
+
+
+def test_pods_go_where_their_placement_allows():
+    """Constraints and roles of a pod are an app's; its containers' tasks carry what is counted."""
+    pod = {
+        "id": "/paper",
+        "containers": [
+            {"name": "press", "exec": {"command": {"shell": "sleep 60"}}, "resources": {"cpus": 0.1, "mem": 32}},
+            {"name": "ink", "exec": {"command": {"shell": "sleep 60"}}, "resources": {"cpus": 0.1, "mem": 32}},
+        ],
+        "scaling": {"kind": "fixed", "instances": 2},
+        "scheduling": {
+            "placement": {
+                "constraints": [{"fieldName": "rack", "operator": "UNIQUE"}],
+                "acceptedResourceRoles": ["slave_public"],
+            }
+        },
+    }
+    play = Play()
+    play.ask(PodRequested(pod=msgspec.convert(pod, PodSpec)))
+    events = play.make(
+        play.offer(agent="a1", role="slave_public", attributes={"rack": "r1"}),
+        play.offer(agent="a2", role="slave_public", attributes={"rack": "r1"}),
+        play.offer(agent="a3", attributes={"rack": "r2"}),
+        play.offer(agent="a4", role="slave_public", attributes={"rack": "r4"}),
+    )
+    assert [(task.agent, task.place) for task in launches(events)] == [
+        ("a1", {"rack": "r1"}),
+        ("a1", {"rack": "r1"}),
+        ("a4", {"rack": "r4"}),
+        ("a4", {"rack": "r4"}),
+    ]
+    assert [one[:2] for one in reasons(events)] == [("a2", "UnfulfilledConstraint"), ("a3", "UnfulfilledRole")]
