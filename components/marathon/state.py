@@ -299,7 +299,7 @@ class App:
     @property
     def pause_due(self) -> bool:
         """Whether the canaries are up, and it was not said yet."""
-        if self.deed is not Deed.RESTART or self.canaries is None or self.paused or not self.outdated:
+        if self.deed is not Deed.RESTART or self.canaries is None or self.paused:
             return False
         return len(self.up) - len(self.old_up) >= min(self.canaries, self.wanted)
 

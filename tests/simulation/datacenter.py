@@ -19,7 +19,7 @@ from bus.memory import MemoryBus
 from bus.nouns import AgentId, JobId
 from bus.port import Bus
 from bus.queries import DIVERGED
-from bus.services import RemovalRequested
+from bus.services import ContinueRequested, RemovalRequested
 from bus.subjects import ping
 from components.component import Component, State, state_hash
 from tests.simulation.clock import virtual_now
@@ -27,7 +27,7 @@ from tests.simulation.intruder import Intruder
 from tests.simulation.ledger import Ledger
 from tests.simulation.line import who_serves
 from tests.simulation.mirror import Lived, refolded
-from tests.simulation.people import METRONOME, People
+from tests.simulation.people import MARATHON, METRONOME, People
 from tests.simulation.planted import Plant
 from tests.simulation.process import Ended, keep_alive
 from tests.simulation.seats import AGENTS, SINGLETONS, Seat, seats
@@ -62,6 +62,8 @@ class Outcome:
     ends: Counter[str]
     """How processes ended."""
     seen: Counter[str] = field(default_factory=Counter)
+    rollouts: Counter[str] = field(default_factory=Counter)
+    """What deployments did, and how they ended."""
 
 
 class Datacenter:
@@ -195,6 +197,7 @@ class Datacenter:
             faults=self.sky.counts + Counter({"foreign messages": self.intruder.said}),
             ends=self.ends,
             seen=Counter(self.ledger.seen),
+            rollouts=self.ledger.rollouts.counts,
         )
 
     # ---- what must always be true -------------------------------------------------------------------------------
@@ -223,9 +226,17 @@ class Datacenter:
         await self._within(leaders_s if self.three else leaders_s + dead_s, self.claims.led)
         for k in (3, 0, 1, 2):  # the one that depends on others first
             await self.people.ask(f"end-{k}", METRONOME, RemovalRequested(job=JobId(f"job-{k}"), stop_runs=True))
-        self.settled_s = await self._within(settle_s, self.claims.as_asked)
+        self.settled_s = await self._within(settle_s, self._as_asked)
         assert DIVERGED not in await self.claims.standings(), "somebody refuses a stream that is whole"
         self._audit_whole()
+
+    async def _as_asked(self) -> str:
+        """What is missing; nobody finds canaries bad."""
+        for name, going in list(self.ledger.rollouts.going.items()):
+            if going.paused:
+                request = f"good-{name}-{len(self.people.asked)}"
+                await self.people.ask(request, MARATHON, ContinueRequested(deployment=name))
+        return await self.claims.as_asked()
 
     async def _within(self, bound_s: float, missing: Callable[[], Coroutine[Any, Any, str]]) -> float:
         """How long it took until nothing was missing."""

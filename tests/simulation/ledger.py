@@ -40,6 +40,7 @@ from bus.services import AppRemoved, AppSpecified, PodSpecified, RunCreated, Run
 from bus.subjects import Author, Kind, parse_subject
 from tests.simulation.groups import Groups
 from tests.simulation.mirror import Mirror
+from tests.simulation.rollouts import MARATHON, Rollouts
 
 ENDED = ("SUCCESS", "FAILED")
 """Of a run; a task that comes back later may still be spoken of."""
@@ -66,13 +67,15 @@ class Ledger:
     holding: set[TaskId] = field(default_factory=set)
     states: dict[TaskId, TaskState] = field(default_factory=dict)
     starting: set[TaskId] = field(default_factory=set)
-    firings: set[tuple[JobId, str, Now]] = field(default_factory=set)
+    firings: set[tuple[JobId, str, Now | tuple[RunId, ...]]] = field(default_factory=set)
+    """What runs began by themselves for: of a schedule and a time, or the runs before them."""
     runs: dict[RunId, str] = field(default_factory=dict)
     answers: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
     specified: list[Fact] = field(default_factory=list)
     """What was said of apps, each answer once."""
     groups: Groups = field(default_factory=Groups)
     seen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    rollouts: Rollouts = field(default_factory=Rollouts)
 
     def audit(self) -> None:
         """Read what is new."""
@@ -98,6 +101,8 @@ class Ledger:
         self.mirror.read(event.by, record)
         assert self._mirrored(event.by), f"#{record.position} is not folded"
         self._check(event)
+        if event.by == MARATHON and (event.request is None or len(self.answers[event.request]) == 1):
+            self.rollouts.read(event)  # the same answer said again is folded by nobody
 
     def _mirrored(self, author: Author) -> bool:
         mind = self.mirror.minds.get(author)
@@ -206,6 +211,12 @@ class Ledger:
             key = (fact.job, fact.schedule, fact.nominal)
             assert key not in self.firings, f"{key} fired twice"
             self.firings.add(key)
+        if fact.parents:
+            for parent in fact.parents:
+                assert self.runs.get(parent) == "SUCCESS", f"{fact.run} begins after {parent}, {self.runs.get(parent)}"
+            after = (fact.job, "", fact.parents)
+            assert after not in self.firings, f"{fact.run} begins after {fact.parents}, and so did another one"
+            self.firings.add(after)
         assert fact.run not in self.runs, f"{fact.run} is created twice"
         self.runs[fact.run] = "INITIAL"
 

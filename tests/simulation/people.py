@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
+from typing import Any
 
 from bus import codec
 from bus.codec import encode
@@ -14,24 +15,33 @@ from bus.documents import (
     AppSpec,
     Dependency,
     Endpoint,
+    GroupSpec,
     JobRunSpec,
     JobSpec,
     PodCommand,
     PodContainer,
     PodSpec,
     Restart,
+    Rollout,
     Schedule,
+    UpgradeStrategy,
 )
 from bus.documents.pod import Amounts, Exec, Scaling
 from bus.events import Event, Fact, KillRequested
 from bus.nouns import AppId, JobId, Position, RequestId, TaskId, TraceId
+from bus.plans import DeploymentId
 from bus.port import BusClosed, Message, OutcomeUnknown
 from bus.services import (
     AppRequested,
+    CancelRequested,
+    ContinueRequested,
+    GroupRequested,
     JobRequested,
+    KillsRequested,
     PodRequested,
     RemovalRequested,
     RestartRequested,
+    RollbackRequested,
     RunRequested,
     ScaleRequested,
     ScheduleRemovalRequested,
@@ -117,7 +127,7 @@ class People:
 
     def _wish(self) -> tuple[str, Fact]:
         jobs = [self._job, self._run, self._run, self._schedule]
-        kinds = [self._app, self._app, self._change, self._kill, self._pod, *jobs]
+        kinds = [self._app, self._app, self._change, self._kill, self._pod, self._group, self._rollout, *jobs]
         return self.random.choice(kinds)()
 
     def _app(self) -> tuple[str, Fact]:
@@ -129,6 +139,7 @@ class People:
             mem=self.random.choice([64, 512, 1024]),
             instances=self.random.randrange(1, 4),
             env={"V": str(self.random.randrange(3))},
+            **self._care(),
         )
         update, force = self.random.random() < 0.7, self.random.random() < 0.3
         return MARATHON, AppRequested(app=spec, update=update, force=force)
@@ -141,6 +152,63 @@ class People:
         if change == 1:
             return MARATHON, RestartRequested(app=name)
         return MARATHON, ScaleRequested(app=name, instances=self.random.randrange(5), force=change == 2)
+
+    def _care(self) -> dict[str, Any]:
+        """How an app is replaced."""
+        random = self.random
+        strategy = UpgradeStrategy(
+            minimum_health_capacity=random.choice([0.0, 0.5, 1.0]), maximum_over_capacity=random.choice([0.0, 0.5, 1.0])
+        )
+        rollout = Rollout(
+            canaries=random.choice([0, 0, 0, 1]),
+            progress_deadline_seconds=random.choice([None, None, 60]),
+            max_launch_attempts=random.choice([None, None, None, 3]),
+            auto_rollback=random.random() < 0.5,
+        )
+        return {"upgrade_strategy": strategy, "rollout": rollout}
+
+    def _group(self) -> tuple[str, Fact]:
+        """A shop whose apps need each other, as a whole."""
+        random, group = self.random, AppId("/shop")
+        change = random.randrange(6)
+        if change == 0:
+            return MARATHON, RemovalRequested(group=group, force=random.random() < 0.5)
+        if change == 1:
+            return MARATHON, RestartRequested(group=group, force=random.random() < 0.5)
+        if change == 2:
+            return MARATHON, ScaleRequested(group=group, factor=random.choice([0.5, 2.0]), force=random.random() < 0.5)
+        apps = tuple(self._in_shop(k) for k in range(3) if random.random() < 0.8)
+        spec = GroupSpec(id=group, apps=apps)
+        return MARATHON, GroupRequested(group=spec, update=random.random() < 0.8, force=random.random() < 0.3)
+
+    def _in_shop(self, k: int) -> AppSpec:
+        return AppSpec(
+            id=AppId(f"/shop/s{k}"),
+            cmd="serve",
+            cpus=0.1,
+            mem=32,
+            instances=self.random.randrange(1, 3),
+            env={"V": str(self.random.randrange(2))},
+            dependencies=tuple(f"/shop/s{other}" for other in range(k) if self.random.random() < 0.5),
+            **self._care(),
+        )
+
+    def _rollout(self) -> tuple[str, Fact]:
+        """Somebody interferes with a deployment, or goes back."""
+        random, rollouts = self.random, self.ledger.rollouts
+        known = [*rollouts.going, *list(rollouts.ended)[-3:]] or [DeploymentId("d-0")]
+        match random.randrange(5):
+            case 0 | 1:
+                return MARATHON, CancelRequested(deployment=random.choice(known), force=random.random() < 0.5)
+            case 2:
+                return MARATHON, ContinueRequested(deployment=random.choice(known))
+            case 3:
+                tasks = sorted(self.ledger.launched) or [TaskId("nobody")]
+                few = tuple(dict.fromkeys(random.choice(tasks) for _ in range(2)))
+                return MARATHON, KillsRequested(tasks=few, scale=random.random() < 0.5, force=random.random() < 0.5)
+        app = AppId(f"/app-{random.randrange(4)}")
+        version = random.choice(rollouts.versions.get(app) or ["2027-01-01T00:00:00.000Z"])
+        return MARATHON, RollbackRequested(app=app, to_version=version, force=random.random() < 0.5)
 
     def _pod(self) -> tuple[str, Fact]:
         name = AppId(f"/pod-{self.random.randrange(2)}")

@@ -48,6 +48,7 @@ class Sum:
     counts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
+    rollouts: Counter[str] = field(default_factory=Counter)
     settled_s: float = 0.0
 
     def add(self, told: Told) -> None:
@@ -66,6 +67,7 @@ class Sum:
         )
         self.faults += outcome.faults
         self.ends += outcome.ends
+        self.rollouts += outcome.rollouts
         self.settled_s = max(self.settled_s, outcome.settled_s)
 
     def line(self) -> str:
@@ -84,6 +86,7 @@ class Sum:
             ("counts", self.counts),
             ("faults", self.faults),
             ("ends of processes", self.ends),
+            ("deployments", self.rollouts),
         ):
             rows += [f"{title}:", *(f"  {count:>10}  {what}" for what, count in sorted(counts.items()))]
         rows.append(f"everything was as asked {self.settled_s:.0f} s (virtual) after the faults stopped, at the latest")

@@ -67,7 +67,7 @@ def _agent(name: str, _bus: Bus) -> Component[Any]:
         hostname=name,
         work=f"/{name}",
         executor_argv=("true",),
-        resources=Resources(cpu_milli=12_000, mem_mb=12_000, disk_mb=4096, ports=((31000, 31011),)),
+        resources=Resources(cpu_milli=12_000, mem_mb=12_000, disk_mb=4096, ports=((31000, 31049),)),
         sandbox_gc_s=600,
     )
     return agent.component(config)

@@ -18,6 +18,9 @@ from tests.simulation.seats import SINGLETONS
 from tests.simulation.server import FragileServer
 from tests.simulation.world import Machine
 
+cpu_milli_max = 12_000
+"""Of a node."""
+
 
 class Claims:
     """Each claim says what is missing for it to be true; nothing if it is."""
@@ -55,7 +58,15 @@ class Claims:
             return f"no answer to {unanswered}"
         if going := sorted(run for run, state in self.ledger.runs.items() if state not in ENDED):
             return f"runs {going} go on"
-        return self._instances() or await self.led()
+        return self._deployments() or self._instances() or await self.led()
+
+    def _deployments(self) -> str:
+        """Every deployment is over, but for those of apps that fit nowhere."""
+        rollouts = self.ledger.rollouts
+        for name, going in rollouts.going.items():
+            if not any(rollouts.apps[app].spec.resources.cpu_milli > cpu_milli_max for app in going.plan.apps):
+                return f"{name} goes on: {going}"
+        return ""
 
     def _instances(self) -> str:
         wanted = self._wanted()
@@ -68,7 +79,8 @@ class Claims:
                     self._count(alive, task, process.info)
         if half := self.ledger.groups.half_alive(self.ledger.states, living):
             return half
-        for app in sorted({*wanted, *alive}):
+        going = {app for one in self.ledger.rollouts.going.values() for app in one.plan.apps}
+        for app in sorted({*wanted, *alive} - going):
             tasks = alive.get(app, [])
             count = wanted.get(app, 0)
             if count is not None and len(tasks) != count:
@@ -95,4 +107,6 @@ class Claims:
                     specs[pod.id] = pod
                 case AppRemoved(app=removed):
                     specs.pop(removed, None)
-        return {app: spec.instances if spec.resources.cpu_milli <= 12_000 else None for app, spec in specs.items()}
+        return {
+            app: spec.instances if spec.resources.cpu_milli <= cpu_milli_max else None for app, spec in specs.items()
+        }

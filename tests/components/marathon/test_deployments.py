@@ -381,6 +381,19 @@ def test_too_many_failures_end_a_deployment():
     assert fact.message.startswith("RestartApplication /web failed 3 times, at most 3 are allowed: ")
 
 
+def test_canaries_wait_for_a_persons_word_whatever_became_of_the_old():
+    """Somebody kills the old before they are up: that is not said to be good, and is not waited for without a word."""
+    play = Play()
+    old = play.up(instances=2)
+    play.ask(AppRequested(app=spec(instances=2, cmd="true", rollout=Rollout(canaries=1)), update=True))
+    (canary,) = launches(play.make())
+    for task in old:
+        play.ask(KillRequested(task=task))
+        play.update(task, KILLED)
+    assert not play.app().outdated
+    assert only(play.update(canary.task, RUNNING), DeploymentPaused)
+
+
 def test_canaries_wait_for_a_persons_word():
     play = Play()
     old = play.up(instances=3)
