@@ -20,14 +20,17 @@ from bus.events import ArtifactsAwaited, KillDirected, TaskDelivered, TaskReport
 from bus.nouns import Command, Reason, Resources, TaskGroup, TaskGroupId, TaskId, TaskState, Uri
 from components.agent import AgentState
 from components.agent.decide import ArtifactsFetched, ArtifactsMissed, SecretsArrived
+from components.component import Sight
 from components.fetcher.order import Limits, Order, Verdict
-from tests.components.agent.play import MASTER, info, launched, marked, reports, stage, wait_until
+from tests.components.agent.play import MASTER, info, launched, marked, reports, stage
 from tests.components.agent.test_secrets import Term, at_work
 from tests.components.driver import Stage, only, types
 from tests.components.fetcher.house import member, says, server, tar
 
 pytestmark = pytest.mark.timeout(60)
 T1 = TaskId("t1")
+patience_s = 40
+"""For what another process does, on a busy machine."""
 A = Uri(uri="http://h/a")
 WANTS = Command(shell="./a", fetch=(A,))
 BOTH = Command(shell="./a", fetch=(A,), secret_env={"PW": "db/pw"})
@@ -126,6 +129,14 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
+async def saw(term: Term) -> Sight:
+    """The first thing the hands see: a process is started for it."""
+    async with asyncio.timeout(patience_s):
+        while not term.seen:
+            await asyncio.sleep(0.005)
+    return term.seen[0]
+
+
 def awaited(*uris: str, **fields: Any) -> ArtifactsAwaited:
     fetch = tuple(Uri(uri=uri) for uri in uris)
     return ArtifactsAwaited(task=info("t1", command=Command(shell="x", fetch=fetch, **fields)))
@@ -159,7 +170,7 @@ async def test_files_are_fetched_into_the_sandbox(work: str):
     with server(says(tar((member("bin/tool", mode=0o755), b"#!/bin/sh\n")))) as at:
         async with at_work(Term(work)) as term:
             term.tell(awaited(f"{at}/tools.tar"))
-            assert await term.saw() == ArtifactsFetched(task=T1)
+            assert await saw(term) == ArtifactsFetched(task=T1)
     assert (Path(work) / "sandboxes/t1/bin/tool").read_bytes() == b"#!/bin/sh\n"
     assert os.access(f"{work}/sandboxes/t1/bin/tool", os.X_OK)
 
@@ -170,14 +181,14 @@ async def test_what_is_not_to_be_had_is_said(work: str):
         async with at_work(Term(work)) as term:
             term.tell(awaited(f"{at}/a"))
             why = f"{at}/a was not fetched: the server answers 404 Not Found"
-            assert await term.saw() == ArtifactsMissed(task=T1, message=why)
+            assert await saw(term) == ArtifactsMissed(task=T1, message=why)
 
 
 async def test_a_user_there_is_not_is_said(work: str):
     """Before anything is fetched."""
     async with at_work(Term(work)) as term:
         term.tell(awaited("http://127.0.0.1:1/a", user="busbar-no-such-user"))
-        seen = await term.saw()
+        seen = await saw(term)
     assert isinstance(seen, ArtifactsMissed)
     assert "user" in seen.message
     assert "busbar-no-such-user" in seen.message
@@ -188,8 +199,8 @@ async def test_a_fetch_has_an_end(work: str, slow: Slow):
     with server(slow) as at:
         async with at_work(Term(work, artifacts_s=1.0)) as term:
             term.tell(awaited(f"{at}/a"))
-            assert await term.saw() == ArtifactsMissed(task=T1, message="not everything was fetched within 1 s")
-            await asyncio.to_thread(slow.gone.wait)
+            assert await saw(term) == ArtifactsMissed(task=T1, message="not everything was fetched within 1 s")
+            assert not any(map(_is_fetcher, filter(str.isdigit, os.listdir("/proc"))))
 
 
 async def test_the_end_of_a_task_ends_its_fetch(work: str, slow: Slow):
@@ -197,10 +208,10 @@ async def test_the_end_of_a_task_ends_its_fetch(work: str, slow: Slow):
     with server(slow) as at:
         async with at_work(Term(work)) as term:
             term.tell(awaited(f"{at}/a"))
-            await asyncio.to_thread(slow.asked.wait)
+            assert await asyncio.to_thread(slow.asked.wait, patience_s)
             (event,) = awaiting().hear(MASTER, KillDirected(task=T1))
             term.hands.act(event)
-            await asyncio.to_thread(slow.gone.wait)
+            assert await asyncio.to_thread(slow.gone.wait, patience_s)
             assert term.seen == []
 
 
@@ -214,7 +225,7 @@ async def test_an_agent_that_starts_again_begins_again(work: str):
         acting = awaiting(Command(shell="x", fetch=(Uri(uri=f"{at}/a"),)))
         term = Term(work)
         async with at_work(term, acting.state):
-            assert await term.saw() == ArtifactsFetched(task=T1)
+            assert await saw(term) == ArtifactsFetched(task=T1)
     assert {path.name: path.read_bytes() for path in half.iterdir()} == {"a": b"whole"}
 
 
@@ -232,10 +243,10 @@ fetcher.stdin.close()
 fetcher.wait()
 """
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", agent)
-        await asyncio.to_thread(slow.asked.wait)
+        assert await asyncio.to_thread(slow.asked.wait, patience_s)
         process.send_signal(signal.SIGKILL)
         await process.wait()
-        await asyncio.to_thread(slow.gone.wait)
+        assert await asyncio.to_thread(slow.gone.wait, patience_s)
 
 
 async def test_an_archive_gets_no_more_memory_than_there_is(work: str):
@@ -263,11 +274,11 @@ async def test_a_fetcher_that_falls_is_a_file_that_is_missed(work: str, slow: Sl
     with server(slow) as at:
         async with at_work(Term(work)) as term:
             term.tell(awaited(f"{at}/a"))
-            await asyncio.to_thread(slow.asked.wait)
+            assert await asyncio.to_thread(slow.asked.wait, patience_s)
             for pid in filter(str.isdigit, os.listdir("/proc")):
                 if _is_fetcher(pid):
                     os.kill(int(pid), signal.SIGKILL)
-            await wait_until(lambda: bool(term.seen))
+            await saw(term)
             assert term.seen == [ArtifactsMissed(task=T1, message="the fetcher was ended by SIGKILL")]
 
 
