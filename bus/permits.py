@@ -250,7 +250,7 @@ GATEWAYS = Author(Kind.CLIENT, "gateway")
 """Where every gateway answers a roll call: it has no log, and nobody else knows that it is there."""
 OPERATED = (
     *("scheduler", "app", "apps", "pod", "group", "scale", "restart", "removal", "rollback", "cancel", "continue"),
-    *("kill", "kills", "reset", "job", "run", "stop", "schedule", "schedule-removal", "switch"),
+    *("kill", "kills", "reset", "job", "run", "stop", "schedule", "schedule-removal", "switch", "resignation"),
 )
 """What operators ask schedulers about: the nouns of their events."""
 

@@ -162,6 +162,11 @@ class ResetRequested(Fact, frozen=True):
     app: AppId
 
 
+@fact("resignation.requested", said="client, to marathon")
+class ResignationRequested(Fact, frozen=True):
+    """The instance that leads shall end, so that another one leads. (Marathon: DELETE /v2/leader)"""
+
+
 @fact("job.requested", said="client, to metronome")
 class JobRequested(Fact, frozen=True):
     """A job shall be created, or exist as `job` from now on if `update`."""
@@ -322,6 +327,14 @@ class KillsGranted(Fact, frozen=True):
     """These instances are dismissed and will be replaced."""
 
     tasks: tuple[TaskId, ...]
+
+
+@fact("resignation.granted", said="marathon, to the client")
+class ResignationGranted(Fact, frozen=True):
+    """The instance that leads ends in good order behind this; who stands by, or is started again, goes on."""
+
+    epoch: int
+    """Its term."""
 
 
 @fact("delay.reset", said="marathon, to the client")

@@ -26,6 +26,7 @@ from bus.codec import Foreign, Unreadable
 from bus.events import LeaderElected, LeaderResigned, LogKept
 from bus.nouns import Now, Position, second
 from bus.port import Answerer, Bus, Fenced, NoAnswer, Record, StreamDiverged
+from bus.services import ResignationGranted
 from bus.subjects import Author, Kind, ask, inbox, ping, terms
 from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
 from components.instance import Presence
@@ -66,6 +67,7 @@ class _Life(Generic[S]):
         self.outbox = Outbox()
         self.inputs: asyncio.Queue[Input | Sequence[Record]] = asyncio.Queue(inputs_waiting_max)
         self.hands: Hands[S] | None = None
+        self.resigned = asyncio.Event()
         self._thinking: asyncio.Task[None] | None = None
         self._yielding: asyncio.Task[None] | None = None
 
@@ -89,7 +91,12 @@ class _Life(Generic[S]):
 
     async def end(self, stop: asyncio.Event) -> None:
         """A clean end when it is asked for: what is decided reaches the stream, and who stands by knows at once."""
-        await stop.wait()
+        asked = [asyncio.ensure_future(each.wait()) for each in (stop, self.resigned)]
+        try:
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in asked:
+                each.cancel()
         if self._thinking is not None:
             self._thinking.cancel()
             if self.own.singleton:
@@ -212,6 +219,8 @@ class _Life(Generic[S]):
             decided = await self.outbox.take()
             await self.own.append(decided)
             await self.outbox.sent(decided)
+            if any(isinstance(event.fact, ResignationGranted) for event in decided.events):
+                self.resigned.set()
             first = self.own.fence - len(decided.events) + 1
             log.debug("appended", events=len(decided.events), position=self.own.fence, cause=decided.events[0].cause)
             if self.hands:
@@ -303,7 +312,8 @@ async def live(
     chance: Callable[[], float] = random.random,
     opened: Opened = open_recorder,
 ) -> None:
-    """Run a component until `stop` is set. A singleton whose log another instance leads stands by.
+    """Run a component until `stop` is set, or it was asked to resign. A singleton whose log another instance leads
+    stands by.
 
     A singleton whose store and stream disagree leads nobody: it only answers what it is asked until `stop`.
     Raises Fenced if another instance owns the log, StreamDiverged or StoreDiverged if stream and store are found to

@@ -20,6 +20,8 @@ from bus.services import (
     KillsGranted,
     KillsRequested,
     ResetRequested,
+    ResignationGranted,
+    ResignationRequested,
     SchedulerLocated,
 )
 from components.component import Say, answer, refuse
@@ -65,6 +67,8 @@ def _answered(state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
             yield from _kill_several(state, event, fact.tasks)
         case ResetRequested():
             yield _reset(state, event, fact.app)
+        case ResignationRequested():
+            yield answer(event, ResignationGranted(epoch=state.epoch))
         case SchedulerLocated():
             return
         case _ if event.request is not None:

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from bus.job_rows import JobRow
 from bus.queries import AppRow
+from bus.services import ResignationRequested
 from components.gateway.routes import BOTH, Route
 from components.gateway.shapes import answers
 from components.gateway.shapes.info import marathon_info, metrics, metronome_info, prometheus
@@ -47,6 +48,14 @@ async def marathons_leader(call: Call) -> Response:
     if not await call.client.leads(MARATHON):
         raise HttpError(404, "There is no leader")
     return answer({"leader": call.place})
+
+
+async def abdicate(call: Call) -> Response:
+    """DELETE /v2/leader: the instance that leads ends, and another one leads. (Marathon: LeaderResource.delete)"""
+    if not await call.client.leads(MARATHON):
+        raise HttpError(404, "There is no leader")
+    await call.client.request(MARATHON, ResignationRequested(), call.actor)
+    return answer({"message": "Leadership abdicated"})
 
 
 async def metronomes_leader(call: Call) -> Response:
@@ -116,6 +125,14 @@ ROUTES = [
         handler=marathons_leader,
         about="Where Marathon's API is",
         answers={200: answers.Leader, 404: answers.Message},
+    ),
+    Route(
+        method="DELETE",
+        path="/v2/leader",
+        handler=abdicate,
+        about="Have another instance of Marathon lead",
+        answers={200: answers.Message, 404: answers.Message},
+        changes=True,
     ),
     Route(
         method="GET",

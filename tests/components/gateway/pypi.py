@@ -60,8 +60,8 @@ def settled(client: Any) -> None:
     until(lambda: not client.list_deployments())
 
 
-def every_call(marathon: MarathonClient, cmd: str) -> set[str]:
-    """Make every call there is; which were made."""
+def every_call(marathon: MarathonClient, cmd: str, *, abdicate: bool = False) -> set[str]:
+    """Make every call there is; which were made. Who abdicates is started again only where somebody does so."""
     client = Recorded(marathon)
     _about(client)
     _apps(client, cmd)
@@ -69,6 +69,10 @@ def every_call(marathon: MarathonClient, cmd: str) -> set[str]:
     _events(client, cmd)
     _waiting(client, cmd)
     _groups(client, cmd)
+    if abdicate:
+        assert client.delete_leader() == {"message": "Leadership abdicated"}
+        until(lambda: client.get_info().elected)
+        assert [app.id for app in client.list_apps()] == ["/front/web"]
     return client.called
 
 

@@ -62,6 +62,19 @@ async def test_a_scheduler_that_just_restarts_is_waited_for():
         assert (await asked).status_code == 201
 
 
+async def test_who_leads_can_be_asked_to_abdicate():
+    """It ends in good order, and the next to start goes on where it was."""
+    async with house(who=MINDS) as web:
+        await web.post("/v2/apps", json={"id": "/web", "cmd": "x"})
+        answer = await web.delete("/v2/leader")
+        assert (answer.status_code, answer.json()) == (200, {"message": "Leadership abdicated"})
+        await asyncio.wait_for(web.lives["marathon"], 10)
+        web.begin("marathon")
+        assert [each["id"] for each in (await web.get("/v2/apps")).json()["apps"]] == ["/web"]
+        terms = [each for each in web.server.records() if ".leader." in each.subject and "marathon" in each.subject]
+        assert [each.subject.split(".")[4] for each in terms] == ["elected", "resigned", "elected"]
+
+
 async def test_unknown_routes_and_methods():
     """404 that names the path, 405 that says what is allowed."""
     async with house(who=MINDS) as web:
