@@ -32,7 +32,7 @@ def component(
         fold=fold,
         decide=partial(decide, config),
         wake_at=partial(wake_at, config),
-        check=spread(check, lambda state: len(state.apps)),
+        check=spread(check, lambda state: len(state.apps) + len(state.owners)),
         queries={
             "apps": queries.apps,
             "deployments": planned.deployments,

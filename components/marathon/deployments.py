@@ -22,7 +22,7 @@ from bus.services import (
 )
 from components.component import Say
 from components.marathon.changing import Before, RunSpec, Specified
-from components.marathon.planning import Course, Draft, course_of, same_config
+from components.marathon.planning import Course, Draft, Refused, course_of, same_config
 from components.marathon.state import App, MarathonState
 from components.marathon.versions import next_version
 
@@ -122,21 +122,17 @@ def _fail(state: MarathonState, app_id: AppId, now: Now) -> Iterator[Say]:
     app = state.apps[app_id]
     name = app.deployment
     assert name is not None
-    deployment, back = state.deployments[name], app.spec.rollout.auto_rollback
     message = f"{action_of(app)} {app_id} {_why_failed(app, now)}: {blocked_by(app)}"
-    if back:
-        course = course_of(state, reversal(state, name), force=True)
-        said = Say(
-            DeploymentEnded(deployment=name, outcome=Outcome.FAILED, message=message),
-            to=deployment.client,
-            cause=deployment.asked,
-            trace=deployment.trace,
-            actor=deployment.by,
-        )
-        yield said
-        yield from begin(state, course, said, now)
-    else:
-        yield end(state, name, Outcome.FAILED, message)
+    course, by = None, state.deployments[name].by
+    if app.spec.rollout.auto_rollback:
+        try:
+            course = course_of(state, reversal(state, name), force=True)
+        except Refused as refused:
+            message += f"; it is not undone: {refused.message}"
+    said = end(state, name, Outcome.FAILED, message)
+    yield said
+    if course is not None:
+        yield from begin(state, course, said._replace(actor=by), now)
 
 
 def _why_failed(app: App, now: Now) -> str:

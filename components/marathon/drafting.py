@@ -42,6 +42,8 @@ from components.referring import unknown_secret
 
 WRITTEN = ("created", "updated", "rolled back")
 """Changes that bring documents, which are checked; of others the documents were."""
+SCALED = ("scaled", "killed")
+"""Changes of the number of instances, which the rules may limit."""
 instances_max = 100_000
 app_bytes_max = 128 * 1024
 """An app, and each of its tasks, on the bus."""
@@ -75,6 +77,8 @@ def draft_of(state: MarathonState, fact: Fact) -> Draft | None:
     for app_id, spec in draft.targets.items():
         if spec is not None and draft.changed in WRITTEN:
             _check(state, draft, app_id, spec)
+        elif spec is not None and draft.changed in SCALED:
+            _check_rules(spec)
     return draft
 
 
@@ -239,14 +243,18 @@ def no_deployment(name: str) -> Refused:
 def _check(state: MarathonState, draft: Draft, app_id: AppId, spec: RunSpec) -> None:
     """Raises Refused for what may not be."""
     known = wanted(state, app_id)
-    try:
-        check_document(spec)
-    except DocumentError as error:
-        raise Refused(Refusal.INVALID, str(error)) from None
+    _check_rules(spec)
     wrong = _unknown_secret(state, spec) or _too_large(spec) or _another_kind(known, spec)
     wrong = wrong or (_in_the_way(state, draft, app_id) if known is None else None)
     if wrong is not None:
         raise Refused(Refusal.INVALID, wrong)
+
+
+def _check_rules(spec: RunSpec) -> None:
+    try:
+        check_document(spec)
+    except DocumentError as error:
+        raise Refused(Refusal.INVALID, str(error)) from None
 
 
 def _unknown_secret(state: MarathonState, spec: RunSpec) -> str | None:

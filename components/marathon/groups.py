@@ -55,7 +55,7 @@ def draft_group(state: MarathonState, fact: GroupRequested) -> Draft:
     except DocumentError as error:
         raise Refused(Refusal.INVALID, str(error)) from None
     known = exists(state, spec.id)
-    if known and not fact.update and not _only_implied(state, spec.id):
+    if known and not fact.update and not _holds_only_groups(state, spec.id):
         message = f"group {spec.id} already exists: ask for an update of it"
         raise Refused(Refusal.ALREADY_EXISTS, message)
     if spec.version is not None:
@@ -67,8 +67,9 @@ def draft_group(state: MarathonState, fact: GroupRequested) -> Draft:
     return Draft(changed="updated" if known else "created", targets=tree.targets, groups=tree.groups, group=spec.id)
 
 
-def _only_implied(state: MarathonState, group: AppId) -> bool:
-    return False if group == ROOT or group in state.groups else not any(True for _ in _inside(state, group))
+def _holds_only_groups(state: MarathonState, group: AppId) -> bool:
+    """Whether it is there only because groups below it were asked for: then it may still be created."""
+    return group != ROOT and group not in state.groups and not any(True for _ in _inside(state, group))
 
 
 @dataclass(slots=True)

@@ -76,7 +76,9 @@ def _old(app: App) -> TaskId:
 
 
 def _surplus(app: App) -> TaskId:
-    """Who goes first: what waits, what cannot be reached, what is not up, then by age."""
+    """Who goes first: what is of another version, what waits, what cannot be reached, what is not up, then by age."""
+    if app.outdated:
+        return _old(app)
     if app.waiting:
         return next(reversed(app.waiting))
     if len(app.up) < len(app.launched):

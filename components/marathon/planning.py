@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from bus.documents import AppSpec
@@ -25,6 +26,8 @@ changed_max = 400
 """Apps and pods in one deployment: it is begun by one decision."""
 changed_bytes_max = 4 * 1024 * 1024
 """Of all of them together, likewise."""
+few = 32
+"""So many of the largest there may be are never more."""
 
 
 class Refused(Exception):
@@ -75,6 +78,10 @@ def course_of(state: MarathonState, draft: Draft, *, force: bool) -> Course:
     if len(deeds) > changed_max:
         wrong = f"it changes {len(deeds)} apps, at most {changed_max} are allowed in one deployment: change fewer"
         raise Refused(Refusal.INVALID, wrong)
+    size = sum(len(msgspec.msgpack.encode(draft.targets[app_id])) for app_id in deeds) if len(deeds) > few else 0
+    if size > changed_bytes_max:
+        wrong = f"it changes {len(deeds)} apps of {size} bytes, at most {changed_bytes_max} are allowed in one"
+        raise Refused(Refusal.INVALID, f"{wrong} deployment: change fewer")
     return Course(draft, _plan(state, draft, deeds), cancels)
 
 

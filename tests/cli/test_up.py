@@ -132,8 +132,10 @@ def test_an_app_larger_than_any_node_is_accepted_and_explained(cluster):
         ("a1", "InsufficientCpus", "1000 cpus"),
         ("a2", "InsufficientCpus", "1000 cpus"),
     }
-    failed = busbar("app", "scale", "huge", "2", "--timeout", "0.5", data=cluster, code=1)
-    assert "0 of 2 instances of /huge run after 0.5 s, 2 wait for an offer" in failed.stderr
+    locked = busbar("app", "scale", "huge", "2", data=cluster, code=1)
+    assert "error: locked: /huge is locked by deployment d-" in locked.stderr
+    failed = busbar("app", "scale", "huge", "2", "--force", "--timeout", "0.5", data=cluster, code=1)
+    assert "0 of 2 up; 2 instances wait for an offer" in failed.stderr
     busbar("app", "remove", "huge", data=cluster)
     assert "app /huge does not exist" in busbar("app", "explain", "huge", data=cluster, code=1).stderr
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bus.documents import HealthCheck, Rollout, UpgradeStrategy
+from msgspec.structs import replace
+
+from bus.documents import HealthCheck, UpgradeStrategy
 from bus.events import Event, KillRequested, RequestRefused
 from bus.nouns import AppId, Refusal, TaskId
 from bus.plans import DeploymentId, Outcome
@@ -12,22 +14,19 @@ from bus.services import (
     AppsRequested,
     AppWish,
     CancelRequested,
-    ContinueRequested,
     DeploymentAdvanced,
-    DeploymentContinued,
     DeploymentEnded,
-    DeploymentPaused,
     DeploymentStarted,
     InstanceDismissed,
-    KillsGranted,
-    KillsRequested,
+    InstanceScheduled,
     RemovalRequested,
     RestartRequested,
     RollbackRequested,
     ScaleRequested,
 )
+from components.component import Wake, apply
 from components.marathon.planning import deployments_max
-from tests.components.driver import only, types
+from tests.components.driver import drive, only, types
 from tests.components.marathon.play import BOB, FAILED, KILLED, RUNNING, WEB, Play, launches, scheduled, spec
 
 GENTLE = {"upgrade_strategy": UpgradeStrategy(minimum_health_capacity=0.5, maximum_over_capacity=0.0)}
@@ -334,120 +333,41 @@ def test_an_app_that_is_not_there_is_not_created_by_a_patch():
     assert (refused.reason, refused.message) == (Refusal.NOT_FOUND, "app /web does not exist")
 
 
-# ---- rollout -----------------------------------------------------------------------------------------------------
-
-
-def test_a_deployment_gives_up_after_its_deadline_and_says_why():
+def test_a_single_instance_stays_single_and_is_replaced_only_when_it_has_ended():
+    """Marathon: MARATHON_SINGLE_INSTANCE_APP."""
     play = Play()
-    play.up(instances=2)
-    slow = Rollout(progress_deadline_seconds=60)
-    changed = named(play.ask(AppRequested(app=spec(instances=2, cmd="true", rollout=slow), update=True)))
-    tasks = [task.task for task in launches(play.make())]
-    play.advance(30)
-    play.update(tasks[0], RUNNING)
-    assert ended(play.advance(59)) == []
-    (fact,) = only(play.advance(1), DeploymentEnded)
-    assert (fact.deployment, fact.outcome) == (changed, Outcome.FAILED)
-    assert fact.message.startswith("RestartApplication /web came no further for 60 s: 1 of 2 up; ")
-    assert play.state.deployments == {}
+    single = {
+        "labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"},
+        "upgrade_strategy": UpgradeStrategy(minimum_health_capacity=0.0, maximum_over_capacity=0.0),
+    }
+    (task,) = play.up(**single)
+    assert refusal(play.ask(ScaleRequested(app=WEB, instances=2))).message.endswith("at `$.instances`")
+    events = play.ask(RestartRequested(app=WEB))
+    assert ([fact.task for fact in only(events, KillRequested)], scheduled(events)) == ([task], [])
+    assert len(scheduled(play.update(task, KILLED))) == 1
 
 
-def test_a_failed_deployment_goes_back_by_itself_if_asked_for():
+def test_an_old_log_is_folded_as_it_was_meant():
+    """Before there were deployments, an app was at once as it was specified, and all old instances were replaced."""
     play = Play()
     old = play.up(instances=2)
-    version = play.app().version
-    back = Rollout(progress_deadline_seconds=60, auto_rollback=True)
-    changed = named(play.ask(AppRequested(app=spec(instances=2, cmd="true", rollout=back), update=True)))
-    play.make()
-    events = play.advance(60)
-    assert ended(events) == [(changed, Outcome.FAILED)]
-    assert only(events, DeploymentStarted)[0].reverses == changed
-    run_all(play)
-    assert (play.app().version, list(play.app().launched)) == (version, old)
-
-
-def test_too_many_failures_end_a_deployment():
-    play = Play()
-    play.up()
-    bad = Rollout(max_launch_attempts=3)
-    play.ask(AppRequested(app=spec(cmd="true", rollout=bad), update=True))
-    events: list[Event] = []
-    for _ in range(3):
-        assert ended(events) == []
-        (task,) = launches(play.make())
-        events = play.update(task.task, FAILED)
-        play.advance(5)
-    (fact,) = only(events, DeploymentEnded)
-    assert fact.message.startswith("RestartApplication /web failed 3 times, at most 3 are allowed: ")
-
-
-def test_canaries_wait_for_a_persons_word_whatever_became_of_the_old():
-    """Somebody kills the old before they are up: that is not said to be good, and is not waited for without a word."""
-    play = Play()
-    old = play.up(instances=2)
-    play.ask(AppRequested(app=spec(instances=2, cmd="true", rollout=Rollout(canaries=1)), update=True))
-    (canary,) = launches(play.make())
-    for task in old:
-        play.ask(KillRequested(task=task))
-        play.update(task, KILLED)
-    assert not play.app().outdated
-    assert only(play.update(canary.task, RUNNING), DeploymentPaused)
-
-
-def test_canaries_wait_for_a_persons_word():
-    play = Play()
-    old = play.up(instances=3)
-    rollout = Rollout(canaries=1, progress_deadline_seconds=60)
-    changed = named(play.ask(AppRequested(app=spec(instances=3, cmd="true", rollout=rollout), update=True)))
-    (canary,) = launches(play.make())
-    (paused,) = only(play.update(canary.task, RUNNING), DeploymentPaused)
-    assert (paused.deployment, paused.app, paused.canaries) == (changed, WEB, 1)
-    play.advance(10_000)
-    assert list(play.app().launched) == [*old, canary.task]
-    events = play.ask(ContinueRequested(deployment=changed))
-    assert only(events, DeploymentContinued)[0].apps == (WEB,)
-    run_all(play)
-    assert len(play.app().up) == 3
-    assert canary.task in play.app().launched
-    assert not set(old) & set(play.app().launched)
-
-
-def test_nothing_goes_on_that_does_not_wait():
-    play = Play()
-    created = named(play.add())
-    refused = refusal(play.ask(ContinueRequested(deployment=created)))
-    assert refused.message == f"deployment {created} waits for nobody's word"
-
-
-# ---- kills -------------------------------------------------------------------------------------------------------
-
-
-def test_several_instances_are_killed_and_replaced():
-    play = Play()
-    tasks = play.up(instances=3)
-    events = play.ask(KillsRequested(tasks=(tasks[0], tasks[2])))
-    assert only(events, KillsGranted) == [KillsGranted(tasks=(tasks[0], tasks[2]))]
-    assert [fact.task for fact in only(events, KillRequested)] == [tasks[0], tasks[2]]
-    assert len(scheduled(events)) == 2
-
-
-def test_killed_with_scale_the_app_has_fewer():
-    """Exactly the named ones go."""
-    play = Play()
-    tasks = play.up(instances=3)
-    events = play.ask(KillsRequested(tasks=(tasks[0],), scale=True))
-    assert [fact.task for fact in only(events, InstanceDismissed)] == [tasks[0]]
-    assert scheduled(events) == []
-    assert play.app().spec.instances == 2
-    run_all(play)
-    assert list(play.app().launched) == tasks[1:]
-
-
-def test_an_unknown_instance_kills_none():
-    play = Play()
-    (task,) = play.up()
-    refused = refusal(play.ask(KillsRequested(tasks=(task, TaskId("nobody")))))
-    assert (refused.reason, refused.message) == (Refusal.NOT_FOUND, "no instance nobody")
+    said = [event for event in play.log if not event.type.startswith("deployment.")]
+    state = play.component.start()
+    for n, event in enumerate(said, start=1):
+        fact = event.fact
+        if isinstance(fact, AppSpecified):
+            fact = replace(fact, deployment=None)
+        apply(play.component, state, replace(event, n=n, fact=fact))
+    changed = AppSpecified(app=spec(instances=2, cmd="true"), app_version="2027-01-15T08:00:00.001Z", changed="updated")
+    apply(play.component, state, replace(said[-1], n=len(said) + 1, fact=changed, to="u-alice"))
+    play.component.check(state)
+    app = state.apps[WEB]
+    assert (app.deployment, app.at_once, list(app.outdated)) == (None, True, old)
+    events = drive(play.component, state, Wake(), play.now)
+    assert [fact.task for fact in only(events, InstanceDismissed)] == old[::-1]
+    assert [fact.replaces for fact in only(events, InstanceScheduled)] == old[::-1]
+    assert app.even
+    assert not app.at_once
 
 
 # ---- dependencies ------------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from bus.documents import GroupSpec
+from bus.documents import GroupSpec, Rollout
 from bus.events import Event, Fact, RequestRefused
 from bus.nouns import AppId, Refusal
 from bus.plans import GroupTraits
@@ -24,6 +25,7 @@ from bus.queries import (
 from bus.services import (
     AppRequested,
     AppSpecified,
+    DeploymentEnded,
     DeploymentStarted,
     GroupRequested,
     GroupsSpecified,
@@ -209,6 +211,39 @@ def test_one_deployment_changes_only_so_many():
     events = put(play, group("/g", *apps[1:]))
     assert ended(events + play.settle())
     assert len(play.state.apps) == changed_max
+
+
+def test_one_deployment_changes_only_so_much():
+    """Each app is said in one event; all of them are said in one decision."""
+    play = Play()
+    for index in range(36):
+        play.add(f"/g/a{index}", instances=0, labels={f"l{k}": "x" * 4000 for k in range(31)})
+    refused = refusal(play.ask(RestartRequested(group=AppId("/g"))))
+    assert refused.reason is Refusal.INVALID
+    assert refused.message.endswith("at most 4194304 are allowed in one deployment: change fewer")
+
+
+def test_a_deployment_that_cannot_be_undone_only_fails():
+    """Going back would make a circle by now."""
+    play = Play()
+    play.up("/a", dependencies=("/b",))
+    back = Rollout(progress_deadline_seconds=60, auto_rollback=True)
+    play.ask(AppRequested(app=spec("/a", cmd="true", rollout=back), update=True))
+    play.ask(AppRequested(app=spec("/b", dependencies=("/a",), instances=0)))
+    (fact,) = only(play.advance(60), DeploymentEnded)
+    assert fact.message.endswith(
+        "it is not undone: apps depend on each other in a circle: /a -> /b -> /a - at `$.dependencies`"
+    )
+    assert play.state.deployments == {}
+
+
+def test_the_state_is_read_as_it_was_written():
+    """As snapshots do it: also in the middle of deployments."""
+    play = Play()
+    shop(play)
+    play.ask(RestartRequested(group=SHOP))
+    state = replace(play.state, answers={})
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=type(state)) == state
 
 
 def test_who_holds_one_app_holds_the_group():

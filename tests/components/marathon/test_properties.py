@@ -99,13 +99,13 @@ class History:
 
     def ask(self, fact: Fact) -> bool:
         """A client asks; whether it is done. If not, nothing is."""
-        before = dict(self.asked)
+        before, going_on = dict(self.asked), set(self.play.state.deployments)
         events = self.play.ask(fact)
         refused, undone = only(events, RequestRefused), only(events, DeploymentStarted)
         self.settle()
         for one in refused:
             if one.reason is Refusal.LOCKED:
-                assert set(one.held_by) <= set(self.play.state.deployments)
+                assert set(one.held_by) <= going_on
         assert not refused or undone or before == self.asked, f"{fact} is refused, and done"
         return not refused
 
