@@ -78,6 +78,8 @@ class AppRow(Noun, frozen=True):
     instances: tuple[InstanceRow, ...]
     delay_until: Now | None = None
     last_failure: TaskStatus | None = None
+    failed_at: Now | None = None
+    """When that was, if it was of its present version."""
     change_version: str | None = None
     """Of its last change; None: the configuration was changed last. (Marathon: version, lastScalingAt)"""
     deployments: tuple[DeploymentId, ...] = ()

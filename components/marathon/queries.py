@@ -40,6 +40,7 @@ def _row(app: App, spec: AppSpec, now: Now) -> AppRow:
         unhealthy=running.count(False),
         delay_until=delay_until(app, now),
         last_failure=app.last_failure,
+        failed_at=app.backoff.failed_at,
     )
 
 

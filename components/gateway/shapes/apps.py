@@ -16,7 +16,7 @@ from bus.documents import AppSpec
 from bus.nouns import Now, TaskState, second
 from bus.queries import AppRow, InstanceRow
 from components.gateway.shapes.tasks import STAGED, readiness_results, tasks
-from components.gateway.shapes.times import number, present
+from components.gateway.shapes.times import number, present, zulu
 
 COUNTS = ("tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy")
 
@@ -153,7 +153,7 @@ def last_failure(row: AppRow) -> dict[str, object]:
         "message": status.message or _words(status.exit_status, status.signal),
         "state": status.state,
         "taskId": status.task,
-        "timestamp": version_of(row),
+        "timestamp": zulu(row.failed_at) if row.failed_at is not None else version_of(row),
         "version": row.app_version,
     }
 

@@ -109,6 +109,23 @@ async def test_an_app_is_removed_and_then_unknown():
             assert (found.status_code, found.json()) == (404, {"message": "App '/web' does not exist"})
 
 
+async def test_why_a_task_failed_is_shown():
+    """Always with a single app, in a list if it is asked for."""
+    async with house() as web:
+        await web.post("/v2/apps", json={"id": "/bad", "cmd": "bad"})
+
+        async def failed():
+            return (await web.get("/v2/apps/bad")).json()["app"].get("lastTaskFailure")
+
+        failure = await web.until(failed)
+        assert list(failure) == ["appId", "host", "message", "state", "taskId", "timestamp", "version"]
+        assert (failure["appId"], failure["state"]) == ("/bad", "TASK_FAILED")
+        assert failure["timestamp"] > failure["version"]
+        [listed] = (await web.get("/v2/apps")).json()["apps"]
+        [embedded] = (await web.get("/v2/apps?embed=apps.failures")).json()["apps"]
+        assert ("lastTaskFailure" in listed, "lastTaskFailure" in embedded) == (False, True)
+
+
 async def test_restart_replaces_every_task():
     """Another version of the same."""
     async with house() as web:
