@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
@@ -121,8 +122,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def run_virtually(main: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end on a fresh virtual loop."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    runner = asyncio.Runner(loop_factory=VirtualLoop)
+    try:
         return runner.run(main)
+    finally:
+        with suppress(Deadlock):  # who is stopped does not end when it is over
+            runner.close()
 
 
 def virtual_now() -> Now:
