@@ -26,6 +26,10 @@ changed_max = 400
 """Apps and pods in one deployment: it is begun by one decision."""
 changed_bytes_max = 4 * 1024 * 1024
 """Of all of them together, likewise."""
+groups_bytes_max = 256 * 1024
+"""Of all groups in one deployment: they are said in one event."""
+message_chars_max = 1000
+"""What was asked may be as large as an event; the words of its refusal are not."""
 few = 32
 """So many of the largest there may be are never more."""
 
@@ -81,6 +85,10 @@ def course_of(state: MarathonState, draft: Draft, *, force: bool) -> Course:
     size = sum(len(msgspec.msgpack.encode(draft.targets[app_id])) for app_id in deeds) if len(deeds) > few else 0
     if size > changed_bytes_max:
         wrong = f"it changes {len(deeds)} apps of {size} bytes, at most {changed_bytes_max} are allowed in one"
+        raise Refused(Refusal.INVALID, f"{wrong} deployment: change fewer")
+    size = len(msgspec.msgpack.encode(draft.groups))
+    if size > groups_bytes_max:
+        wrong = f"it changes {len(draft.groups)} groups of {size} bytes, at most {groups_bytes_max} are allowed in one"
         raise Refused(Refusal.INVALID, f"{wrong} deployment: change fewer")
     return Course(draft, _plan(state, draft, deeds), cancels)
 

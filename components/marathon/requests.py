@@ -27,14 +27,12 @@ from bus.services import (
 from components.component import Say, answer, refuse
 from components.marathon.deployments import begin, end
 from components.marathon.drafting import draft_of, forced, known_tasks, no_deployment, wanted
-from components.marathon.planning import Refused, course_of
+from components.marathon.planning import Refused, course_of, message_chars_max
 from components.marathon.state import USER_REQUEST, MarathonState, instance_with, kill_of
 
 grace_s_max = 31_536_000
 kills_max = 200
 """Instances killed by one request."""
-message_chars_max = 1000
-"""What was asked may be as large as an event; the words of its refusal are not."""
 
 
 def hear_request(state: MarathonState, event: Event, now: Now) -> Iterator[Say]:
@@ -118,7 +116,7 @@ def _kill(state: MarathonState, event: Event, fact: KillRequested) -> Iterator[S
         raise Refused(Refusal.INVALID, wrong)
     if grace_s is None:
         grace_s = app.spec.task_kill_grace_period_seconds
-    kill = kill_of(key, app.launched.get(key) or app.dying.get(key), grace_s)
+    kill = kill_of(key, app.launched.get(key) or app.dying.get(key) or app.absent.get(key), grace_s)
     yield answer(event, InstanceDismissed(app=app_id, task=key, reason=USER_REQUEST))
     yield Say(kill, to=MASTER)
 

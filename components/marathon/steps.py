@@ -154,16 +154,23 @@ def _prune(state: MarathonState) -> None:
 def advanced(state: MarathonState, fact: DeploymentAdvanced, at: Now) -> list[AppId]:
     """A step begins; the apps that it ends and begins with."""
     deployment = state.deployments[fact.deployment]
-    before = [one.id for step in deployment.plan.steps[: fact.step] for one in step if one.id in state.apps]
+    held = _held(state, fact.deployment, deployment)
+    before = [one.id for step in deployment.plan.steps[: fact.step] for one in step if one.id in held]
     for app_id in before:
-        state.apps[app_id].deed = None
+        held[app_id].deed = None
     deployment.step, deployment.step_since = fact.step, at
-    actions = [one for one in deployment.plan.steps[fact.step] if one.id in state.apps]
+    actions = [one for one in deployment.plan.steps[fact.step] if one.id in held]
     for action in actions:
-        _open(state.apps[action.id], action, deployment, at)
+        _open(held[action.id], action, deployment, at)
     deployment.unfinished = dict.fromkeys(one.id for one in actions if one.deed is not Deed.START)
     _is_due(state, fact.deployment, deployment)
     return list(dict.fromkeys((*before, *(one.id for one in actions))))
+
+
+def _held(state: MarathonState, name: DeploymentId, deployment: Deployment) -> dict[AppId, App]:
+    """The apps that a deployment still has: what it stopped may be gone, and there again as another's."""
+    ids = (*deployment.plan.apps, *deployment.plan.pods)
+    return {one: state.apps[one] for one in ids if one in state.apps and state.apps[one].deployment == name}
 
 
 def _open(app: App, action: Action, deployment: Deployment, at: Now) -> None:
@@ -188,15 +195,13 @@ def ended(state: MarathonState, fact: DeploymentEnded) -> list[AppId]:
     """A deployment is over; the apps it had. What did not begin yet begins now, without replacing anything."""
     deployment = state.deployments.pop(fact.deployment)
     state.done.pop(fact.deployment, None)
-    ids = (*deployment.plan.apps, *deployment.plan.pods)
-    freed = [one for one in ids if one in state.apps and state.apps[one].deployment == fact.deployment]
-    for app_id in freed:
-        app = state.apps[app_id]
+    freed = _held(state, fact.deployment, deployment)
+    for app in freed.values():
         if app.pending is not None:
             _become(app, app.pending)
         app.deployment = app.deed = None
         app.unopened = app.paused = False
-    return freed
+    return list(freed)
 
 
 def came_further(state: MarathonState, app_id: AppId, app: App, *, gone: bool) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.documents import GroupSpec, Rollout
+from bus.documents import AppSpec, GroupSpec, Rollout
 from bus.events import Event, Fact, RequestRefused
 from bus.nouns import AppId, Refusal
-from bus.plans import GroupTraits
+from bus.plans import Deed, GroupTraits
 from bus.queries import (
     DeploymentRow,
     GroupRow,
@@ -37,7 +37,7 @@ from bus.services import (
 from components.marathon.planning import changed_max
 from components.marathon.steps import versions_kept_max
 from tests.components.driver import only
-from tests.components.marathon.play import Play, spec
+from tests.components.marathon.play import KILLED, Play, spec
 from tests.components.marathon.test_deployments import actions, ended, named, refusal, run_all
 
 SHOP = AppId("/shop")
@@ -353,3 +353,38 @@ def test_a_deployment_tells_how_far_it_is():
     )
     assert action.blocked_by == "0 of 2 up; 2 instances wait for an offer"
     assert isinstance(only(play.ask(ScaleRequested(app=AppId("/web"), instances=3)), RequestRefused)[0], RequestRefused)
+
+
+def test_what_is_there_again_is_not_the_one_that_was_stopped():
+    """What a deployment stopped is created by somebody else before it is done: it leaves that one's alone."""
+    play = Play()
+    first, second, gone = spec("/g/a"), spec("/g/b", dependencies=("/g/a",)), spec("/g/x")
+    put(play, group("/g", first, second, gone))
+    run_all(play)
+    events = put(play, group("/g", replace_cmd(first), replace_cmd(second)))
+    assert actions(events) == [
+        ["StopApplication /g/x"],
+        ["RestartApplication /g/a"],
+        ["RestartApplication /g/b"],
+    ]
+    for task in list(play.app(AppId("/g/x")).dying):
+        play.update(task, KILLED)
+    again = named(play.add("/g/x", cpus=64.0))
+    run_all(play)
+    assert list(play.state.deployments) == [again]
+    assert play.app(AppId("/g/x")).deed is Deed.SCALE
+
+
+def replace_cmd(app: AppSpec) -> AppSpec:
+    return msgspec.structs.replace(app, cmd="true")
+
+
+def test_only_so_many_groups_are_changed_at_once():
+    """What a deployment says of groups is one event."""
+    play = Play()
+    for many in range(3):
+        inner = tuple(GroupSpec(id=AppId(f"/m{many}/{'g' * 200}-{k}")) for k in range(600))
+        named(play.ask(GroupRequested(group=GroupSpec(id=AppId(f"/m{many}"), groups=inner))))
+    refused = refusal(play.ask(RemovalRequested(group=AppId("/"))))
+    assert refused.reason is Refusal.INVALID
+    assert "at most 262144 are allowed in one deployment: change fewer" in refused.message
