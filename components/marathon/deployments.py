@@ -22,7 +22,7 @@ from bus.services import (
 )
 from components.component import Say
 from components.marathon.changing import Before, RunSpec, Specified
-from components.marathon.planning import Course, Draft, Refused, course_of, same_config
+from components.marathon.planning import Course, Draft, Refused, course_of, message_chars_max, same_config
 from components.marathon.state import App, MarathonState
 from components.marathon.versions import next_version
 
@@ -100,13 +100,16 @@ def _said(made: Specified, changed: str, name: DeploymentId) -> AppSpecified | P
 
 
 def advance(state: MarathonState, now: Now) -> Iterator[Say]:
-    """Begin the next step where one is done; end what is done, and what has failed."""
+    """Begin the next step where one is done; end what is done, and what has failed.
+
+    Nothing has failed before the master has admitted Marathon, as in `unreachable.overdue`.
+    """
     for _ in range(advances_max):
         if state.done:
             yield _next(state, next(iter(state.done)))
         else:
             break
-    if state.deadlines and state.deadlines[0][0] <= now:
+    if state.admitted and state.deadlines and state.deadlines[0][0] <= now:
         yield from _fail(state, state.deadlines[0][1], now)
 
 
@@ -128,7 +131,7 @@ def _fail(state: MarathonState, app_id: AppId, now: Now) -> Iterator[Say]:
         try:
             course = course_of(state, reversal(state, name), force=True)
         except Refused as refused:
-            message += f"; it is not undone: {refused.message}"
+            message += f"; it is not undone: {refused.message[:message_chars_max]}"
     said = end(state, name, Outcome.FAILED, message)
     yield said
     if course is not None:

@@ -127,7 +127,7 @@ def _dismiss(app_id: AppId, app: App, instance: Launched, seen: CheckSeen, failu
 
 def fold_health(app: App, key: TaskId, fact: HealthChanged, event: Event) -> None:
     """Remember what a check found of an instance, or of one of its containers."""
-    instance = app.launched.get(key) or app.dying[key]
+    instance = app.launched.get(key) or app.dying.get(key) or app.absent[key]
     if instance.containers:
         container = instance.containers[fact.task]
         status = replace(container.status, healthy=fact.healthy, failures=fact.failures, message=fact.cause)

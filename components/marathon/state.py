@@ -294,7 +294,7 @@ class App:
     @property
     def canaries(self) -> int | None:
         """How many instances of its new version are tried before somebody says that they are good."""
-        return (self.spec.rollout.canaries or None) if not self.canaries_good else None
+        return (self.spec.rollout.canaries or None) if self.wanted and not self.canaries_good else None
 
     @property
     def pause_due(self) -> bool:

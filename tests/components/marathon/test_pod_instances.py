@@ -329,6 +329,35 @@ def test_an_instance_that_is_waited_for_comes_back_with_its_last_container(play)
     assert play.row().status == "STABLE"
 
 
+def test_health_is_heard_of_one_that_is_not_all_back():
+    """One container is back and checked, the other is not, and another instance has taken their place."""
+    strategy = {"unreachableStrategy": {"inactiveAfterSeconds": 60, "expungeAfterSeconds": 600}}
+    play = Pods()
+    (instance,) = play.run(scheduling=strategy, checked=True)
+    web, log = play.containers(instance)
+    for task in (web, log):
+        play.update(task, S.UNREACHABLE, reason=Reason.AGENT_REMOVED)
+    play.advance(60)
+    assert instance in play.app(POD).absent
+    play.update(web, RUNNING)
+    play.update(web, RUNNING, healthy=True)
+    play.update(log, RUNNING)
+    assert play.rebuilt() == play.hash()
+    assert play.found(instance).healthy
+
+
+def test_one_that_is_replaced_is_killed_as_a_group():
+    strategy = {"unreachableStrategy": {"inactiveAfterSeconds": 60, "expungeAfterSeconds": 600}}
+    play = Pods()
+    (instance,) = play.run(scheduling=strategy)
+    web, log = play.containers(instance)
+    for task in (web, log):
+        play.update(task, S.UNREACHABLE, reason=Reason.AGENT_REMOVED)
+    play.advance(60)
+    (kill,) = only(play.ask(KillRequested(task=web)), KillRequested)
+    assert (kill.task, kill.group) == (web, True)
+
+
 # ---- requests that are refused
 
 

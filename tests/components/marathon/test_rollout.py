@@ -53,6 +53,20 @@ def test_a_failed_deployment_goes_back_by_itself_if_asked_for():
     assert (play.app().version, list(play.app().launched)) == (version, old)
 
 
+def test_no_deployment_fails_while_not_all_is_heard():
+    """What came up while nobody led is heard of before the master admits who leads now."""
+    play = Play()
+    slow = Rollout(progress_deadline_seconds=60)
+    changed = named(play.add(rollout=slow))
+    (task,) = launches(play.make())
+    play.restart()
+    play.advance(100)
+    refused = refusal(play.ask(AppRequested(app=spec(instances=3), update=True)))
+    assert refused.held_by == (changed,)
+    assert list(play.state.deployments) == [changed]
+    assert ended(play.update(task.task, RUNNING)) == [(changed, Outcome.SUCCEEDED)]
+
+
 def test_too_many_failures_end_a_deployment():
     play = Play()
     play.up()
@@ -97,6 +111,20 @@ def test_canaries_wait_for_a_persons_word():
     assert len(play.app().up) == 3
     assert canary.task in play.app().launched
     assert not set(old) & set(play.app().launched)
+
+
+def test_no_canaries_are_tried_of_none():
+    """Scaled to nothing while its canaries wait for a word: nobody is asked about the rest."""
+    play = Play()
+    play.up(instances=3)
+    rollout = Rollout(canaries=1)
+    play.ask(AppRequested(app=spec(instances=3, cmd="true", rollout=rollout), update=True))
+    (canary,) = launches(play.make())
+    play.update(canary.task, RUNNING)
+    events = play.ask(AppRequested(app=spec(instances=0, cmd="true", rollout=rollout), update=True, force=True))
+    assert only(events, DeploymentPaused) == []
+    run_all(play)
+    assert (play.state.deployments, play.app().launched) == ({}, {})
 
 
 def test_nothing_goes_on_that_does_not_wait():
