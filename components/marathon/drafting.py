@@ -192,18 +192,20 @@ def _fewer(state: MarathonState, fact: KillsRequested) -> Draft:
 
 
 def known_tasks(state: MarathonState, tasks: Iterable[TaskId]) -> list[TaskId]:
-    """The instances, each once. Raises Refused if one is none, or is on its way out already."""
+    """The instances, each once, without those that are on their way out, or replaced, already. Raises Refused if one is
+    none.
+    """
     found = list(dict.fromkeys(instance_with(state, task) for task in tasks))
-    unknown = [task for task in found if not _is_wanted(state, task)]
+    unknown = [task for task in found if task not in state.owners]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise Refused(Refusal.NOT_FOUND, f"no instance {unknown[0]}{more}")
-    return found
+    return [task for task in found if _is_wanted(state, task)]
 
 
 def _is_wanted(state: MarathonState, task: TaskId) -> bool:
-    app = state.apps.get(state.owners[task]) if task in state.owners else None
-    return app is not None and not app.removed and (task in app.waiting or task in app.launched)
+    app = state.apps[state.owners[task]]
+    return not app.removed and (task in app.waiting or task in app.launched)
 
 
 # ---- what is there ----------------------------------------------------------------------------------------------

@@ -146,6 +146,19 @@ def test_several_instances_are_killed_and_replaced():
     assert len(scheduled(events)) == 2
 
 
+def test_who_is_being_killed_already_is_passed_over():
+    """All of an app that is just being replaced are killed: what goes already is not in the way."""
+    play = Play()
+    first, second = play.up(instances=2)
+    play.ask(KillRequested(task=first))
+    events = play.ask(KillsRequested(tasks=(first, second)))
+    assert only(events, KillsGranted) == [KillsGranted(tasks=(second,))]
+    assert [fact.task for fact in only(events, KillRequested)] == [second]
+    fewer = play.ask(KillsRequested(tasks=(first,), scale=True))
+    assert only(fewer, InstanceDismissed) == []
+    assert play.app().spec.instances == 2
+
+
 def test_killed_with_scale_the_app_has_fewer():
     """Exactly the named ones go."""
     play = Play()
