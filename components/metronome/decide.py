@@ -19,6 +19,7 @@ from bus.events import (
 )
 from bus.nouns import MASTER, JobId, Now, RunId
 from bus.secrets import SecretsNamed
+from bus.services import ScheduleSkipped
 from bus.subjects import Author, Kind
 from components.component import Heard, Input, Say, Wake
 from components.metronome.config import MetronomeConfig
@@ -32,6 +33,8 @@ from components.referring import hear_names
 _MASTER = Author(Kind.MASTER, MASTER)
 dues_max = 150
 """Decided about in one decision; each is at most four events."""
+skips_max = 5000
+"""Missed firings in one decision, of all schedules: each is looked for, and nobody else is heard meanwhile."""
 
 
 def decide(config: MetronomeConfig, state: MetronomeState, told: Input, now: Now) -> Iterator[Say]:
@@ -83,12 +86,15 @@ def _revive(config: MetronomeConfig, state: MetronomeState) -> Iterator[Say]:
 
 
 def _do_what_is_due(state: MetronomeState, now: Now) -> Iterator[Say]:
+    skipped = 0
     for at, kind, name in state.dues[:dues_max]:
-        if at > now:
+        if at > now or skipped >= skips_max:
             return
         if kind == "job":
             job, _, schedule = name.partition(" ")
-            yield from fire(state, JobId(job), schedule, now)
+            for say in fire(state, JobId(job), schedule, now):
+                skipped += say.fact.count if isinstance(say.fact, ScheduleSkipped) else 0
+                yield say
         elif kind == "child":
             yield from follow(state, JobId(name), now)
         elif (run := state.run(RunId(name))) is not None:

@@ -19,6 +19,7 @@ from bus.services import (
     SwitchRequested,
 )
 from components.metronome import queries, schedules
+from components.metronome.decide import skips_max
 from components.metronome.schedules import FORBIDDEN, MISSED, TOO_MANY
 from tests.components.driver import START, only
 from tests.components.metronome.play import COUNT, NEXT_MINUTE, RUNNING, Play, schedule, spec
@@ -280,3 +281,18 @@ def test_the_first_firing_is_the_next_minute():
     play.advance(59)
     play.add(cron="* * * * *")
     assert play.component.wake_at(play.state) == NEXT_MINUTE
+
+
+def test_only_so_many_missed_firings_are_looked_for_at_once():
+    """After a long time without anybody, nobody else would be heard while all are."""
+    play = Play()
+    for k in range(10):
+        play.ask(JobRequested(job=spec(f"job-{k}", schedules=[schedule("* * * * *")])))
+    play.now = Now(play.now + 3 * 24 * 60 * minute)
+    play.restart()
+    decisions = []
+    while (due := play.component.wake_at(play.state)) is not None and due <= play.now:
+        decisions.append(play.wake())
+    skipped = [sum(count for _, count, _ in skips(events)) for events in decisions]
+    assert max(skipped) <= skips_max
+    assert sum(skipped) >= 10 * (3 * 24 * 60 - 1)
