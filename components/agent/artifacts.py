@@ -96,7 +96,7 @@ class Artifacts:
         try:
             sandbox = await asyncio.to_thread(self.sandboxes.fresh, info.task, info.command.user)
             verdict = await self._run(msgspec.json.encode(self._order(info, sandbox)))
-        except OSError as error:
+        except (OSError, msgspec.DecodeError) as error:
             raise Missed(f"the files of the task cannot be fetched: {error}") from None
         if verdict.why is not None:
             raise Missed(verdict.why)

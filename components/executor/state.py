@@ -20,10 +20,8 @@ _LIVE_REASONS = (
     Reason.TASK_CHECK_STATUS_UPDATED,
 )
 ended_max = 1000
-broken_chars_max = 500
 """Ended tasks whose last status is remembered."""
-
-
+broken_chars_max = 500
 span_max_s = 10 * 366 * 24 * 3600.0
 """The longest grace or completion time that is counted."""
 
