@@ -177,6 +177,10 @@ class JobRequested(Fact, frozen=True):
     """The schedules it has stay, whatever `job` says of them. (Metronome: PUT of a job)"""
 
 
+ONLY_ONE = "at most one schedule was asked for"
+"""How the refusal of a second schedule ends."""
+
+
 @fact("schedule.requested", said="client, to metronome")
 class ScheduleRequested(Fact, frozen=True):
     """A job shall have one more schedule, or have `schedule` in place of its own of that id if `update`."""
@@ -184,6 +188,8 @@ class ScheduleRequested(Fact, frozen=True):
     job: JobId
     schedule: Schedule
     update: bool = False
+    only: bool = False
+    """Refused if the job has any other. (Metronome: one schedule per job)"""
 
 
 @fact("switch.requested", said="client, to metronome")

@@ -107,7 +107,10 @@ async def list_runs(asked: Asked, id: str | None, which: str | None, state: str 
         busbar job runs --state FAILED --at 21:00
     """
     active = None if which is None else which == "active"
-    asked.out.show(*await runs(asked, RunsQuestion(job=JobId(id) if id else None, active=active, state=state)))
+    found = await runs(asked, RunsQuestion(job=JobId(id) if id else None, active=active, state=state))
+    if id is not None and not found.rows:
+        await job_row(asked, id)
+    asked.out.show(*found)
 
 
 async def runs(asked: Asked, question: RunsQuestion | None = None) -> Listed:

@@ -36,6 +36,7 @@ from cli.session import (
     in_session,
     json_option,
     the_reach,
+    way_on,
     where_options,
 )
 from components import logs
@@ -104,7 +105,7 @@ class Past:
         try:
             answer = mind.component.queries[query](mind.state, queries.pack(question), self.point.at)
         except queries.QueryRefused as refused:
-            raise Failure(str(refused)) from None
+            raise Failure(str(refused), next_=way_on(str(refused))) from None
         return queries.unpack(queries.answer_ok(answer), shape)
 
     async def mind(self, of: Author) -> Mind[Any]:

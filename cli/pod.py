@@ -196,7 +196,8 @@ async def explain(asked: Asked, id: str, on: str | None) -> None:
         busbar pod explain /paper
         busbar pod explain /paper --on a1 --at 21:00
     """
-    answer = await asked.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=app_id(id)))
+    name = (await _row(asked, app_id(id))).pod.id
+    answer = await asked.ask(MARATHON, "explain", Explanation, ExplainQuestion(app=name))
     await show_explanation(asked, answer, on)
 
 

@@ -143,13 +143,19 @@ class Session:
         except NoAnswer:
             raise NotThere(f"{title(of)} did not answer within {query_s:g} s", next_="busbar status") from None
         except queries.QueryRefused as refused:
-            raise Failure(str(refused)) from None
+            raise Failure(str(refused), next_=way_on(str(refused))) from None
         except msgspec.ValidationError as error:
             raise Failure(f"{title(of)} answers in another shape: {error}", next_="install the same release") from None
 
     async def _succeeded(self, of: Author) -> bool:
         """Whether somebody is there who leads in a moment."""
         return any(each.standing != DIVERGED for each in await roll_call(self.bus, of))
+
+
+def way_on(refused: str) -> str:
+    """What lists the things of which a query names one that does not exist; nothing if it is about something else."""
+    noun = refused.partition(" ")[0]
+    return f"busbar {noun} list" if noun in ("app", "group", "job", "pod") else ""
 
 
 def title(author: Author) -> str:

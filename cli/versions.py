@@ -33,7 +33,8 @@ async def show_versions(asked: Asked, question: VersionsQuestion, version: str |
         return
     row = next((each for each in rows if each.version == version), None)
     if row is None:
-        raise Failure(f"there is no version {version}: the newest is {rows[0].version}")
+        what = f"pod versions {question.pod}" if question.pod is not None else f"app versions {question.app}"
+        raise Failure(f"there is no version {version}: the newest is {rows[0].version}", next_=f"busbar {what}")
     asked.out.show(row, pretty(_spec(row)))
 
 

@@ -19,7 +19,7 @@ from bus.services import GroupRequested
 from components.marathon.changing import RunSpec
 from components.marathon.planning import Draft, Refused, is_within, scaled
 from components.marathon.state import App, MarathonState
-from components.marathon.versions import changed_since, groups_changed_since
+from components.marathon.versions import all_at, changed_since, groups_at, groups_changed_since
 
 ROOT = AppId("/")
 instances_max = 100_000
@@ -36,6 +36,12 @@ def exists(state: MarathonState, group: AppId) -> bool:
     """Whether there is such a group."""
     there = group == ROOT or group in state.groups or any(is_within(other, group) for other in state.groups)
     return there or any(True for _ in _inside(state, group))
+
+
+def existed(state: MarathonState, group: AppId, version: str) -> bool:
+    """Whether there was such a group at a version that is known. (Marathon: only those are its versions)"""
+    there = (*(all_at(state, version) or ()), *groups_at(state, version))
+    return group == ROOT or any(one == group or is_within(one, group) for one in there)
 
 
 def _inside(state: MarathonState, group: AppId) -> Iterable[tuple[AppId, App]]:
@@ -161,6 +167,9 @@ def draft_group_rollback(state: MarathonState, group: AppId, version: str) -> Dr
     since = changed_since(state, version)
     if since is None:
         raise Refused(Refusal.NOT_FOUND, f"group {group} has no version {version}")
+    if not existed(state, group, version):
+        message = f"group {group} did not exist at version {version}: roll back to a later one, or remove it"
+        raise Refused(Refusal.NOT_FOUND, message)
     targets: dict[AppId, RunSpec | None] = {
         app_id: was.spec if was is not None else None for app_id, was in since.items() if is_within(app_id, group)
     }

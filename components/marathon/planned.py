@@ -28,7 +28,7 @@ from bus.queries import (
 from components.marathon.changing import Deployment, Specified
 from components.marathon.deployments import blocked_by
 from components.marathon.drafting import draft_of, forced
-from components.marathon.groups import ROOT
+from components.marathon.groups import ROOT, existed
 from components.marathon.planning import Course, Refused, above, course_of, is_within
 from components.marathon.state import MarathonState
 from components.marathon.versions import all_at, group_versions, groups_at
@@ -123,7 +123,8 @@ def versions(state: MarathonState, question: bytes, _now: Now) -> list[VersionRo
     """The versions of an app, a pod or a group that are known, newest first."""
     asked = msgspec.msgpack.decode(question, type=VersionsQuestion)
     if asked.group is not None:
-        return [VersionRow(version=version) for version in group_versions(state)]
+        known = [version for version in group_versions(state) if existed(state, asked.group, version)]
+        return [VersionRow(version=version) for version in known]
     name = asked.app if asked.app is not None else asked.pod
     app = state.apps.get(name) if name is not None else None
     if app is None or app.removed or (app.latest.app is None) != (asked.app is None):

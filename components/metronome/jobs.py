@@ -15,6 +15,7 @@ from bus.documents import Complaint, DocumentError, JobSpec, Schedule, check_doc
 from bus.events import Event, RequestRefused
 from bus.nouns import JobId, Now, Refusal
 from bus.services import (
+    ONLY_ONE,
     JobRemoved,
     JobRequested,
     JobSpecified,
@@ -146,6 +147,10 @@ def change_schedule(state: MetronomeState, event: Event, asked: ScheduleAsked, n
         return refused(event, Refusal.NOT_FOUND, f"job {asked.job} has no schedule {name}")
     if known is not None and adds:
         return refused(event, Refusal.ALREADY_EXISTS, f"job {asked.job} already has a schedule {name}")
+    if isinstance(asked, ScheduleRequested) and asked.only and any(one.id != name for one in spec.schedules):
+        return refused(
+            event, Refusal.ALREADY_EXISTS, f"job {asked.job} has schedule {spec.schedules[0].id}: {ONLY_ONE}"
+        )
     wanted, changed = _wanted(asked, known)
     others = tuple(schedule for schedule in spec.schedules if schedule.id != name)
     new = msgspec.structs.replace(spec, schedules=others if wanted is None else _in_place(spec, wanted))

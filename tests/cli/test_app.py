@@ -343,4 +343,4 @@ async def test_explain_of_an_unknown_app_says_what_marathon_says():
     mouth = Mouth()
     async with playing(mouth, MARATHON, {"explain": unknown}):
         result = await mouth("app", "explain", "/web")
-    assert (result.exit_code, result.stderr) == (1, "error: app /web does not exist\n")
+    assert (result.exit_code, result.stderr) == (1, "error: app /web does not exist\nnext:  busbar app list\n")

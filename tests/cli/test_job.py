@@ -184,3 +184,11 @@ async def test_a_wrong_document_is_refused_with_the_path(document, why):
     metronome = Metronome(JobSpecified(job=COUNT, changed="created"))
     result = await play(metronome, "add", "-", input=document)
     assert (result.exit_code, why in result.stderr, metronome.heard) == (1, True, [])
+
+
+async def test_runs_of_no_job_are_not_no_runs():
+    """A name that was mistyped is refused; a job that has not run yet has an empty list."""
+    metronome = Metronome()
+    result = await play(metronome, "runs", "cuont")
+    assert (result.exit_code, result.stderr) == (1, "error: there is no job cuont\nnext:  busbar job list\n")
+    assert (await play(metronome, "runs", "count")).stdout == "there was no run\n"

@@ -203,3 +203,11 @@ async def test_versions_are_asked_of_what_is_meant():
     for room in ("app", "pod", "group"):
         await play(marathon, room, "versions", "/x")
     assert asked == [VersionsQuestion(app="/x"), VersionsQuestion(pod="/x"), VersionsQuestion(group="/x")]
+
+
+async def test_what_is_not_there_is_called_what_it_was_asked_as():
+    """A pod's explanation tells of no app; a version that is not there, where to see those that are."""
+    result = await play(Marathon(pods=[]), "pod", "explain", "/no")
+    assert (result.exit_code, result.stderr) == (1, "error: there is no pod /no\nnext:  busbar pod list\n")
+    result = await play(Marathon(versions=VERSIONS), "app", "versions", "web", "never")
+    assert result.stderr.endswith(f"the newest is {V3}\nnext:  busbar app versions /web\n")

@@ -51,10 +51,13 @@ async def list_group_apps(call: Call) -> Response:
 
 
 async def create_group(call: Call) -> Response:
-    """POST /v2/groups[/{id}]."""
+    """POST /v2/groups[/{id}]; `dryRun` tells the steps, as with PUT. (Marathon would create it all the same)"""
     spec = _sent(await call.body(), id_of(call) if call.params.get("id") else None)
     about = Subject("group", str(spec.id))
-    begun = await change(call, GroupRequested(group=spec, force=call.flag("force")), about)
+    fact = GroupRequested(group=spec, force=call.flag("force"))
+    if call.flag("dryRun"):
+        return answer({"steps": steps((await plan_of(call, fact, about)).plan)})
+    begun = await change(call, fact, about)
     return answer(
         {"version": begun.version, "deploymentId": begun.deployment},
         201,
@@ -137,7 +140,7 @@ ROUTES = [
         "Create a group",
         {201: answers.Deployed, 409: answers.Message, 422: answers.Invalid},
         body=GroupSpec,
-        query=("force",),
+        query=("force", "dryRun"),
         changes=True,
     ),
     *_both(

@@ -18,6 +18,7 @@ from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import MASTER, JobId, Position, Refusal, RunId
 from bus.queries import HistoryQuestion, HistoryRow, QueryRefused
 from bus.services import (
+    ONLY_ONE,
     JobRequested,
     JobSpecified,
     RemovalRequested,
@@ -38,6 +39,8 @@ from components.run_history import run_row
 THE_MASTER = Author(Kind.MASTER, MASTER)
 pages_max = 20
 """Of a run's events."""
+deadline_s_min = 60
+"""Of a schedule's start, over HTTP. (Metronome: `startingDeadlineSeconds` >= 60; the bus has no such floor)"""
 READ_ONLY = ("activeRuns", "history", "historySummary")
 """Keys of a job as it is shown that mean nothing when it is sent back."""
 
@@ -108,7 +111,20 @@ async def sent_job(call: Call, at: str | None = None, *, schedules: bool = True)
         if isinstance(sent.get("schedules"), list):
             sent["schedules"] = [sent_schedule(each) for each in sent["schedules"]]
     with documents():
-        return parse_document(msgspec.json.encode(sent), JobSpec)
+        spec = parse_document(msgspec.json.encode(sent), JobSpec)
+    short = [each for n, one in enumerate(spec.schedules) for each in hasty(one, f"/schedules({n})")]
+    if short:
+        raise HttpError(*errors.invalid(short))
+    return spec
+
+
+def hasty(schedule: Schedule, at: str = "") -> list[errors.Complaint]:
+    """What Metronome says of a deadline that is too short for it."""
+    if schedule.starting_deadline_seconds >= deadline_s_min:
+        return []
+    found = schedule.starting_deadline_seconds
+    what = f"expected at least {deadline_s_min}, found {found}"
+    return [errors.Complaint(f"{at}/startingDeadlineSeconds", what)]
 
 
 def sent_schedule(value: Any) -> Any:
@@ -126,6 +142,8 @@ async def change(call: Call, fact: Fact, job: str, schedule: str | None = None) 
                 raise HttpError(404, errors.no_schedule(schedule)) from None
             case Refusal.NOT_FOUND:
                 raise HttpError(404, errors.no_job(job)) from None
+            case Refusal.ALREADY_EXISTS if turned.fact.message.endswith(ONLY_ONE):
+                raise HttpError(409, turned.fact.message) from None
             case Refusal.ALREADY_EXISTS:
                 what = "Job" if schedule is None else "Schedule"
                 raise HttpError(409, f"{what} with this id already exists") from None
@@ -195,7 +213,9 @@ def _scheduled(row: JobRow, id_: str) -> Schedule:
 async def _schedule(call: Call, schedule: Schedule, *, update: bool) -> dict[str, object]:
     """A schedule as it is from now on. Raises HttpError, with paths in the schedule and not in the job."""
     job = call.params["job"]
-    fact = ScheduleRequested(job=JobId(job), schedule=schedule, update=update)
+    if hasty(schedule):
+        raise HttpError(*errors.invalid(hasty(schedule)))
+    fact = ScheduleRequested(job=JobId(job), schedule=schedule, update=update, only=not update)
     try:
         row = await specify(call, fact, job, schedule.id)
     except Turned as turned:
@@ -207,7 +227,7 @@ async def _schedule(call: Call, schedule: Schedule, *, update: bool) -> dict[str
 
 
 async def create_schedule(call: Call) -> Response:
-    """POST /v1/jobs/{job}/schedules."""
+    """POST /v1/jobs/{job}/schedules: the first one. (Metronome; several are in `/v0/scheduled-jobs`)"""
     sent = part(sent_schedule(await call.json()), Schedule)
     return answer(await _schedule(call, sent, update=False), 201)
 

@@ -78,6 +78,32 @@ async def test_a_group_is_changed_scaled_rolled_back_and_removed_as_a_whole():
         await web.until(gone)
 
 
+async def test_a_dry_run_creates_nothing_either():
+    """Marathon ignores it of POST: who only wanted to look has a group."""
+    async with house(who=MINDS) as web:
+        dry = await web.post("/v2/groups?dryRun=true", json=SHOP)
+        assert (dry.status_code, list(dry.json())) == (200, ["steps"])
+        assert (await web.get("/v2/groups/shop")).status_code == 404
+
+
+async def test_a_group_is_not_removed_by_a_rollback():
+    """Versions of a group are those at which it was there; to another it does not go back."""
+    async with house(who=MINDS) as web:
+        before = (await web.put("/v2/apps/old", json={"cmd": "serve", "instances": 0})).json()["version"]
+        await web.post("/v2/groups", json={"id": "/shop", "apps": [DB | {"instances": 0}]})
+        await until_calm(web)
+        (first,) = (await web.get("/v2/groups/shop/versions")).json()
+        assert (await web.get("/v2/groups/versions")).json() == [first, before]
+        for path, body in (("/v2/groups/shop", {"version": before}), (f"/v2/groups/shop/versions/{before}", None)):
+            refused = await web.put(path, json=body)
+            assert refused.status_code == 404
+            assert f"group /shop did not exist at version {before}" in refused.json()["message"]
+        await web.delete("/v2/groups/shop")
+        await until_calm(web)
+        assert (await web.put("/v2/groups/shop", json={"version": first})).status_code in (200, 201), "it comes back"
+        assert (await web.get("/v2/apps/shop/db")).status_code == 200
+
+
 async def test_who_holds_the_lock_is_in_the_refusal():
     """409 with the ids of deployments; a cancelled one goes back, a forced one just stops: 202 and nothing."""
     async with house(who=MINDS) as web:

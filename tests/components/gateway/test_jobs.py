@@ -53,6 +53,20 @@ async def test_schedules():
         assert shown == NIGHTLY | {"startingDeadlineSeconds": 900, "concurrencyPolicy": "ALLOW", "enabled": True}
         again = await web.post("/v1/jobs/j/schedules", json=NIGHTLY)
         assert (again.status_code, again.json()) == (409, {"message": "Schedule with this id already exists"})
+        second = await web.post("/v1/jobs/j/schedules", json=NIGHTLY | {"id": "daily"})
+        assert (second.status_code, second.json()) == (
+            409,
+            {"message": "job j has schedule nightly: at most one schedule was asked for"},
+        )
+        hasty = NIGHTLY | {"startingDeadlineSeconds": 59}
+        refused = await web.put("/v1/jobs/j/schedules/nightly", json=hasty)
+        assert (refused.status_code, refused.json()["details"]) == (
+            422,
+            [{"path": "/startingDeadlineSeconds", "errors": ["expected at least 60, found 59"]}],
+        )
+        both = await web.post("/v0/scheduled-jobs", json={"id": "k", "run": RUN, "schedules": [hasty]})
+        assert (both.status_code, both.json()["details"][0]["path"]) == (422, "/schedules(0)/startingDeadlineSeconds")
+        assert [each["id"] for each in (await web.get("/v1/jobs")).json()] == ["j"], "nothing was done"
         put = await web.put("/v1/jobs/j/schedules/nightly", json={"cron": "0 0 * * *", "enabled": False})
         assert (put.status_code, "nextRunAt" in put.json()) == (200, False)
         assert (await web.get("/v1/jobs/j/schedules/nightly")).json() == put.json()
