@@ -49,8 +49,15 @@ async def get(
         location = answer.headers.get("location")
         if not (follow and 300 <= answer.status < 400 and location):
             return answer
-        url, host_header = urljoin(url, location), None
+        url, host_header = _onward(url, location), None
     raise ProbeFailed(f"more than {redirects_max} redirections")
+
+
+def _onward(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise ProbeFailed(f"redirected to {location[:200]!r}: {error}") from None
 
 
 async def _get(url: str, interim: bool, body_bytes_max: int, host_header: str | None) -> Answer:

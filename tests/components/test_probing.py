@@ -55,6 +55,14 @@ async def test_redirections_are_followed_if_wanted_and_not_for_ever():
             await get(url, follow=True)
 
 
+async def test_a_redirection_to_no_address_is_a_failure():
+    """Whoever is looked at says where it leads."""
+    async with serving() as server:
+        server.reply = lambda _path: ok(b"", "301 Moved", "Location: http://[::1")
+        with pytest.raises(ProbeFailed, match="redirected to 'http://"):
+            await get(f"http://127.0.0.1:{server.port}/", follow=True)
+
+
 def moved(path: str) -> bytes:
     number = int(path.strip("/"))
     return ok(b"", "301 Moved", f"Location: {'/end' if number == 2 else number + 1}")
