@@ -43,23 +43,17 @@ from bus.services import (
 from components.marathon.avoiding import avoid
 from components.marathon.containers import contained
 from components.marathon.health import count_anew, fold_check, fold_health, fold_readiness, note
+from components.marathon.instances import ENDED, LOST, Found, Launched, Waiting, as_instance, is_failure
 from components.marathon.state import (
-    ENDED,
-    LOST,
     UNHEALTHY,
     UPGRADING,
     USER_REQUEST,
     App,
     Backoff,
-    Found,
-    Launched,
     MarathonState,
     Verdict,
-    Waiting,
-    as_instance,
     in_rounds,
     instance_with,
-    is_failure,
     last_any_port,
 )
 from components.marathon.steps import (

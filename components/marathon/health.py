@@ -17,8 +17,9 @@ from bus.services import CheckChanged, HealthChanged, InstanceDismissed, Readine
 from components.component import Say
 from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
+from components.marathon.instances import Found, Launched, Readiness, kill_of
 from components.marathon.sights import CheckSeen, ReadinessSeen
-from components.marathon.state import UNHEALTHY, App, Found, Launched, MarathonState, Readiness, kill_of
+from components.marathon.state import UNHEALTHY, App, MarathonState
 
 cause_length_max = 1000
 body_length_max = 10_000

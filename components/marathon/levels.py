@@ -12,9 +12,10 @@ from bus.documents.constraints import GROUP_BY
 from bus.nouns import MASTER, AppId, TaskId, TaskState
 from bus.services import DeploymentPaused, InstanceDismissed, InstanceScheduled
 from components.component import Say
+from components.marathon.instances import Launched, kill_of
 from components.marathon.offers import tally_of
 from components.marathon.pods import key_of
-from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, Launched, MarathonState, kill_of
+from components.marathon.state import DELETING, OVER_CAPACITY, UPGRADING, App, MarathonState
 from components.marathon.unreachable import why_surplus
 
 changes_max = 250

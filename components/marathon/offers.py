@@ -17,8 +17,9 @@ from components.component import Say
 from components.constraints import Tally, unmet
 from components.marathon.avoiding import best_first, kept_away
 from components.marathon.config import MarathonConfig
+from components.marathon.instances import Waiting
 from components.marathon.pods import infos_of
-from components.marathon.state import App, MarathonState, Waiting, in_rounds, last_any_port
+from components.marathon.state import App, MarathonState, in_rounds, last_any_port
 from components.marathon.tasks import task_bytes
 from components.matching import Shortfall, fit, take, wrong_role
 

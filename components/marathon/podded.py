@@ -13,7 +13,8 @@ from bus.documents.base import resources
 from bus.nouns import NOTHING, TERMINAL, Now, Resources, TaskId, TaskState, total
 from bus.queries import ContainerRow, EndpointRow, PodInstanceRow, PodRow, TerminationRow
 from components.marathon.containers import Contained, Termination
-from components.marathon.state import App, Launched, MarathonState, Waiting, is_up
+from components.marathon.instances import Launched, Waiting, is_up
+from components.marathon.state import App, MarathonState
 from components.marathon.waiting import delay_until, waiting
 
 UNREACHABLE = "pod instance has become unreachable"

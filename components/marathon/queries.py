@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from bus.documents import AppSpec
 from bus.nouns import Now, TaskId, TaskState
 from bus.queries import AppRow, FoundRow, InstanceRow, ReadinessRow
-from components.marathon.state import App, Found, Launched, MarathonState, Readiness, Waiting
+from components.marathon.instances import Found, Launched, Readiness, Waiting
+from components.marathon.state import App, MarathonState
 from components.marathon.waiting import delay_until, waiting
 
 

@@ -27,8 +27,9 @@ from bus.services import (
 from components.component import Say, answer, refuse
 from components.marathon.deployments import begin, end
 from components.marathon.drafting import draft_of, forced, known_tasks, no_deployment, wanted
+from components.marathon.instances import kill_of
 from components.marathon.planning import Refused, course_of, message_chars_max
-from components.marathon.state import USER_REQUEST, MarathonState, instance_with, kill_of
+from components.marathon.state import USER_REQUEST, MarathonState, instance_with
 
 grace_s_max = 31_536_000
 kills_max = 200

@@ -13,31 +13,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bus.documents.constraints import GROUP_BY
-from bus.events import KillRequested
-from bus.nouns import (
-    TERMINAL,
-    AgentId,
-    AppId,
-    Check,
-    Now,
-    Position,
-    Reason,
-    TaskId,
-    TaskState,
-    TaskStatus,
-    TraceId,
-    Unfit,
-)
+from bus.nouns import AgentId, AppId, Now, Position, TaskId, TaskState, TaskStatus, TraceId, Unfit
 from bus.plans import Deed, DeploymentId, GroupTraits
 from components.component import State
 from components.marathon.changing import Before, Deployment, RunSpec, Specified
-from components.marathon.containers import Contained, Termination, healthy, instance_of, whole
+from components.marathon.containers import Termination, instance_of
+from components.marathon.instances import Launched, Waiting, is_up
 from components.marathon.rolling import Counts, Moves, moves
 from components.referring import Names
-
-LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
-ENDED = TERMINAL | LOST
-"""States in which an instance counts no more. (Marathon: unreachableStrategy 0/0 expunges at once)"""
 
 expunged_kept_max = 1000
 NEVER = Now(0)
@@ -46,92 +29,6 @@ terminations_kept_max = 10
 OVER_CAPACITY, UPGRADING, DELETING, USER_REQUEST = "OverCapacity", "Upgrading", "DeletingApp", "UserRequest"
 UNHEALTHY = "Unhealthy"
 """Why instances are dismissed. (Marathon: `GoalChangeReason.scala`; the last is not in it)"""
-
-
-@dataclass(slots=True, kw_only=True)
-class Waiting:
-    """An instance that waits for an offer."""
-
-    app_version: str
-    since: Now
-    order: int
-    """Who is served first: the number of the event that scheduled it."""
-    replaces: TaskId | None
-
-
-@dataclass(slots=True, kw_only=True)
-class Found:
-    """What one check of an instance found. (Marathon: `Health.scala`)"""
-
-    alive: bool | None = None
-    failures: int = 0
-    """In a row."""
-    first_success: Now | None = None
-    last_success: Now | None = None
-    last_failure: Now | None = None
-    cause: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Readiness:
-    """What an instance answered when it was asked whether it is ready."""
-
-    ready: bool
-    status: int | None = None
-    content_type: str = ""
-    body: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Launched:
-    """An instance that was asked for on an agent."""
-
-    app_version: str
-    since: Now
-    """When it got its state."""
-    launched_at: Now
-    agent: AgentId
-    hostname: str
-    ports: tuple[int, ...]
-    replaces: TaskId | None
-    trace: TraceId | None
-    place: dict[str, str] = field(default_factory=dict)
-    """What its app's constraints count of its agent."""
-    state: TaskState = TaskState.STAGING
-    running_since: Now | None = None
-    watched: tuple[Check, ...] = ()
-    """What Marathon checks of it."""
-    asked_ready: Check | None = None
-    """What Marathon asks it until it is ready."""
-    found: list[Found] = field(default_factory=list)
-    """Of each check; of one, if its executor makes it."""
-    readiness: Readiness | None = None
-    checked: int | None = None
-    """What its executor found last by the check from which nothing follows."""
-    inactive_at: Now | None = None
-    """Of one that cannot be reached: when another takes its place."""
-    expunge_at: Now | None = None
-    """Of one that cannot be reached: when it is given up."""
-    lost_by: Position | None = None
-    """What said that it cannot be reached."""
-    replaced_by: TaskId | None = None
-    returned: bool = False
-    """Whether it came back after another had taken its place."""
-    containers: dict[TaskId, Contained] = field(default_factory=dict)
-    """Of a pod's instance, by their tasks."""
-
-    @property
-    def healthy(self) -> bool | None:
-        """Whether all its checks are good; None: one of them is not known yet, or there is none."""
-        if self.containers:
-            return healthy(self.containers)
-        alive = [one.alive for one in self.found]
-        return False if False in alive else True if alive and None not in alive else None
-
-    @property
-    def ready(self) -> bool | None:
-        """Whether it was ready once; None: nothing is known yet, or it is not asked."""
-        return self.readiness.ready if self.readiness is not None else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -341,14 +238,6 @@ class App:
                 marked[task] = None
 
 
-def is_up(instance: Launched) -> bool:
-    """Whether an instance counts in a deployment: it runs, and is healthy and ready if its version checks that."""
-    checked = bool(instance.found) or any(one.checked for one in instance.containers.values())
-    healthy = instance.healthy is True or not checked
-    ready = instance.ready is True or instance.asked_ready is None
-    return instance.state is TaskState.RUNNING and healthy and ready
-
-
 @dataclass(slots=True, kw_only=True)
 class MarathonState(State):
     """Everything Marathon knows."""
@@ -403,31 +292,6 @@ class MarathonState(State):
 def instance_with(state: MarathonState, task: TaskId) -> TaskId:
     """The instance that a task is, or is a container of."""
     return task if task in state.owners else instance_of(task)
-
-
-def as_instance(instance_id: TaskId, instance: Launched, status: TaskStatus) -> TaskStatus:
-    """What an instance is, if this is the status of its task, or of one of its containers'."""
-    return whole(instance_id, instance.containers, status) if instance.containers else status
-
-
-def kill_of(task: TaskId, instance: Launched | None, grace_s: float | None, reason: str = "") -> KillRequested:
-    """What has an instance killed: a pod's, by any of its containers that live, with each one's own grace."""
-    if instance is None or not instance.containers:
-        return KillRequested(task=task, grace_s=grace_s, reason=reason)
-    live = [name for name, one in instance.containers.items() if one.state not in TERMINAL]
-    return KillRequested(task=next(iter(live or instance.containers)), grace_s=grace_s, reason=reason, group=True)
-
-
-def is_failure(status: TaskStatus) -> bool:
-    """Whether an end makes the app wait before its next launch. (Marathon: backoff grows on all ends but KILLED)
-
-    An offer that had just been taken back, a lost agent, and a machine that went down with all its tasks say nothing
-    about the app. One that was killed as unhealthy failed.
-    """
-    if status.state is TaskState.KILLED:
-        return status.reason is Reason.TASK_HEALTH_CHECK_STATUS_UPDATED
-    failures = (TaskState.FINISHED, TaskState.FAILED, TaskState.ERROR, TaskState.DROPPED, TaskState.GONE)
-    return status.state in failures and status.reason not in (Reason.INVALID_OFFERS, Reason.EXECUTOR_TERMINATED)
 
 
 def in_rounds(app: App) -> bool:

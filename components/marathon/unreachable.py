@@ -19,7 +19,8 @@ from bus.nouns import Now, TaskId, TaskState, TaskStatus, second
 from bus.services import InstanceDeactivated, InstanceExpunged
 from components.component import Say
 from components.marathon.containers import Termination
-from components.marathon.state import App, Launched, MarathonState, expunged_kept_max, terminations_kept_max
+from components.marathon.instances import Launched
+from components.marathon.state import App, MarathonState, expunged_kept_max, terminations_kept_max
 
 overdue_max = 250
 """Instances given up or replaced in one decision."""

@@ -15,7 +15,8 @@ from components.component import Say
 from components.marathon.avoiding import avoided_until
 from components.marathon.backoff import next_delay_us
 from components.marathon.health import hear_health
-from components.marathon.state import ENDED, App, Launched, MarathonState, as_instance, instance_with, is_failure
+from components.marathon.instances import ENDED, Launched, as_instance, is_failure
+from components.marathon.state import App, MarathonState, instance_with
 
 _ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
 

@@ -15,8 +15,9 @@ from bus.nouns import TaskId
 from bus.services import InstanceDismissed
 from components.component import Sight
 from components.marathon.hands import MarathonHands
+from components.marathon.instances import Launched
 from components.marathon.sights import CheckSeen
-from components.marathon.state import UNHEALTHY, Launched
+from components.marathon.state import UNHEALTHY
 from tests.components.driver import only
 from tests.components.marathon.play import KILLED, RUNNING, UNREACHABLE, Play, launches
 from tests.components.servers import Server, free_port, ok, serving

@@ -44,8 +44,9 @@ from bus.services import (
 )
 from components.component import Say, apply
 from components.marathon import MarathonConfig, offers, updates
+from components.marathon.instances import is_up
 from components.marathon.rolling import least_up
-from components.marathon.state import App, MarathonState, is_up
+from components.marathon.state import App, MarathonState
 from tests.components.driver import only
 from tests.components.marathon.play import MAIN, Play, spec
 from tests.components.marathon.world import AGENTS, World
