@@ -119,7 +119,8 @@ def shared(state: State) -> list[object]:
         if not isinstance(thing, dict | list | set) and not is_dataclass(thing):
             return
         if id(thing) in seen:
-            found.append(thing)
+            if not _frozen(thing):
+                found.append(thing)
             return
         seen[id(thing)] = thing
         if isinstance(thing, dict):
@@ -134,6 +135,10 @@ def shared(state: State) -> list[object]:
 
     look(state)
     return found
+
+
+def _frozen(thing: object) -> bool:
+    return is_dataclass(thing) and bool(thing.__dataclass_params__.frozen)  # type: ignore[attr-defined]
 
 
 CUTS = settings(
