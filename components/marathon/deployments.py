@@ -129,7 +129,7 @@ def _fail(state: MarathonState, app_id: AppId, now: Now) -> Iterator[Say]:
     course, by = None, state.deployments[name].by
     if app.spec.rollout.auto_rollback:
         try:
-            course = course_of(state, reversal(state, name), force=True)
+            course = course_of(state, reversal(state, name), force=False)
         except Refused as refused:
             message += f"; it is not undone: {refused.message[:message_chars_max]}"
     said = end(state, name, Outcome.FAILED, message)

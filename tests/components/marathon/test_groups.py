@@ -388,3 +388,19 @@ def test_only_so_many_groups_are_changed_at_once():
     refused = refusal(play.ask(RemovalRequested(group=AppId("/"))))
     assert refused.reason is Refusal.INVALID
     assert "at most 262144 are allowed in one deployment: change fewer" in refused.message
+
+
+def test_what_goes_back_by_itself_stops_nobody_else():
+    """What a deployment stopped is somebody else's by now: without being asked, nothing is taken from them."""
+    play = Play()
+    put(play, group("/g", spec("/g/a"), spec("/g/x")))
+    run_all(play)
+    back = Rollout(progress_deadline_seconds=60, auto_rollback=True)
+    changed = named(put(play, group("/g", spec("/g/a", cmd="true", rollout=back))))
+    for task in list(play.app(AppId("/g/x")).dying):
+        play.update(task, KILLED)
+    again = named(play.add("/g/x", cpus=64.0))
+    (fact,) = only(play.advance(60), DeploymentEnded)
+    assert fact.deployment == changed
+    assert f"; it is not undone: /g/x is locked by deployment {again} of " in fact.message
+    assert list(play.state.deployments) == [again]
