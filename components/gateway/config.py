@@ -30,6 +30,8 @@ class GatewayConfig:
     """The file with everybody who may speak; None: whoever reaches it, which must be this machine's own."""
     answer_s: float = 8.0
     """How long a request may take to be answered. (PyPI marathon: waits 10 s)"""
+    silent_s: float = 30.0
+    """How long a connection may ask for nothing, and how long a request may take to come in whole."""
 
     def __post_init__(self) -> None:
         for name, port in (("port", self.port), ("marathon", self.marathon_port), ("metronome", self.metronome_port)):
@@ -42,6 +44,8 @@ class GatewayConfig:
             raise ValueError(f"{self.host} can be reached from elsewhere: that takes --users FILE")
         if not 0.1 <= self.answer_s <= 300:
             raise ValueError(f"answer_s: {self.answer_s:g} is not between 0.1 and 300")
+        if not 0.1 <= self.silent_s <= 300:
+            raise ValueError(f"silent_s: {self.silent_s:g} is not between 0.1 and 300")
 
 
 def is_loopback(host: str) -> bool:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import h11
 import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -133,7 +134,7 @@ class Gateway:
             ws="none",
             server_header=False,
             limit_concurrency=connections_max,
-            timeout_keep_alive=30,
+            timeout_keep_alive=self.config.silent_s,  # type: ignore[arg-type]
             timeout_graceful_shutdown=farewell_s,
         )
         return _Server(settings), socket_
@@ -156,15 +157,34 @@ class Gateway:
 
 
 class _Line(H11Protocol):
-    """A connection that can be cut."""
+    """A connection that can be cut, and is when a request does not come, or not the whole of it."""
+
+    late: asyncio.TimerHandle | None = None
+    """When it is cut. (uvicorn itself only counts from an answer to the next request)"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody came. (asyncio.Protocol)"""
         super().connection_made(transport)
         LINES.opened(self.client, self.server, transport)
+        self._await_rest()
+
+    def data_received(self, data: bytes) -> None:
+        """Somebody said something: the whole request, or a part. (asyncio.Protocol)"""
+        super().data_received(data)
+        self._await_rest()
+
+    def _await_rest(self) -> None:
+        halfway = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if halfway and self.late is None:
+            self.late = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+        elif not halfway and self.late is not None:
+            self.late.cancel()
+            self.late = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Somebody left. (asyncio.Protocol)"""
+        if self.late is not None:
+            self.late.cancel()
         LINES.closed(self.client, self.server)
         super().connection_lost(exc)
 
