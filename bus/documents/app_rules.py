@@ -174,14 +174,11 @@ def dependencies(needed: Iterable[str], id_: str) -> Iterator[Complaint]:
 
 
 def _rollout(app: AppSpec) -> Iterator[Complaint]:
-    return rollout(app.rollout, app.instances, ("rollout",))
+    return rollout(app.rollout, ("rollout",))
 
 
-def rollout(wanted: Rollout, instances: int, at: Steps) -> Iterator[Complaint]:
-    """Who goes back must be able to fail, and a canary is not everybody."""
-    if wanted.canaries and 0 < instances <= wanted.canaries:
-        wrong = f"expected fewer than the {instances} instance{'' if instances == 1 else 's'}, found {wanted.canaries}"
-        yield Complaint(wrong, (*at, "canaries"))
+def rollout(wanted: Rollout, at: Steps) -> Iterator[Complaint]:
+    """Who goes back must be able to fail."""
     if wanted.auto_rollback and wanted.progress_deadline_seconds is None and wanted.max_launch_attempts is None:
         wrong = "nothing makes a deployment fail: expected progressDeadlineSeconds or maxLaunchAttempts with it"
         yield Complaint(wrong, (*at, "autoRollback"))

@@ -137,7 +137,7 @@ def _scheduling(pod: PodSpec) -> Iterator[Complaint]:
 
 
 def _rollout(pod: PodSpec) -> Iterator[Complaint]:
-    return rollout(pod.rollout, pod.instances, ("scheduling", "rollout"))
+    return rollout(pod.rollout, ("scheduling", "rollout"))
 
 
 POD_RULES: tuple[Rule[PodSpec], ...] = (

@@ -91,7 +91,6 @@ COMMAND = {"protocol": "COMMAND", "command": {"value": "true"}}
         ({"constraints": [["hostname", "UNIQUE"], ["rack", "NEAR", "x"]]},
          "operator 'NEAR': expected one of UNIQUE, CLUSTER, GROUP_BY, LIKE, UNLIKE, MAX_PER, IS - at "
          "`$.constraints[1]`"),
-        ({"rollout": {"canaries": 1}}, "expected fewer than the 1 instance, found 1 - at `$.rollout.canaries`"),
         ({"rollout": {"autoRollback": True}},
          "nothing makes a deployment fail: expected progressDeadlineSeconds or maxLaunchAttempts with it - at "
          "`$.rollout.autoRollback`"),
@@ -183,8 +182,6 @@ def check(**fields: Any) -> dict[str, Any]:
         ({"networks": [{"mode": "container"}]}, f"'container' is not built: {NO_NETWORK} - at `$.networks[0].mode`"),
         ({"scheduling": {"placement": {"constraints": [{"fieldName": "rack", "operator": "LIKE"}]}}},
          "LIKE needs a regular expression - at `$.scheduling.placement.constraints[0]`"),
-        ({"scheduling": {"rollout": {"canaries": 1}}},
-         "expected fewer than the 1 instance, found 1 - at `$.scheduling.rollout.canaries`"),
         ({"scheduling": {"unreachableStrategy": {"inactiveAfterSeconds": 1}}},
          "expected at most expungeAfterSeconds, 0, found 1 - at "
          "`$.scheduling.unreachableStrategy.inactiveAfterSeconds`"),

@@ -82,8 +82,9 @@ def flip(file: Path, chance: random.Random, *, after: float = 0.0, before: float
 
 def blocks(data: Path, node: str, cluster: str) -> list[Path]:
     """The files in which a server of the bus keeps the stream's messages."""
-    streams = data / on_node("bus", node) / "jetstream" / "$G" / "streams"
-    return sorted((streams / f"LOG-{cluster.upper()}" / "msgs").glob("*.blk"))
+    found = sorted((data / on_node("bus", node) / "jetstream").glob(f"*/streams/LOG-{cluster.upper()}/msgs/*.blk"))
+    assert found, f"{node} keeps no stream of {cluster}"
+    return found
 
 
 def store_of(data: Path, node: str) -> Path:

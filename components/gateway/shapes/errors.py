@@ -42,12 +42,12 @@ def pointer(path: str) -> str:
     return re.sub(r"\[(\d+)\]", r"(\1)", path).replace(".", "/") or "/"
 
 
-def wrong_document(error: DocumentError) -> tuple[int, dict[str, object]]:
+def wrong_document(error: DocumentError, *, typed: bool = True) -> tuple[int, dict[str, object]]:
     """Code and body for a document that is wrong: 400 if it is no JSON, or not of the types it should be; else 422."""
     complaints = [Complaint(_of_steps(each.steps or ()), each.text) for each in error.complaints]
-    if all(each.steps is None for each in error.complaints):
+    if typed and all(each.steps is None for each in error.complaints):
         return 400, {"message": INVALID_JSON, "details": details(complaints)}
-    return invalid(complaints)
+    return invalid(complaints, typed=typed)
 
 
 def _of_steps(steps: Sequence[str | int]) -> str:
@@ -62,9 +62,12 @@ def details(complaints: list[Complaint]) -> list[dict[str, object]]:
     return [{"path": path, "errors": errors} for path, errors in by_path.items()]
 
 
-def invalid(complaints: list[Complaint]) -> tuple[int, dict[str, object]]:
-    """Code and body for a wrong document: 400 if it has another type than it should somewhere, else 422."""
-    mistyped = any(each.mistyped for each in complaints)
+def invalid(complaints: list[Complaint], *, typed: bool = True) -> tuple[int, dict[str, object]]:
+    """Code and body for a wrong document: 400 if it has another type than it should somewhere, else 422.
+
+    Not `typed`: 422 for either. (Metronome checks a schema, types and values alike)
+    """
+    mistyped = typed and any(each.mistyped for each in complaints)
     message = INVALID_JSON if mistyped else INVALID_OBJECT
     return (400 if mistyped else 422), {"message": message, "details": details(complaints)}
 

@@ -115,20 +115,20 @@ def not_json(why: str) -> HttpError:
 
 
 @contextmanager
-def documents() -> Iterator[None]:
-    """What is wrong with a document becomes an answer with all of it. Raises HttpError."""
+def documents(*, typed: bool = True) -> Iterator[None]:
+    """What is wrong with a document becomes an answer with all of it; `typed` as of `invalid`. Raises HttpError."""
     try:
         yield
     except DocumentError as error:
-        raise HttpError(*wrong_document(error)) from None
+        raise HttpError(*wrong_document(error, typed=typed)) from None
 
 
-def part(value: object, shape: type[P]) -> P:
+def part(value: object, shape: type[P], *, typed: bool = True) -> P:
     """A part of a document. Raises HttpError."""
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise HttpError(*invalid([complaint_of(str(error))])) from None
+        raise HttpError(*invalid([complaint_of(str(error))], typed=typed)) from None
 
 
 def is_rollback(text: bytes) -> str | None:

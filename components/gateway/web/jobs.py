@@ -110,7 +110,7 @@ async def sent_job(call: Call, at: str | None = None, *, schedules: bool = True)
             raise HttpError(*errors.invalid([wrong]))
         if isinstance(sent.get("schedules"), list):
             sent["schedules"] = [sent_schedule(each) for each in sent["schedules"]]
-    with documents():
+    with documents(typed=False):
         spec = parse_document(msgspec.json.encode(sent), JobSpec)
     short = [each for n, one in enumerate(spec.schedules) for each in hasty(one, f"/schedules({n})")]
     if short:
@@ -228,7 +228,7 @@ async def _schedule(call: Call, schedule: Schedule, *, update: bool) -> dict[str
 
 async def create_schedule(call: Call) -> Response:
     """POST /v1/jobs/{job}/schedules: the first one. (Metronome; several are in `/v0/scheduled-jobs`)"""
-    sent = part(sent_schedule(await call.json()), Schedule)
+    sent = part(sent_schedule(await call.json()), Schedule, typed=False)
     return answer(await _schedule(call, sent, update=False), 201)
 
 
@@ -241,7 +241,7 @@ async def get_schedule(call: Call) -> Response:
 async def update_schedule(call: Call) -> Response:
     """PUT /v1/jobs/{job}/schedules/{schedule}."""
     id_, sent = call.params["schedule"], sent_schedule(await call.json())
-    schedule = part({"id": id_} | sent if isinstance(sent, dict) else sent, Schedule)
+    schedule = part({"id": id_} | sent if isinstance(sent, dict) else sent, Schedule, typed=False)
     if schedule.id != id_:
         wrong = errors.Complaint("/id", f"{schedule.id} is not the schedule that the path names")
         raise HttpError(*errors.invalid([wrong]))

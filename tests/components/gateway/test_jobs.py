@@ -169,8 +169,8 @@ async def test_what_is_not_there_is_404(verb, path, body):
     ("body", "code", "path"),
     [
         ({"id": "J", "run": RUN}, 422, "/id"),
-        ({"id": "j"}, 400, "/"),
-        ({"id": "j", "run": RUN | {"cpus": "1"}}, 400, "/run/cpus"),
+        ({"id": "j"}, 422, "/"),
+        ({"id": "j", "run": RUN | {"cpus": "1"}}, 422, "/run/cpus"),
         ({"id": "j", "run": RUN | {"mem": 1}}, 422, "/run/mem"),
     ],
 )
