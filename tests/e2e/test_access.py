@@ -92,7 +92,7 @@ def test_a_node_joins_with_a_token_and_is_shut_out_while_it_runs(cluster, tmp_pa
             executor = int(json.loads(wait_for("its executor", (tmp_path / "a9" / "executor.pid").read_text))["pid"])
             cluster.run("access", "revoke", "a9")
             said = agent.communicate(timeout=60)[1]
-            assert "revoked" in said.splitlines()[-1]
+            assert "revoked" in said
             wait_for("its executor is out, too", lambda: not alive(executor))
         finally:
             agent.kill()
@@ -136,7 +136,7 @@ def test_a_name_whose_key_was_stolen_is_good_again_under_another(cluster, tmp_pa
         cluster.add_app(id="/others", cmd="while :; do sleep 1; done", cpus=0.1, mem=32, instances=2)
         cluster.run("app", "remove", "/others")
         cluster.run("access", "revoke", "a8")
-        assert "revoked" in first.communicate(timeout=60)[1].splitlines()[-1]
+        assert "revoked" in first.communicate(timeout=60)[1]
     finally:
         first.kill()
     second = started(joined(cluster, tmp_path / "again.json", "--agent", "a8"))
