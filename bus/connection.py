@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError
 
 from bus.client import TolerantClient
 from bus.credentials import Credentials
+from bus.fitness import is_led
 from bus.nkey import Key
 from bus.permits import Role
 from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere, NotPermitted
@@ -385,13 +387,17 @@ class Connection:
                 self.leave()
 
     async def _is_led(self) -> bool:
-        """Whether somebody leads the servers that this link reaches. (nats-server: jsAccountInfoRequest)"""
+        """Whether somebody leads the servers that this link reaches, or the stream where only that can be asked.
+
+        (nats-server: jsAccountInfoRequest, jsStreamInfoRequest)
+        """
         where = "$JS.API.INFO" if self.in_kernel else f"log.{self.known.cluster}.info"
         try:
             answer = await self.ask(Send(where, b""), timeout_s=watch_answer_s)
         except (NobodyThere, NoAnswer):
             return False
-        return b'"error"' not in answer.body
+        found = json.loads(answer.body)
+        return "error" not in found and (self.in_kernel or is_led(found))
 
     def leave(self) -> None:
         """Go to the next server, if there are several."""

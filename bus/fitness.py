@@ -89,6 +89,12 @@ def is_without_peers(err_code: int) -> bool:
     return err_code == _NO_PEERS
 
 
+def is_led(found: dict[str, Any]) -> bool:
+    """Whether what a server says of a stream comes with a leader: one that is cut off answers from its own copy."""
+    cluster = found.get("cluster") or {}
+    return bool(cluster.get("leader")) and (found["config"]["num_replicas"] == 1 or bool(cluster.get("raft_group")))
+
+
 def is_frozen(config: dict[str, Any]) -> bool:
     """Whether a stream is being trimmed, or was when who did it died."""
     return config.get("max_msg_size") == frozen_bytes

@@ -126,7 +126,9 @@ class Stream:
     async def _find_or_make(self, make: bool, replicas: int, room: int | None) -> dict[str, Any]:
         try:
             try:
-                return await self._call(f"STREAM.INFO.{self.name}")
+                found = await self._call(f"STREAM.INFO.{self.name}")
+                self._check_led(found)
+                return found
             except ApiError as error:
                 if error.err_code != _NO_STREAM:
                     raise
@@ -249,12 +251,14 @@ class Stream:
     async def info(self, more: dict[str, object] | None = None) -> dict[str, Any]:
         """What the leader says of the stream. Raises NoAnswer, StreamDiverged if another stream has its name."""
         found = await self.ask(f"STREAM.INFO.{self.name}", more)
-        cluster = found.get("cluster", {})
-        if not cluster.get("leader") or (found["config"]["num_replicas"] > 1 and not cluster.get("raft_group")):
-            raise NoMajority(f"stream {self.name} has no leader: {no_quorum}")
+        self._check_led(found)
         if found["created"] != self._created:
             raise StreamDiverged(f"stream {self.name} was made anew at {found['created']}")
         return found
+
+    def _check_led(self, found: dict[str, Any]) -> None:
+        if not fitness.is_led(found):
+            raise NoMajority(f"stream {self.name} has no leader: {no_quorum}")
 
     async def servers(self) -> list[ClusterRow]:
         """Who keeps the stream, by name. Raises NoAnswer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -12,10 +13,14 @@ import pytest
 
 from bus import codec
 from bus.append import append_surely
+from bus.connection import Connection
+from bus.credentials import Credentials
 from bus.jetstream import JetStreamBus
+from bus.keyring import Wanted, issued
 from bus.nouns import Position
 from bus.permits import Role
 from bus.port import Fence, Message, NoAnswer, NobodyThere, NoQuorum, Record, StreamDiverged
+from bus.replies import Send
 from bus.subjects import Author, Kind, ask, own_log
 from tests.contract.places import CLUSTER, until
 from tests.contract.speech import ALL, LEADER, LEADERS, chain, fence, needles
@@ -311,3 +316,33 @@ async def until_diverged(bus: JetStreamBus, log: str, after: Position, last: Pos
     wanted = [message.body for batch in range(20) for message in needles(batch * 1000, 1000, 1000)]
     assert [record.body for record in reader.found] == wanted
     return ""
+
+
+@pytest.mark.parametrize("role", [Role.ADMINISTRATOR, Role.AGENT])
+async def test_a_server_that_lost_the_others_is_not_held_for_led(trio: Trio, role: Role) -> None:
+    """It goes on to tell what the stream is like, from its own copy: who believes that stays with it for ever."""
+    await (await trio.connect()).close()
+    link = Connection(issued(trio.authority, Wanted("", role, "a1"), Credentials(url=trio.nodes["n1"].url)), None)
+    await link.open(name="test", connect_s=10)
+    try:
+        for name in ("n2", "n3"):
+            trio.nodes[name].kill()
+        await _answered(link)
+        assert not await link._is_led()
+        for name in ("n2", "n3"):
+            trio.nodes[name].start()
+        while not await link._is_led():
+            await asyncio.sleep(0.05)  # between two looks at a condition
+    finally:
+        await link.close()
+
+
+async def _answered(link: Connection) -> None:
+    """Wait until a server that lost its leader says so, or what it knows: at first it says nothing."""
+    where = "$JS.API.INFO" if link.in_kernel else f"log.{CLUSTER}.info"
+    while True:
+        with suppress(NoAnswer, NobodyThere):
+            answer = json.loads((await link.ask(Send(where, b""), timeout_s=2)).body)
+            if "error" in answer or ("cluster" in answer and not answer["cluster"].get("leader")):
+                return
+        await asyncio.sleep(0.05)
