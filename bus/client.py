@@ -12,9 +12,7 @@ import logging
 import re
 from typing import Any
 
-from nats.aio.client import Client
-from nats.protocol import parser
-
+from bus.slim import Client, parser
 from bus.trust import check_offers_tls
 
 # Arguments end at spaces and tabs; nats-py also ends them at form feeds, which the server takes for part of a subject.

@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError
-
 from bus.client import TolerantClient
 from bus.credentials import Credentials
 from bus.fitness import is_led
@@ -26,6 +24,7 @@ from bus.nkey import Key
 from bus.permits import Role
 from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere, NotPermitted
 from bus.replies import Parcel, Replies, Send, cut
+from bus.slim import ConnectionClosedError, Error, OutboundBufferLimitError
 from bus.trust import distrust
 
 reconnect_pause_s = 0.25

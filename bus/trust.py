@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from nats.errors import Error
+from bus.slim import Error
 
 ROTATE = "`busbar hosts generate ... --rotate-tls` (ops/runbook.md, Several hosts)"
 _EXPIRED, _TOO_EARLY, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 import click
-import structlog
 
+from bus import logs
 from bus.jetstream import connect
 from bus.subjects import Author, Kind
 from cli.output import Failure, wrong_usage
@@ -20,7 +20,7 @@ from cli.wiring import EXPECTED, Place, lost, note, place_options
 from components.gateway import GatewayConfig
 from components.runtime import system_clock
 
-log = structlog.get_logger()
+log = logs.get_logger()
 _port = click.IntRange(0, 65535)
 
 

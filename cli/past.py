@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import click
-import structlog
 
 from bus import queries
 from bus.codec import Foreign, Unreadable, decode
@@ -39,7 +38,6 @@ from cli.session import (
     way_on,
     where_options,
 )
-from components import logs
 from components.component import Component
 from components.mind import LogUnreadable, Mind
 from components.past import mind_at
@@ -142,8 +140,6 @@ class Past:
 @asynccontextmanager
 async def reading(store: Path) -> AsyncIterator[Reader]:
     """A store of a whole stream, open to be asked about the past. Raises Failure."""
-    if not structlog.is_configured():
-        logs.configure(level="error")
     async with AsyncExitStack() as stack:
         try:
             reader = await stack.enter_async_context(open_reader(store))

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import structlog
 
+from bus import logs
 from bus.nouns import PUBLIC_ROLE, AgentId, ExecutorId, FrameworkId, parse_resources
 from bus.port import Bus
 from bus.subjects import check_id
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eventstore.signing import Signer
 
 C = TypeVar("C")
-log = structlog.get_logger()
+log = logs.get_logger()
 
 UNCONFINED = "unconfined"
 """The attribute of an agent whose tasks are not confined: `busbar node show` tells it, and so does each offer."""

@@ -18,8 +18,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 import click
-import structlog
 
+from bus import logs
 from bus.jetstream import connect
 from bus.port import (
     Bus,
@@ -36,14 +36,13 @@ from bus.port import (
 from cli.output import Failure, wrong_usage
 from cli.processes import identify, record
 from cli.session import Credentials, Where, find
-from components import logs
 from components.component import Component, State
 from components.mind import LogUnreadable
 from components.runtime import live
 from eventstore.errors import StoreDiverged, StoreFailed, StoreGap, StoreLocked, StoreRefused
 
 S = TypeVar("S", bound=State)
-log = structlog.get_logger()
+log = logs.get_logger()
 
 EXPECTED = (
     BusClosed,

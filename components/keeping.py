@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import Generic
 
-import structlog
-
+from bus import logs
 from bus.nouns import Position
 from components.component import S
 from components.mind import Mind
 from components.snapshots import Packed, Snapshots, resume, snapshot_events, snapshots_of
 from eventstore.recorder import Recorder
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 farewell_events = 1000
 """At a clean stop a snapshot is worth it for so many events."""

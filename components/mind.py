@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Generic
 
 import msgspec
-import structlog
 
-from bus import codec
+from bus import codec, logs
 from bus.access import IdentityRenewed
 from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, LeaderResigned, Term
@@ -21,7 +20,7 @@ from bus.port import Message, Record, batch_bytes_max, batch_events_max
 from bus.subjects import Author, Kind
 from components.component import Component, Heard, Input, S, Say, apply, asked, consider, glimpse_of, refuse
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 Clock = Callable[[], Now]
 _MASTER = Author(Kind.MASTER, MASTER)

@@ -19,9 +19,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, su
 from typing import Generic
 
 import msgspec
-import structlog
 
-from bus import codec, queries
+from bus import codec, logs, queries
 from bus.codec import Foreign, Unreadable
 from bus.events import LeaderElected, LeaderResigned, LogKept
 from bus.nouns import Now, Position, second
@@ -37,7 +36,7 @@ from components.standing import OwnLog
 from eventstore.errors import StoreDiverged, StoreGap
 from eventstore.recorder import Recorder, open_recorder
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 inputs_waiting_max = 1024
 """Groups of heard events and sights that wait for the mind."""

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Generic, NamedTuple
 
 import msgspec
-import structlog
 
+from bus import logs
 from bus.codec import Foreign, Unreadable, decode, link
 from bus.events import FACTS, Event, Fact, LeaderResigned
 from bus.nouns import Now, Position
@@ -35,7 +35,7 @@ from components.mind import Mind
 from components.versions import version_of
 from eventstore.store import Reader
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 snapshot_events = 50_000
 """Events of one log from one snapshot to the next."""

@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Generic, TypeVar
 
-import structlog
-
-from bus import codec
+from bus import codec, logs
 from bus.append import append_surely, unknown_s
 from bus.codec import Foreign, Unreadable
 from bus.events import LeaderElected
@@ -29,7 +27,7 @@ from components.mind import Clock, Decided, Mind
 from eventstore.recorder import Recorder
 
 T = TypeVar("T")
-log = structlog.get_logger()
+log = logs.get_logger()
 
 rebuild_tries_max = 40
 rebuild_pause_s = 0.25

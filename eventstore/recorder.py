@@ -10,15 +10,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-import structlog
-
+from bus import logs
 from bus.nouns import Position
 from bus.port import Bus, Record, StreamDiverged
 from bus.subjects import Author, everything, own_log
 from eventstore.store import Reader, Writer, open_reader, open_writer
 from eventstore.verify import verify_tail
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 pause_s = 0.1
 """Before what came is stored: one commit for all that is said meanwhile, and no disk is kept busy by the copy of an

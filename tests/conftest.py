@@ -1,8 +1,7 @@
-"""What all tests share: logs are silent unless something is critical, and which tests may run beside each other."""
+"""What all tests share: logs are silent, and which tests may run beside each other."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+from bus import logs
+
+logs.use(logs.SILENT)
 
 DATACENTERS, E2E = "datacenters", "pytest.mark.e2e"
 """Files with tests of whole datacenters of real processes: they run one at a time, for what one measures the next would
@@ -26,9 +26,8 @@ HOSTILE: Counter[str] = Counter()
 @pytest.fixture(autouse=True)
 def quiet_again() -> Iterator[None]:
     """What a command under test told about its process's logs is forgotten after it."""
-    before = structlog.get_config()
     yield
-    structlog.configure(**before)
+    logs.use(logs.SILENT)
 
 
 @cache

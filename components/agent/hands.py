@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 
 import msgspec
-import structlog
 
+from bus import logs
 from bus.events import (
     ArtifactsAwaited,
     Event,
@@ -36,7 +36,7 @@ from components.component import Ask, See
 from components.places import group_name
 from components.sealing import AgentKey
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 DEFAULT_CPU_MILLI, DEFAULT_MEM_MB, DEFAULT_DISK_MB = 1000, 1024, 10 * 1024
 """Where the machine does not tell. (Mesos: `constants.hpp` DEFAULT_CPUS, DEFAULT_MEM, DEFAULT_DISK)"""

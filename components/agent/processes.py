@@ -13,13 +13,12 @@ import select
 import signal
 from collections.abc import Sequence
 
-import structlog
-
+from bus import logs
 from bus.port import Bus, NoAnswer, NobodyThere
 from bus.subjects import Author, ping
 from components.agent.config import AgentConfig
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 output_bytes_max = 16 * 1024 * 1024
 """The executor's own output, before it is set aside for a new file."""

@@ -15,14 +15,13 @@ from contextlib import suppress
 from secrets import token_hex
 from typing import NamedTuple
 
-import structlog
-
+from bus import logs
 from bus.nouns import TaskId
 from bus.queries import QueryRefused
 from components.agent.mounts import check_unmounted
 from components.places import GROUP, sandbox_name
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 piece_bytes_max = 256 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -11,11 +11,10 @@ import shutil
 import stat
 from collections.abc import Collection, Mapping
 
-import structlog
-
+from bus import logs
 from components.places import ENV, FILES, SHARED_MEMORY, file_name, secrets_of
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 IN_MEMORY = ("tmpfs", "ramfs")
 _PASS, _OWN = 0o711, 0o700

@@ -14,14 +14,13 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import structlog
-
+from bus import logs
 from bus.nouns import TaskId
 from components.executor.config import ExecutorConfig
 from components.executor.launcher.main import HELD, LINKS, LOCK, SOCKET, shutdown_grace_s
 from components.executor.launcher.wire import line_bytes_max
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 attach_timeout_s = 10.0
 retry_s = 0.02

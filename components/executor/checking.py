@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import structlog
-
+from bus import logs
 from bus.nouns import Check, Probe, TaskId, TaskInfo
 from components.component import See, Sight
 from components.executor.sights import CheckFound, HealthSeen
 from components.probing import ProbeFailed, connect, get
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 looks_max = 256
 """Over the network, at the same time. (Marathon: as many of its own)"""
@@ -135,4 +134,4 @@ def _address(check: Check) -> str:
 
 def _complain(looking: asyncio.Task[None]) -> None:
     if not looking.cancelled() and looking.exception() is not None:
-        log.error("a check ended, and the task is looked after no more", exc_info=looking.exception())
+        log.error("a check ended, and the task is looked after no more", error=looking.exception())

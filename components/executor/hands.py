@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
-import structlog
-
+from bus import logs
 from bus.events import Event, TaskDelivered, TaskReported
 from bus.nouns import TERMINAL, Check, Command, Now, TaskId, TaskState, second
 from bus.secrets import names_of
@@ -26,7 +25,7 @@ from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState
 from components.places import ENV, FILES, file_name, secrets_for, shared_by
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 steady_s = 5.0
 """A connection that held this long was a good one."""

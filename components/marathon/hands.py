@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-import structlog
-
+from bus import logs
 from bus.events import Event, OfferAccepted
 from bus.nouns import TERMINAL, Check, Probe, TaskId, TaskInfo, TaskState
 from bus.services import AppUpdated, InstanceDismissed, InstanceExpunged, ReadinessChanged
@@ -20,7 +19,7 @@ from components.marathon.sights import CheckSeen, ReadinessSeen
 from components.marathon.state import MarathonState
 from components.probing import Answer, ProbeFailed, connect, get
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 looks_max = 256
 """At the same time. (Marathon: health check threads)"""
@@ -173,4 +172,4 @@ def address(host: str, check: Check) -> str:
 
 def _complain(looking: asyncio.Task[None]) -> None:
     if not looking.cancelled() and looking.exception() is not None:
-        log.error("a check ended, and the instance is looked after no more", exc_info=looking.exception())
+        log.error("a check ended, and the instance is looked after no more", error=looking.exception())

@@ -22,9 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
-from bus import codec
+from bus import codec, logs
 from bus.access import (
     AttemptRefused,
     IdentityGranted,
@@ -47,7 +45,7 @@ from components.master.state import MasterState
 from components.master.traffic import Traffic, Usage
 from components.mind import Clock
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 look_s = 1.0
 """Between two looks at what the server says."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-import structlog
 
-from bus import codec
+from bus import codec, logs
 from bus.events import Event, Fact
 from bus.nouns import MASTER, RequestId
 from bus.port import Bus, Message, NoAnswer, NobodyThere, OutcomeUnknown
@@ -23,7 +22,7 @@ from components.master.checkpoints import disputes
 from components.mind import Clock
 from eventstore.signing import checkpoint_text, verified
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 answer_s = 5.0
 """How long the leader may take to tell which alarms stand."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-import structlog
-
+from bus import logs
 from bus.nouns import Position
 from bus.port import Bus, NoAnswer
 from bus.queries import Foreigners
@@ -22,7 +21,7 @@ from components.master.config import MasterConfig
 from components.master.state import Checkpoint
 from eventstore.store import Reader, open_reader
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 HEADROOM, STORE_CHAIN, FOREIGN = "stream.headroom", "store.chain", "stream.foreign"
 raised_percent, cleared_percent = 80, 75

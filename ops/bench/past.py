@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from bus import logs
 from bus.memory import MemoryBus, MemoryServer
 from bus.subjects import CLUSTER
-from components import logs, master
+from components import master
 from components.runtime import live, system_clock
 from components.snapshots import snapshots_of
 from eventstore.store import open_writer

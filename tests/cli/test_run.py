@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 from click.testing import CliRunner
 
+from bus import logs
 from cli.main import busbar
 from cli.run import attributes_of, executor_argv
 from cli.wiring import Place
-from components import logs
 from components.places import secrets_of
 
 
@@ -104,7 +104,6 @@ def test_a_component_without_its_bus_says_so_in_one_line_of_json_and_ends(tmp_pa
 
 def test_logs_are_json_for_programs_and_lines_for_people(capsys):
     """No values of local variables: they may be secrets."""
-    import structlog
 
     def fail():
         password = "s3cret"
@@ -112,7 +111,7 @@ def test_logs_are_json_for_programs_and_lines_for_people(capsys):
 
     for as_json in (True, False):
         logs.configure(as_json, "info")
-        log = structlog.get_logger()
+        log = logs.get_logger()
         log.debug("too little")
         try:
             fail()
@@ -124,4 +123,3 @@ def test_logs_are_json_for_programs_and_lines_for_people(capsys):
         assert "ValueError" in said
         if as_json:
             assert json.loads(said)["event"] == "crashed"
-    structlog.reset_defaults()

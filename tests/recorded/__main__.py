@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import structlog
-
+from bus import logs
 from bus.nouns import Position
 from bus.port import Record
 from cli.captured import Capture, write
@@ -44,6 +42,6 @@ def record(records: Sequence[Record], path: Path, made_at: int) -> int:
 
 
 if __name__ == "__main__":
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logs.use(logs.SILENT)
     told = history(SEED)
     print(f"{DATACENTER}: {len(told)} events, {record(told, DATACENTER, 0)} bytes")

@@ -6,7 +6,6 @@ What a failed seed's stream held is written into a directory, one line for each 
 from __future__ import annotations
 
 import argparse
-import logging
 import multiprocessing
 import os
 import sys
@@ -17,9 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
-from bus import codec
+from bus import codec, logs
 from bus.codec import Foreign, Unreadable
 from bus.port import Record
 from tests.simulation.clock import EPOCH, run_virtually
@@ -125,7 +122,7 @@ def text(record: Record) -> str:
 
 
 def _quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logs.use(logs.SILENT)
 
 
 def _work(given: tuple[int, Path]) -> Told:

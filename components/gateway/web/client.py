@@ -16,9 +16,8 @@ from typing import TypeVar
 from uuid import uuid4
 
 import msgspec
-import structlog
 
-from bus import codec, queries
+from bus import codec, logs, queries
 from bus.codec import Foreign, Unreadable
 from bus.events import Event, EventUnreadable, Fact, RequestRefused
 from bus.nouns import FrameworkId, Now, Position, RequestId, TraceId
@@ -39,7 +38,7 @@ from bus.services import SchedulerLocated
 from bus.subjects import Author, Kind, ask, inbox, ping
 
 R = TypeVar("R")
-log = structlog.get_logger()
+log = logs.get_logger()
 
 MARATHON = Author(Kind.FRAMEWORK, "marathon")
 METRONOME = Author(Kind.FRAMEWORK, "metronome")

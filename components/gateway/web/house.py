@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from bus import logs
 from bus.nouns import Refusal
 from bus.port import BusClosed, NoAnswer, NotPermitted
 from bus.queries import QueryRefused
@@ -24,7 +24,7 @@ from components.gateway.web.counted import COUNTED
 from components.gateway.web.people import People, UsersRefused
 from components.gateway.web.stream import Hub
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 retry_after_s = 2
 UNCACHED = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Expires": "0"}

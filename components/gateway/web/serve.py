@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import h11
-import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from bus import logs
 from bus.nouns import Now
 from bus.permits import GATEWAYS
 from bus.port import Bus
@@ -29,7 +29,7 @@ from components.gateway.web.people import People
 from components.gateway.web.stream import LINES, Hub
 from components.gateway.web.table import ROUTES
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 backlog = 1024
 connections_max = 4096

@@ -16,11 +16,10 @@ from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import msgspec
-import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bus import codec
+from bus import codec, logs
 from bus.codec import Foreign, Unreadable
 from bus.events import Event
 from bus.nouns import Position
@@ -36,7 +35,7 @@ from components.gateway.web.call import Call, HttpError
 from components.gateway.web.client import MARATHON, Away, Client
 from components.gateway.web.counted import COUNTED
 
-log = structlog.get_logger()
+log = logs.get_logger()
 
 kept_max = 512
 """Groups that the hub keeps, for who comes back soon: fewer than one may leave unread."""

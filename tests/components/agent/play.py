@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import structlog
-
+from bus import logs
 from bus.events import AgentMarked, Event, TaskLaunched, TaskReported
 from bus.nouns import (
     AgentId,
@@ -112,12 +110,14 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def told_logs() -> Iterator[list[MutableMapping[str, Any]]]:
+def told_logs() -> Iterator[list[dict[str, Any]]]:
     """What is logged meanwhile, whatever the tests' configuration of logs keeps silent."""
-    before, told = structlog.get_config(), structlog.testing.LogCapture()
-    loud = structlog.make_filtering_bound_logger(logging.NOTSET)
-    structlog.configure(processors=[told], wrapper_class=loud, cache_logger_on_first_use=False)
+    told: list[dict[str, Any]] = []
+    loud = logs.Form(
+        frozenset(logs.LEVELS), lambda line: told.append(line.fields | {"event": line.event, "level": line.level})
+    )
+    before = logs.use(loud)
     try:
-        yield told.entries
+        yield told
     finally:
-        structlog.configure(**before)
+        logs.use(before)

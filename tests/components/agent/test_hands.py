@@ -221,8 +221,8 @@ async def test_a_refusal_is_said_loudly(tmp_path: Path):
             at_work.tell(RegistrationNoted(reason=Refusal.ID_TAKEN, message="a1 is a framework"))
             at_work.tell(RegistrationNoted())
     refusal, admission = logs
-    assert (refusal["log_level"], refusal["reason"], refusal["why"]) == ("error", "id_taken", "a1 is a framework")
-    assert (admission["log_level"], admission["agent"]) == ("info", "a1")
+    assert (refusal["level"], refusal["reason"], refusal["why"]) == ("error", "id_taken", "a1 is a framework")
+    assert (admission["level"], admission["agent"]) == ("info", "a1")
 
 
 # ---- what a group shares -----------------------------------------------------------------------------------------

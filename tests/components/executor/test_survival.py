@@ -22,7 +22,7 @@ GATED = "echo launched >> launches; mkfifo gate; echo ready; read line < gate; e
 EXECUTOR = """
 import asyncio, sys
 from pathlib import Path
-from components import logs
+from bus import logs
 from tests.components.executor.place import Place
 
 async def main():
