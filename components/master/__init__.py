@@ -21,6 +21,7 @@ from components.master.config import MasterConfig
 from components.master.decide import decide
 from components.master.fold import fold
 from components.master.queries import QUERIES, passport
+from components.master.ranked import Ranked
 from components.master.state import MasterState, start, wake_at
 from components.master.vault import HandOn, handed_on, sealing, vault
 
@@ -40,7 +41,7 @@ def component(
         term=LeaderElected,
         start=partial(start, config),
         fold=fold,
-        decide=partial(decide, config),
+        decide=partial(decide, config, Ranked(config.weights)),
         wake_at=wake_at,
         check=auditor(),
         queries={

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bus.nouns import AgentId, FrameworkId, Resources
@@ -60,52 +60,147 @@ class _Standing:
         self.allocations += allocations
 
 
+@dataclass(slots=True)
+class _Role:
+    """A role: where it stands, and its frameworks that take part, furthest behind first."""
+
+    role: str
+    cost: int
+    standing: _Standing = field(default_factory=_Standing)
+    members: int = 0
+    wanting: list[_Key] = field(default_factory=list)
+    key: _Key | None = None
+    """Its entry in the order of the roles, while any of its frameworks takes part."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A framework as it was counted, and where it is in the order."""
+
+    standing: _Standing
+    role: _Role
+    key: _Key | None = None
+    """Its entry in the order of its role, while it takes part."""
+
+    def says(self, claim: Claim) -> bool:
+        """Whether a claim says nothing new."""
+        standing, held = self.standing, claim.held
+        return (
+            claim.wants == (self.key is not None)
+            and claim.allocations == standing.allocations
+            and (held.cpu_milli, held.mem_mb, held.disk_mb) == (standing.cpu_milli, standing.mem_mb, standing.disk_mb)
+            and claim.role == self.role.role
+        )
+
+
 class Ranking:
-    """All who take part, furthest behind first."""
+    """All who take part, furthest behind first. Kept up to date: what a change costs does not depend on the others.
+
+    Only another capacity moves everybody.
+    """
 
     def __init__(self, claims: Iterable[Claim], capacity: Resources, weights: Mapping[str, float]) -> None:
+        self._weights = {role: round(weight * 1000) for role, weight in weights.items()}
+        self._common = math.lcm(1000, *self._weights.values())
+        self._known: dict[FrameworkId, _Known] = {}
+        self._roles: dict[str, _Role] = {}
+        self._order: list[_Key] = []
+        self.capacity = capacity
         self._factors = _factors(capacity)
-        self._roles: dict[str, _Standing] = {}
-        self._frameworks: dict[FrameworkId, _Standing] = {}
-        self._role_of: dict[FrameworkId, str] = {}
-        self._wanting: dict[str, list[_Key]] = {}
         for claim in claims:
-            self._add(claim)
-        self._costs = _costs(self._roles, weights)
-        self._order = sorted(self._role_key(role) for role in self._wanting)
-
-    def _add(self, claim: Claim) -> None:
-        self._roles.setdefault(claim.role, _Standing()).take(claim.held, claim.allocations)
-        if not claim.wants:
-            return
-        standing = self._frameworks[claim.framework] = _Standing()
-        standing.take(claim.held, claim.allocations)
-        self._role_of[claim.framework] = claim.role
-        insort(self._wanting.setdefault(claim.role, []), self._key(claim.framework))
+            self.put(claim)
 
     def __iter__(self) -> Iterator[FrameworkId]:
         for _, _, role in self._order:
-            for _, _, framework in self._wanting[role]:
+            for _, _, framework in self._roles[role].wanting:
                 yield FrameworkId(framework)
 
-    def give(self, framework: FrameworkId, resources: Resources) -> None:
-        """The framework is offered resources: it and its role stand further ahead."""
-        role = self._role_of[framework]
-        peers = self._wanting[role]
-        _drop(peers, self._key(framework))
-        _drop(self._order, self._role_key(role))
-        self._frameworks[framework].take(resources, 1)
-        self._roles[role].take(resources, 1)
-        insort(peers, self._key(framework))
-        insort(self._order, self._role_key(role))
+    def __len__(self) -> int:
+        """How many there are, whether they take part or not."""
+        return len(self._known)
 
-    def _key(self, framework: FrameworkId) -> _Key:
-        standing = self._frameworks[framework]
+    def resize(self, capacity: Resources) -> None:
+        """The cluster has other amounts: all shares are others."""
+        if capacity == self.capacity:
+            return
+        self.capacity, self._factors = capacity, _factors(capacity)
+        for role in self._roles.values():
+            role.wanting.clear()
+        for framework, known in self._known.items():
+            if known.key is not None:
+                known.key = self._key(framework, known.standing)
+                known.role.wanting.append(known.key)
+        self._order.clear()
+        for role in self._roles.values():
+            role.wanting.sort()
+            role.key = None
+            self._place(role)
+
+    def put(self, claim: Claim) -> None:
+        """Somebody is new, or claims something else than before."""
+        known = self._known.get(claim.framework)
+        if known is not None:
+            if known.says(claim):
+                return
+            self._withdraw(known)
+        role = self._roles.get(claim.role)
+        if role is None:
+            weight = self._weights.get(claim.role, 1000)
+            role = self._roles[claim.role] = _Role(claim.role, self._common // weight)
+        role.members += 1
+        role.standing.take(claim.held, claim.allocations)
+        known = self._known[claim.framework] = _Known(_Standing(), role)
+        known.standing.take(claim.held, claim.allocations)
+        if claim.wants:
+            known.key = self._key(claim.framework, known.standing)
+            insort(role.wanting, known.key)
+        self._place(role)
+
+    def keep(self, frameworks: Container[FrameworkId]) -> None:
+        """All others are gone."""
+        for framework in [name for name in self._known if name not in frameworks]:
+            self._withdraw(self._known.pop(framework))
+
+    def give(self, framework: FrameworkId, resources: Resources) -> None:
+        """The framework is offered resources: it and its role stand further ahead, until it claims something else."""
+        known = self._known[framework]
+        role = known.role
+        assert known.key is not None, f"{framework} takes no part"
+        _drop(role.wanting, known.key)
+        known.standing.take(resources, 1)
+        role.standing.take(resources, 1)
+        known.key = self._key(framework, known.standing)
+        insort(role.wanting, known.key)
+        self._place(role)
+
+    def _withdraw(self, known: _Known) -> None:
+        standing, role = known.standing, known.role
+        role.standing.cpu_milli -= standing.cpu_milli
+        role.standing.mem_mb -= standing.mem_mb
+        role.standing.disk_mb -= standing.disk_mb
+        role.standing.allocations -= standing.allocations
+        role.members -= 1
+        if known.key is not None:
+            _drop(role.wanting, known.key)
+        self._place(role)
+        if not role.members:
+            del self._roles[role.role]
+
+    def _key(self, framework: FrameworkId, standing: _Standing) -> _Key:
         return _share(standing, self._factors), standing.allocations, framework
 
-    def _role_key(self, role: str) -> _Key:
-        standing = self._roles[role]
-        return _share(standing, self._factors) * self._costs[role], standing.allocations, role
+    def _place(self, role: _Role) -> None:
+        """After any change of a role: where it is in the order."""
+        key = None
+        if role.wanting:
+            key = _share(role.standing, self._factors) * role.cost, role.standing.allocations, role.role
+        if key == role.key:
+            return
+        if role.key is not None:
+            _drop(self._order, role.key)
+        if key is not None:
+            insort(self._order, key)
+        role.key = key
 
 
 def dominant_share_milli(held: Resources, capacity: Resources) -> int:
@@ -128,13 +223,6 @@ def _factors(capacity: Resources) -> tuple[int, int, int]:
     whole = math.prod(max(1, amount) for amount in amounts)
     cpu, mem, disk = (whole // amount if amount > 0 else 0 for amount in amounts)
     return cpu, mem, disk
-
-
-def _costs(roles: Iterable[str], weights: Mapping[str, float]) -> dict[str, int]:
-    """What a share counts for each role: 1 / weight, as whole numbers in the same proportion."""
-    milli = {role: round(weights.get(role, 1.0) * 1000) for role in roles}
-    common = math.lcm(*milli.values())
-    return {role: common // weight for role, weight in milli.items()}
 
 
 def _drop(keys: list[_Key], key: _Key) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from bus.nouns import NOTHING, AgentId, Now, OfferId, Resources, TaskInfo, total
+from bus.nouns import NOTHING, AgentId, FrameworkId, Now, OfferId, Resources, TaskInfo, total
 from components.master.state import (
     Agent,
     Filter,
@@ -37,34 +37,77 @@ def note(state: MasterState, agent: AgentId, n: int) -> None:
     state.changed[agent] = n
 
 
+def move(state: MasterState, framework: FrameworkId) -> None:
+    """This event changed what a framework holds or was given, its role, or whether it wants more."""
+    state.moved.pop(framework, None)
+    state.moved[framework] = state.n
+
+
+def _hold_more(state: MasterState, framework: Framework, more: Resources) -> None:
+    held = framework.held
+    framework.held = Resources(
+        cpu_milli=held.cpu_milli + more.cpu_milli,
+        mem_mb=held.mem_mb + more.mem_mb,
+        disk_mb=held.disk_mb + more.disk_mb,
+    )
+    move(state, framework.framework)
+
+
+def _hold_less(state: MasterState, framework: Framework, less: Resources) -> None:
+    held = framework.held
+    framework.held = Resources(
+        cpu_milli=held.cpu_milli - less.cpu_milli,
+        mem_mb=held.mem_mb - less.mem_mb,
+        disk_mb=held.disk_mb - less.disk_mb,
+    )
+    move(state, framework.framework)
+
+
 def touch(state: MasterState, agent: Agent, n: int, at: Now) -> None:
     """Event `n` changed what is free on an agent: note it, and see anew who has filtered that."""
     note(state, agent.agent, n)
-    if agent.filters or agent.waits:
-        _refresh(state, agent, at)
-
-
-def _refresh(state: MasterState, agent: Agent, at: Now) -> None:
     ready = allocatable(state, agent)
-    for framework in list(agent.filters):
-        kept = [entry for entry in agent.filters[framework] if entry.until > at]
-        if kept:
-            agent.filters[framework] = kept
-        else:
-            del agent.filters[framework]
+    if ready:
+        state.offerable[agent.agent] = None
+    else:
+        state.offerable.pop(agent.agent, None)
+    if agent.filters or agent.waits:
+        _refresh(state, agent, at, ready)
+
+
+def _refresh(state: MasterState, agent: Agent, at: Now, ready: bool) -> None:
     waits = {}
-    for framework, filters in agent.filters.items():
-        covering = [entry.until for entry in filters if entry.resources.covers(agent.free)] if ready else []
+    for name in list(agent.filters):
+        kept = [entry for entry in agent.filters[name] if entry.until > at]
+        if not kept:
+            _unfilter(state, agent, name)
+            continue
+        agent.filters[name] = kept
+        covering = [entry.until for entry in kept if entry.resources.covers(agent.free)] if ready else ()
         if covering:
-            waits[framework] = max(covering)
-    for framework in {**agent.waits, **waits}:
-        old, new = agent.waits.get(framework), waits.get(framework)
-        due = state.frameworks[framework].waits
-        if old is not None and old != new:
-            due.drop(old, agent.agent)
-        if new is not None and old != new:
-            due.add(new, agent.agent)
+            waits[name] = max(covering)
+    for name in {**agent.waits, **waits}:
+        old, new = agent.waits.get(name), waits.get(name)
+        if old != new:
+            framework = state.frameworks[name]
+            if old is not None:
+                framework.waits.drop(old, agent.agent)
+            if new is not None:
+                framework.waits.add(new, agent.agent)
+            ripen(state, framework)
     agent.waits = waits
+
+
+def ripen(state: MasterState, framework: Framework) -> None:
+    """After any change of what a framework waits for, or whether it wants offers: when the first of it is due."""
+    due = framework.waits.first if framework.wants else None
+    if due == framework.ripe_at:
+        return
+    if framework.ripe_at is not None:
+        state.ripening.drop(framework.ripe_at, framework.framework)
+    if due is not None:
+        state.ripening.add(due, framework.framework)
+    framework.ripe_at = due
 
 
 def add_filter(agent: Agent, framework: Framework, refused: Filter) -> None:
@@ -74,14 +117,29 @@ def add_filter(agent: Agent, framework: Framework, refused: Filter) -> None:
         entry for entry in filters if entry.until > refused.until or not refused.resources.covers(entry.resources)
     ]
     filters.append(refused)
+    framework.filtered[agent.agent] = None
+
+
+def _unfilter(state: MasterState, agent: Agent, framework: FrameworkId) -> None:
+    del agent.filters[framework]
+    del state.frameworks[framework].filtered[agent.agent]
+
+
+def clear_filters(state: MasterState, agent: Agent) -> None:
+    """Nobody's filters on the agent hold any more. It is to be touched."""
+    for framework in list(agent.filters):
+        _unfilter(state, agent, framework)
 
 
 def drop_filters(state: MasterState, framework: Framework) -> None:
     """The framework's filters are void on every agent."""
-    for agent in state.agents.values():
-        agent.filters.pop(framework.framework, None)
+    for name in framework.filtered:
+        agent = state.agents[name]
+        del agent.filters[framework.framework]
         agent.waits.pop(framework.framework, None)
+    framework.filtered.clear()
     framework.waits.times.clear()
+    ripen(state, framework)
 
 
 def open_offer(state: MasterState, name: OfferId, offer: OutstandingOffer) -> None:
@@ -90,7 +148,7 @@ def open_offer(state: MasterState, name: OfferId, offer: OutstandingOffer) -> No
     assert name not in state.offers, f"{name} is made twice"
     assert agent.free.covers(offer.resources), f"{name} offers {offer.resources}, {agent.agent} has {agent.free} free"
     agent.free -= offer.resources
-    framework.held += scalars(offer.resources)
+    _hold_more(state, framework, offer.resources)
     framework.allocations += 1
     agent.offer_ids.add(name)
     framework.offer_ids.add(name)
@@ -103,7 +161,7 @@ def close_offer(state: MasterState, name: OfferId) -> OutstandingOffer:
     offer = state.offers.pop(name)
     agent, framework = state.agents[offer.agent], state.frameworks[offer.framework]
     agent.free += offer.resources
-    framework.held -= scalars(offer.resources)
+    _hold_less(state, framework, offer.resources)
     agent.offer_ids.remove(name)
     framework.offer_ids.remove(name)
     state.expiring.drop(offer.expires_at, name)
@@ -133,7 +191,7 @@ def hold(state: MasterState, task: Task) -> None:
     assert agent.free.covers(amount), f"{task.info.task} returns with {amount}, {agent.agent} has {agent.free} free"
     agent.free -= amount
     if not task.abandoned:
-        state.frameworks[task.info.framework].held += scalars(amount)
+        _hold_more(state, state.frameworks[task.info.framework], amount)
     agent.lost_ids.remove(task.info.task)
     agent.task_ids.add(task.info.task)
 
@@ -145,7 +203,7 @@ def release(state: MasterState, task: Task) -> None:
     task.extra = NOTHING
     agent.free += amount
     if not task.abandoned:
-        state.frameworks[task.info.framework].held -= scalars(amount)
+        _hold_less(state, state.frameworks[task.info.framework], amount)
     agent.task_ids.remove(task.info.task)
 
 
@@ -154,10 +212,9 @@ def _bequeath(state: MasterState, task: Task) -> None:
     heir = _holding(state, task)
     if task.extra.empty or heir is None:
         return
-    for owner, sign in ((task, -1), (heir, 1)):
+    for owner, book in ((task, _hold_less), (heir, _hold_more)):
         if not owner.abandoned:
-            framework, extra = state.frameworks[owner.info.framework], scalars(task.extra)
-            framework.held = framework.held + extra if sign > 0 else framework.held - extra
+            book(state, state.frameworks[owner.info.framework], task.extra)
     heir.extra, task.extra = task.extra, NOTHING
 
 
@@ -189,7 +246,7 @@ def abandon(state: MasterState, framework: Framework, task: Task) -> None:
     task.abandoned = task.kill_wanted = True
     framework.task_ids.remove(task.info.task)
     if task.holds:
-        framework.held -= scalars(task.amount)
+        _hold_less(state, framework, task.amount)
     state.orphans[task.info.task] = None
 
 
@@ -270,3 +327,10 @@ def _check_indexes(state: MasterState) -> None:
             (at, agent.agent) for agent in agents for by, at in agent.waits.items() if by == framework.framework
         )
         assert framework.waits.times == waits, framework.framework
+        filtered = sorted(agent.agent for agent in agents if framework.framework in agent.filters)
+        assert sorted(framework.filtered) == filtered, f"{framework.framework}: {sorted(framework.filtered)}"
+        assert framework.ripe_at == (framework.waits.first if framework.wants else None), framework.framework
+    ripening = sorted((one.ripe_at, one.framework) for one in frameworks if one.ripe_at is not None)
+    assert state.ripening.times == ripening, f"{state.ripening.times} is not {ripening}"
+    offerable = sorted(agent.agent for agent in agents if allocatable(state, agent))
+    assert sorted(state.offerable) == offerable, f"{sorted(state.offerable)} is not {offerable}"

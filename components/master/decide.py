@@ -22,6 +22,7 @@ from components.master.frameworks import hear_framework, lose_framework
 from components.master.identities import ASKED, FounderSeen, hear_access, see_founder, shut_out
 from components.master.limits import REMOVALS, put_off
 from components.master.offers import expire, make_offers
+from components.master.ranked import Ranked
 from components.master.removals import kill_orphans, remove_frameworks
 from components.master.secrets import hear_secret
 from components.master.state import MasterState
@@ -41,7 +42,7 @@ class PingsMissed(Sight, frozen=True):
     """Of an agent that has never answered this master: how many have not, it among them."""
 
 
-def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> Iterator[Say]:
+def decide(config: MasterConfig, ranked: Ranked, state: MasterState, told: Input, now: Now) -> Iterator[Say]:
     """What the master says to one input."""
     since_n = state.n
     match told:
@@ -59,7 +60,7 @@ def decide(config: MasterConfig, state: MasterState, told: Input, now: Now) -> I
             yield from make_checkpoint(config, state, sight)
         case Wake():
             yield from _go_on(config, state, now)
-    yield from make_offers(config, state, now, since_n)
+    yield from make_offers(config, ranked, state, now, since_n)
 
 
 def _lose_agent(config: MasterConfig, state: MasterState, sight: PingsMissed, now: Now) -> Iterator[Say]:

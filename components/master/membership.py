@@ -22,7 +22,7 @@ from bus.events import (
     LeaderElected,
 )
 from bus.nouns import FrameworkId, Now, second
-from components.master.books import abandon, drop_filters, scalars, touch
+from components.master.books import abandon, clear_filters, drop_filters, move, ripen, scalars, touch
 from components.master.config import removals_kept_max
 from components.master.state import Agent, Framework, MasterState
 
@@ -57,8 +57,11 @@ def _fold_framework(state: MasterState, event: Event) -> None:
             _remove(state, state.frameworks[name])
         case FrameworkSuppressed(framework=name):
             state.frameworks[name].suppressed = True
+            move(state, name)
+            ripen(state, state.frameworks[name])
         case FrameworkRevived(framework=name):
             state.frameworks[name].suppressed, state.frameworks[name].wanting_n = False, event.n
+            move(state, name)
             drop_filters(state, state.frameworks[name])
         case LeaderElected():
             state.taken_over = sum(agent.active for agent in state.agents.values())
@@ -87,7 +90,7 @@ def _admit_agent(state: MasterState, event: Event, fact: AgentAdmitted) -> None:
     agent.admitted_n, agent.acted_n = event.n, max(agent.acted_n, fact.acted_n)
     agent.key = fact.key
     if agent.role != fact.role:
-        agent.filters = {}  # of frameworks that may not be offered anything here any more, none would end
+        clear_filters(state, agent)  # of frameworks that may not be offered anything here any more, none would end
     agent.role, agent.region, agent.zone = fact.role, fact.region, fact.zone
     agent.later = {status.task: status for status in fact.changes}
     note_unfinished(state, agent)
@@ -117,7 +120,7 @@ def _mark(state: MasterState, event: Event, fact: AgentMarked) -> None:
     agent.marked_n, agent.marked_heard, agent.answered = event.n, event.heard, False
     agent.later = {}
     note_unfinished(state, agent)
-    agent.filters = {}
+    clear_filters(state, agent)
     touch(state, agent, event.n, event.at)
 
 
@@ -157,12 +160,15 @@ def connect(state: MasterState, framework: Framework, n: int) -> None:
         state.leaving.drop(framework.removed_at, framework.framework)
     framework.connected, framework.removed_at = True, None
     framework.connected_n = framework.wanting_n = n
+    move(state, framework.framework)
+    ripen(state, framework)
 
 
 def _disconnect(state: MasterState, event: Event, fact: FrameworkDisconnected) -> None:
     framework = state.frameworks[fact.framework]
     assert framework.connected, f"{fact.framework} is disconnected twice, #{event.n}"
     framework.connected = False
+    move(state, fact.framework)
     framework.removed_at = removed_at(framework, event.at) if fact.removed_at is None else fact.removed_at
     state.leaving.add(framework.removed_at, fact.framework)
     drop_filters(state, framework)  # (Mesos: deactivateFramework)
@@ -192,4 +198,5 @@ def _remove(state: MasterState, framework: Framework) -> None:
     drop_filters(state, framework)
     state.leaving.drop(framework.removed_at, name)
     state.reconciling.pop(name, None)
+    state.moved.pop(name, None)
     del state.frameworks[name]

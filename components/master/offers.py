@@ -10,7 +10,7 @@ Rule of this room: all free resources of an agent go into one offer, or into non
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -26,13 +26,18 @@ from bus.nouns import (
     second,
 )
 from components.component import Say
-from components.master.allocator import Claim, Ranking, allocate
+from components.master.allocator import allocate
 from components.master.config import MasterConfig
-from components.master.state import Framework, MasterState, allocatable, changed_since, goes_on
+from components.master.ranked import Ranked
+from components.master.state import Framework, MasterState, changed_since, goes_on, moved_since
 
-takers_max = 100
-"""Frameworks, and groups of frameworks whose offers time out, that one decision serves."""
-picks_max = 4000
+takers_max = 900
+"""Frameworks that one decision serves, less what it said before."""
+picks_max = 1000
+"""Offers that one decision makes: some 15 ms."""
+late_max = 1000
+"""Offers that one decision takes back because they were not answered, and so many frameworks' at most: """
+late_owners_max = 100
 offers_bytes_max = 4 * 1024 * 1024
 """Offers of one decision."""
 event_bytes_max = 256 * 1024
@@ -65,12 +70,12 @@ def filter_until(config: MasterConfig, now: Now, refuse_s: float) -> Now:
 # ---- made --------------------------------------------------------------------------------------------------------
 
 
-def make_offers(config: MasterConfig, state: MasterState, now: Now, since_n: int) -> Iterator[Say]:
+def make_offers(config: MasterConfig, ranked: Ranked, state: MasterState, now: Now, since_n: int) -> Iterator[Say]:
     """Offer what a decision that began behind event `since_n` has made possible, or time has."""
-    takers = [framework for framework in state.frameworks.values() if framework.wants]
-    free = _free(state, takers, now, since_n) if takers else []
-    if not free:
+    names, whole = _candidates(ranked, state, now, since_n)
+    if not names:
         return
+    free = ((name, state.agents[name].free) for name in names if name in state.offerable)
 
     def filtered(framework: FrameworkId, agent: AgentId, resources: Resources) -> bool:
         kept_for = state.agents[agent].role
@@ -79,9 +84,9 @@ def make_offers(config: MasterConfig, state: MasterState, now: Now, since_n: int
         filters = state.agents[agent].filters.get(framework, ())
         return any(entry.until > now and entry.resources.covers(resources) for entry in filters)
 
-    batch = _Batch(state.n)
+    batch = _Batch(state.n, takers_max - (state.n - since_n))
     more = None
-    for pick in allocate(free, _ranking(config, state), filtered):
+    for pick in ranked.given(allocate(free, ranked.of(state), filtered)):
         if batch.full(pick.framework):
             more = pick.agent
             break
@@ -92,6 +97,8 @@ def make_offers(config: MasterConfig, state: MasterState, now: Now, since_n: int
         role, goes_on_with = state.frameworks[framework].role, more if index == len(groups) else None
         fact = OfferMade(framework=framework, role=role, offers=offers, expires_at=expires_at, more=goes_on_with)
         yield Say(fact, to=framework)
+    if more is not None and whole:
+        ranked.cut(state.n, names, more)
 
 
 def may_use(role: str, kept_for: str) -> bool:
@@ -102,40 +109,36 @@ def may_use(role: str, kept_for: str) -> bool:
     return kept_for == "*" or role == kept_for or role.startswith(f"{kept_for}/")
 
 
-def _free(state: MasterState, takers: list[Framework], now: Now, since_n: int) -> list[tuple[AgentId, Resources]]:
-    """What can be offered and was not looked at before: by the agents' names."""
-    if any(framework.wanting_n > since_n for framework in takers):
-        names = sorted(state.agents)
-    else:
-        found = set(changed_since(state, since_n))
-        for framework in takers:
-            found.update(AgentId(name) for name in framework.waits.until(now))
-        if state.more is not None and goes_on(state, since_n):
-            found.update(name for name in state.agents if name >= state.more.agent)
-        names = sorted(found)
-    return [(name, state.agents[name].free) for name in names if allocatable(state, state.agents[name])]
+def _candidates(ranked: Ranked, state: MasterState, now: Now, since_n: int) -> tuple[Sequence[AgentId], bool]:
+    """The agents that were not looked at before, ascending, maybe with some that have nothing to offer; and whether
+    they are, from anywhere the allocation may be cut, all there are."""
+    if any(_wants_since(state.frameworks[name], since_n) for name in moved_since(state, since_n)):
+        return sorted(state.offerable), True
+    changed = [name for name in changed_since(state, since_n) if name in state.offerable]
+    if state.more is not None and goes_on(state, since_n):
+        rest = ranked.rest(state, state.more.agent)
+        return (sorted({*rest, *changed}) if changed else rest), True
+    ripe = [FrameworkId(name) for name in state.ripening.until(now)]
+    due = (AgentId(agent) for name in ripe for agent in state.frameworks[name].waits.until(now))
+    return sorted({*changed, *due}), False
 
 
-def _ranking(config: MasterConfig, state: MasterState) -> Ranking:
-    claims = [
-        Claim(framework.framework, framework.role, framework.held, framework.allocations, framework.wants)
-        for framework in state.frameworks.values()
-    ]
-    return Ranking(claims, state.capacity, config.weights)
+def _wants_since(framework: Framework, n: int) -> bool:
+    return framework.wants and framework.wanting_n > n
 
 
 class _Batch:
     """The offers of one allocation, by framework, cut into events."""
 
-    def __init__(self, n: int) -> None:
-        self.n, self.count, self.bytes = n, 0, 0
+    def __init__(self, n: int, takers: int) -> None:
+        self.n, self.takers, self.count, self.bytes = n, takers, 0, 0
         self.offers: dict[FrameworkId, list[tuple[int, Offer]]] = {}
 
     def full(self, framework: FrameworkId) -> bool:
         """Whether the next offer has to wait for the next decision."""
         if self.count >= picks_max or self.bytes >= offers_bytes_max:
             return True
-        return len(self.offers) >= takers_max and framework not in self.offers
+        return len(self.offers) >= max(1, self.takers) and framework not in self.offers
 
     def add(self, framework: FrameworkId, state: MasterState, name: AgentId, resources: Resources) -> None:
         """One more offer."""
@@ -190,8 +193,8 @@ def rescind(
 
 def expire(config: MasterConfig, state: MasterState, now: Now) -> Iterator[Say]:
     """Take back what was not answered in time. (Mesos: `offer_timeout`)"""
-    late = [OfferId(name) for name in state.expiring.until(now)]
-    owners = list(dict.fromkeys(state.offers[name].framework for name in late))[:takers_max]
+    late = [OfferId(name) for name in state.expiring.until(now, late_max)]
+    owners = list(dict.fromkeys(state.offers[name].framework for name in late))[:late_owners_max]
     now_due = [name for name in late if state.offers[name].framework in owners]
     yield from rescind(state, now_due, Rescinded.TIMEOUT, until=next_tick(config, now))
 

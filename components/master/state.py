@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -33,6 +34,7 @@ from bus.permits import Role
 from components.component import State
 from components.master.config import MasterConfig
 
+Name = TypeVar("Name", bound=str)
 AT_ONCE = Now(0)
 NOWHERE = Position(0)
 ENDED_OR_LOST = TERMINAL | {TaskState.UNREACHABLE}
@@ -66,9 +68,9 @@ class Due:
         assert self.times[index] == (at, name), f"{name} is not due at {at}"
         del self.times[index]
 
-    def until(self, now: Now) -> list[str]:
-        """The names whose moment has come."""
-        return [name for _, name in self.times[: bisect_left(self.times, (Now(now + 1), ""))]]
+    def until(self, now: Now, most: int | None = None) -> list[str]:
+        """The names whose moment has come, or so many of them, the earliest first."""
+        return [name for _, name in self.times[: bisect_left(self.times, (Now(now + 1), ""))][:most]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,6 +143,10 @@ class Framework:
     """How many offers it was ever made. (Mesos' sorter counts allocations, and never down)"""
     waits: Due = field(default_factory=Due)
     """The agents with something to offer that it has filtered, by when the filter ends."""
+    filtered: dict[AgentId, None] = field(default_factory=dict)
+    """The agents on which it has filters."""
+    ripe_at: Now | None = None
+    """Its entry in `MasterState.ripening`."""
 
     @property
     def wants(self) -> bool:
@@ -288,6 +294,13 @@ class MasterState(State):
     """What the active agents have together, ports aside."""
     changed: dict[AgentId, int] = field(default_factory=dict)
     """The number of the last event that touched an agent's books, in the order of these numbers."""
+    offerable: dict[AgentId, None] = field(default_factory=dict)
+    """The agents with something to offer."""
+    moved: dict[FrameworkId, int] = field(default_factory=dict)
+    """The number of the last event that changed where a framework stands in the allocation, or whether it takes part,
+    in the order of these numbers."""
+    ripening: Due = field(default_factory=Due)
+    """Frameworks that want offers, by when the first filter ends that keeps something from them."""
     expiring: Due = field(default_factory=Due)
     """Outstanding offers by when they time out."""
     leaving: Due = field(default_factory=Due)
@@ -333,10 +346,19 @@ def allocatable(state: MasterState, agent: Agent) -> bool:
 
 def changed_since(state: MasterState, n: int) -> Iterator[AgentId]:
     """The agents whose books an event after number `n` touched, the latest first."""
-    for agent in reversed(state.changed):
-        if state.changed[agent] <= n:
+    return _since(state.changed, n)
+
+
+def moved_since(state: MasterState, n: int) -> Iterator[FrameworkId]:
+    """The frameworks that an event after number `n` moved, the latest first."""
+    return _since(state.moved, n)
+
+
+def _since(numbers: dict[Name, int], n: int) -> Iterator[Name]:
+    for name in reversed(numbers):
+        if numbers[name] <= n:
             return
-        yield agent
+        yield name
 
 
 def rest_due(state: MasterState) -> bool:
@@ -357,5 +379,5 @@ def wake_at(state: MasterState) -> Now | None:
     """
     if rest_due(state):
         return AT_ONCE
-    times = [framework.waits.first for framework in state.frameworks.values() if framework.wants]
-    return min((at for at in (state.expiring.first, state.leaving.first, *times) if at is not None), default=None)
+    times = (state.expiring.first, state.leaving.first, state.ripening.first)
+    return min((at for at in times if at is not None), default=None)

@@ -7,6 +7,7 @@ import pytest
 from bus.events import (
     AgentAdmitted,
     AgentRegistered,
+    FrameworkRegistered,
     OfferAccepted,
     OfferMade,
     OfferRecovered,
@@ -147,19 +148,25 @@ def register(dc, agent):
     dc.hear(Author(Kind.AGENT, agent), fact)
 
 
+def enroll(dc, framework):
+    """A framework registers; nothing is audited."""
+    dc.hear(Author(Kind.FRAMEWORK, framework), FrameworkRegistered(name=framework))
+
+
 def test_an_allocation_to_many_frameworks_is_cut_and_completed():
     dc = Datacenter()
     count = takers_max + 20
-    for number in range(count):
-        dc.enroll(f"f{number:03}")
-        dc.suppress(f"f{number:03}")
+    enroll(dc, "first")
     for number in range(count):
         register(dc, f"n{number:03}")
-    for framework in dc.state.frameworks.values():
-        framework.suppressed = False  # all at once, as no event does it: the point is the allocation
-    events = dc.revive("f000")
-    assert len(only(events, OfferMade)) == count
-    assert len(decisions(events)) == 2
+    for number in range(count):
+        enroll(dc, f"f{number:03}")
+    events = dc.decline("first")
+    assert [(fact.framework, len(fact.offers)) for fact in only(events, OfferMade)] == [
+        (f"f{number:03}", 1) for number in range(count)
+    ]
+    assert decisions(events) == [1 + takers_max - 1, count - takers_max + 1]
+    assert sum(1 for fact in only(events, OfferMade) if fact.more is not None) == 1
     late = dc.pass_time(130)
     assert max(decisions(late)) <= batch_events_max
     assert len({fact.framework for fact in only(late, OfferRescinded)}) == count
