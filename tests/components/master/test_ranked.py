@@ -14,7 +14,7 @@ from bus.nouns import FrameworkId, Resources
 from components.component import Wake
 from components.master.allocator import Claim, Ranking
 from components.master.ranked import Ranked
-from tests.components.master.datacenter import Datacenter
+from tests.components.master.datacenter import Datacenter, made
 from tests.components.master.honest import ACTIONS, World
 from tests.components.master.test_allocator import amounts
 
@@ -69,13 +69,31 @@ def told(seed: int) -> list[Fact]:
     return [event.fact for event in world.dc.log]
 
 
-@pytest.mark.parametrize("picks", [1000, 2])
+@pytest.mark.parametrize("picks", [1000, 1])
 def test_no_decision_depends_on_what_was_kept(picks, monkeypatch):
     """The same histories, with memory and without."""
     monkeypatch.setattr(import_module("components.master.offers"), "picks_max", picks)
     kept = [told(seed) for seed in range(10)]
     forget(monkeypatch)
     assert [told(seed) for seed in range(10)] == kept
+
+
+def test_an_allocation_goes_on_where_it_was_cut(monkeypatch):
+    """In twos, three agents' registrations and a decline between; each time all that is free is offered."""
+    monkeypatch.setattr(import_module("components.master.offers"), "picks_max", 2)
+    cuts: list[int] = []
+    cut = Ranked.cut
+    monkeypatch.setattr(Ranked, "cut", lambda self, n, names, at: (cuts.append(n), cut(self, n, names, at)))
+    dc = Datacenter()
+    for number in range(9):
+        dc.register(f"n{number}")
+    assert [agent for _, agents in made(dc.enroll("a")) for agent in agents] == [f"n{number}" for number in range(9)]
+    assert len(cuts) == 4
+    dc.enroll("b")
+    dc.decline("a", *dc.offers("a")[::2])
+    assert len(dc.offers("a")) == 4
+    assert len(dc.offers("b")) == 5
+    assert dc.rebuilt() == dc.hash()
 
 
 def declined(*, looked: bool) -> list[Fact]:
