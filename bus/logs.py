@@ -1,23 +1,17 @@
-"""Structured logs: lines for a person at a terminal, JSON for everybody else.
+"""Structured logs: lines for a person at a terminal, JSON for everybody else. structlog writes them.
 
-Rule of this room: set up once, where a process begins; who logs only calls `logs.get_logger()`. Written here and not
-taken from a package: structlog is 92 modules, rich among them, which is 40 ms and 4.6 MB in each process of a
-datacenter and in each command.
+Rule of this room: set up once, where a process begins; who logs only calls `logs.get_logger()`, and structlog is loaded
+by processes that write logs, not by commands that import a module of theirs.
 """
 
 from __future__ import annotations
 
-import json as json_
 import sys
-import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 LEVELS = ("debug", "info", "warning", "error")
 """What can be left out: everything less grave than the chosen one."""
-event_width = 30
-"""Of what happened, in lines for people: what comes after it is in one column."""
 
 
 class Line(NamedTuple):
@@ -69,7 +63,7 @@ def get_logger() -> Log:
 def configure(json: bool | None = None, level: str = "info") -> None:
     """Set the form of this process's log, on stderr: JSON or not; None asks whether stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
-    use(Form(frozenset(LEVELS[LEVELS.index(level) :]), _for_programs if as_json else _for_people))
+    use(Form(frozenset(LEVELS[LEVELS.index(level) :]), _written(as_json)))
 
 
 def use(form: Form) -> Form:
@@ -84,37 +78,50 @@ def _tell(level: str, event: str, fields: dict[str, Any], error: BaseException |
         _form.tell(Line(level, event, fields, error))
 
 
-def _for_programs(line: Line) -> None:
-    said = line.fields | {"event": line.event, "level": line.level, "timestamp": f"{datetime.now(UTC):%FT%T.%fZ}"}
-    if line.error is not None:
-        said["exception"] = _traceback(line.error)
-    _write(json_.dumps(said, default=repr))
+def _written(as_json: bool) -> Callable[[Line], None]:
+    """What writes lines on stderr."""
+    structlog = _structlog()
+    if as_json:
+        told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals may hold the bus's password
+        form = [structlog.processors.ExceptionRenderer(told), structlog.processors.JSONRenderer()]
+    else:
+        form = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    stamps = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=as_json)]
+    writer = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=stamps + form,
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
+        cache_logger_on_first_use=True,
+    )
+
+    def write(line: Line) -> None:
+        error = {} if line.error is None else {"exc_info": line.error}
+        getattr(writer, line.level)(line.event, **line.fields, **error)
+
+    return write
 
 
-def _for_people(line: Line) -> None:
-    values = " ".join(f"{name}={_plain(value)}" for name, value in line.fields.items())
-    _write(f"{datetime.now():%FT%T.%f} [{line.level:<7}] {line.event:<{event_width}} {values}".rstrip())
-    if line.error is not None:
-        _write(_traceback(line.error))
+def _structlog() -> Any:
+    """structlog without rich, which it loads for tracebacks in colour where it is installed: 77 modules of nearly 200.
+    (structlog 26: `dev.py`)"""
+    absent = "rich" not in sys.modules
+    if absent:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # the import system's word for "not to be had"
+    try:
+        import structlog
+    finally:
+        if absent:
+            del sys.modules["rich"]
+    return structlog
 
 
-def _plain(value: object) -> str:
-    """A value in one word, or quoted: it may come from others."""
-    text = str(value)
-    return text if text.isprintable() and " " not in text else repr(value)
+def _unconfigured(line: Line) -> None:
+    """Of a process that said nothing else: a command, not a component."""
+    _written(False)(line)
 
 
-def _traceback(error: BaseException) -> str:
-    """Where it was raised; no values of local variables, which may hold the bus's password."""
-    return "".join(traceback.format_exception(error)).rstrip()
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
-
-
-SILENT = Form(frozenset(), _for_people)
+SILENT = Form(frozenset(), _unconfigured)
 """Nothing is told."""
-_form = Form(frozenset({"error"}), _for_people)
-"""Of a process that said nothing else: a command, not a component."""
+_form = Form(frozenset({"error"}), _unconfigured)
