@@ -1,34 +1,31 @@
-"""nats-py's client, deaf to nothing the server delivers.
+"""nats-py's client, deaf to nothing the server delivers, and without detours between the socket and who listens.
 
-Whoever may publish can store a subject or a header that nats-py cannot read: its read loop then ends without a word,
-or it reconnects and meets the same message again, for ever.
-Rule of this room: what cannot be read is passed on as far as it can; to judge a message is others' work.
-(nats-py 2.16: `client.py` _process_headers and _read_loop, `parser.py` MSG_RE)
+Rule of this room: what is nats-py's stays nats-py's: the link, its identity, the subscriptions made again on a new one.
+(nats-py 2.16: `client.py` _read_loop, _flush_pending)
 """
 
 from __future__ import annotations
 
 import logging
-import re
+from collections.abc import Sequence
 from typing import Any
 
-from bus.slim import Client, parser
+from bus.replies import Send
+from bus.slim import Client, ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
 from bus.trust import check_offers_tls
-
-# Arguments end at spaces and tabs; nats-py also ends them at form feeds, which the server takes for part of a subject.
-parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\S+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
-parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\S+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
+from bus.wire import Deliveries, Take, said
 
 logging.getLogger("asyncio").addFilter(lambda line: "eof_received" not in line.getMessage())
 """asyncio's reader answers an end of TLS as it would one of TCP, and its own TLS complains of it each time."""
 
-_PUBLISHED, _OURS = b"NATS/1.0\r\n", b"\r\nBusbar-"
-"""How headers begin that somebody published: what the server itself says has a status there. Those of a stored message
-were for the server, fences and batches, and are not read; ours are."""
-
 
 class TolerantClient(Client):  # type: ignore[misc]  # nats-py is untyped
     """A client whose reading is ended by no message, and that goes to no server it was not told of by its owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._takers: dict[bytes, Take] = {}
+        self._ps = Deliveries(self, self._takers)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
@@ -36,21 +33,41 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is untyped
         info.pop("connect_urls", None)  # where servers reach one another is not where clients reach them
         await super()._process_info(info, initial_connection)
 
-    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
-        if headers is not None and headers.startswith(_PUBLISHED) and _OURS not in headers:
-            return None
+    async def hear(self, subject: str, take: Take) -> Any:
+        """Have what is published under a subject taken as it is read, also after reconnects; the subscription."""
+        sid = _name(self._sid + 1)
+        self._takers[sid] = take
         try:
-            found: dict[str, str] | None = await super()._process_headers(headers)
-        except (IndexError, ValueError):  # cut short, or not UTF-8
-            return None
-        return found
+            return await self.subscribe(subject)
+        except BaseException:
+            self._takers.pop(sid, None)
+            raise
 
-    def _build_message(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Any:
-        return super()._build_message(sid, _text(subject), _text(reply), data, headers)
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._takers.pop(_name(sid), None)
+
+    def say(self, sends: Sequence[Send], reply: str) -> None:
+        """Publish, the last one with the reply subject: all of it is in the socket's hands when this returns.
+
+        Raises OutboundBufferLimitError while there is no link, ConnectionClosedError.
+        """
+        if self.is_closed:
+            raise ConnectionClosedError
+        if not self.is_connected:
+            raise OutboundBufferLimitError
+        if max(len(send.body) for send in sends) > self._max_payload:
+            raise MaxPayloadError
+        lines = [*map(said, sends[:-1]), said(sends[-1], reply)]
+        lines[:0] = self._pending  # what nats-py has said before
+        self._pending.clear()
+        self._pending_data_size = 0
+        try:
+            self._transport.writelines(lines)
+        except (OSError, RuntimeError):  # the transport is gone, and nobody has noticed yet
+            raise OutboundBufferLimitError from None
 
 
-def _text(raw: bytes) -> bytes:
-    """UTF-8; what is not, as `\\xff`."""
-    return raw.decode(errors="backslashreplace").encode()
+def _name(sid: int) -> bytes:
+    """How the server calls a subscription."""
+    return b"%d" % sid

@@ -26,6 +26,7 @@ from bus.port import BusClosed, BusUnreachable, NoAnswer, NobodyThere, NotPermit
 from bus.replies import Parcel, Replies, Send, cut
 from bus.slim import ConnectionClosedError, Error, OutboundBufferLimitError
 from bus.trust import distrust
+from bus.wire import Take
 
 reconnect_pause_s = 0.25
 ping_interval_s = 5
@@ -43,13 +44,8 @@ leaderless_max = 2
 """Such questions in a row without a leader before another server is tried. (nats-server: an election takes 4 to 9 s)"""
 farewell_s = 2.0
 """For closing in good order."""
-inbox_pending_bytes_max = 128 * 1024 * 1024
-"""Of one subscription, before messages are dropped; whoever needs them all must notice."""
-
 _VIOLATION = re.compile(r"permissions violation for (?P<what>publish|subscription) to \"(?P<subject>[^\"]*)\"", re.I)
 _DONE = {"publish": "say", "subscription": "hear"}
-
-Hear = Callable[[Parcel], Awaitable[None]]
 
 
 class Connection:
@@ -252,9 +248,7 @@ class Connection:
         """Publish; the last one with the reply subject. Raises NoAnswer if the link is down, BusClosed."""
         self.check()
         try:
-            for send in sends:
-                to = reply if send is sends[-1] else ""
-                await self._client.publish(send.subject, send.body, to, send.headers)
+            self._client.say(sends, reply)
         except OutboundBufferLimitError:
             raise NoAnswer(f"no connection to {self.url}") from None
         except ConnectionClosedError:
@@ -324,14 +318,17 @@ class Connection:
         """A subject of this connection's own."""
         return f"{self._inbox}_{secrets.token_hex(8)}"
 
-    async def subscribe(self, subject: str, hear: Hear) -> Callable[[], Awaitable[None]]:
-        """Hear what is published under a subject, also after reconnects; returns what ends it."""
+    async def subscribe(self, subject: str, take: Take) -> Callable[[], Awaitable[None]]:
+        """Take what is published under a subject as it comes, also after reconnects; returns what ends it."""
         self.check()
 
-        async def heard(message: Any) -> None:
-            await hear(_parcel(message))
+        def taken(parcel: Parcel) -> None:
+            try:
+                take(parcel)
+            except Exception as error:  # nats-py would stop reading, with the connection up
+                self.end(f"what came under {subject} was not taken: {error!r}", error)
 
-        subscription = await self._client.subscribe(subject, cb=heard, pending_bytes_limit=inbox_pending_bytes_max)
+        subscription = await self._client.hear(subject, taken)
 
         async def unsubscribe() -> None:
             with suppress(Error):  # the connection is closed, and the subscription with it
@@ -421,10 +418,6 @@ def identity(known: Credentials) -> dict[str, Any]:
         "user_jwt_cb": lambda: passport,
         "signature_cb": lambda nonce: base64.b64encode(key.sign(nonce.encode())),
     }
-
-
-def _parcel(message: Any) -> Parcel:
-    return Parcel(message.subject, message.reply, message.data, message.headers or {})
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -124,7 +124,7 @@ class Reader(ABC):
             await self._stream.end_reader(self._name)
         self._naming.close()
 
-    async def _hear(self, parcel: Parcel) -> None:
+    def _hear(self, parcel: Parcel) -> None:
         size = len(parcel.body) + _message_overhead_bytes
         if self._buffer_bytes + size > buffer_bytes_max:
             return  # the next one that is taken, or the next heartbeat, shows that it is missing

@@ -9,7 +9,8 @@ import asyncio
 import hmac
 import json
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -47,6 +48,9 @@ append_s = 5.0
 """How long the answer to an append is awaited."""
 answers_at_once_max = 32
 """Questions under one subject that are being answered."""
+questions_bytes_max = 128 * 1024 * 1024
+"""Questions under one subject that wait: what comes above is dropped."""
+message_overhead_bytes = 512
 echo_s = 5.0
 _REFUSED_BY_FENCE = (10071, 10164)
 _FULL = (10077, 10047, 10023)
@@ -211,18 +215,8 @@ class JetStreamBus:
         await self.serve_each(subject, answers_all_alike(answerer))
 
     async def serve_each(self, subject: str, answerer: EachAnswerer) -> None:
-        turns = asyncio.Semaphore(answers_at_once_max)
-
-        async def asked(parcel: Parcel) -> None:
-            if not parcel.reply.startswith(_INBOXES):
-                return  # nobody waits for it: a reader's messages, which somebody has delivered here
-            await turns.acquire()
-            task = asyncio.create_task(self._answer(answerer, parcel))
-            self._answering.add(task)
-            task.add_done_callback(lambda _: turns.release())
-            task.add_done_callback(self._answer_ended)
-
-        await self._link.subscribe(subject, asked)
+        desk = _Desk(lambda parcel: self._answer(answerer, parcel), self._answering, self._failed)
+        await self._link.subscribe(subject, desk.ask)
         while True:
             await self._link.connected()
             with suppress(NoAnswer):
@@ -233,19 +227,63 @@ class JetStreamBus:
         with suppress(NoAnswer):  # no link, and nobody who waits at its other end
             await self._link.answer(parcel.reply, answer)
 
-    def _answer_ended(self, task: asyncio.Task[None]) -> None:
-        self._answering.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._link.end(f"an answer failed: {error!r}", error)
-            closing = asyncio.get_running_loop().create_task(self.close())
-            self._answering.add(closing)
-            closing.add_done_callback(self._answering.discard)
+    def _failed(self, error: BaseException) -> None:
+        self._link.end(f"an answer failed: {error!r}", error)
+        closing = asyncio.get_running_loop().create_task(self.close())
+        self._answering.add(closing)
+        closing.add_done_callback(self._answering.discard)
 
     async def close(self) -> None:
         for task in self._answering - {asyncio.current_task()}:
             task.cancel()
         await self._link.close()
+
+
+class _Desk:
+    """Where questions under one subject wait for their turn."""
+
+    def __init__(
+        self,
+        answer: Callable[[Parcel], Coroutine[None, None, None]],
+        answering: set[asyncio.Task[None]],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._answer, self._answering, self._failed = answer, answering, failed
+        self._waiting: deque[Parcel] = deque()
+        self._waiting_bytes = 0
+        self._turns = answers_at_once_max
+
+    def ask(self, parcel: Parcel) -> None:
+        """A question came; one that finds too many before it is not answered."""
+        if not parcel.reply.startswith(_INBOXES):
+            return  # nobody waits for it: a reader's messages, which somebody has delivered here
+        size = _size(parcel)
+        if self._waiting_bytes + size <= questions_bytes_max:
+            self._waiting.append(parcel)
+            self._waiting_bytes += size
+            self._begin()
+
+    def _begin(self) -> None:
+        while self._waiting and self._turns:
+            self._turns -= 1
+            parcel = self._waiting.popleft()
+            self._waiting_bytes -= _size(parcel)
+            task = asyncio.get_running_loop().create_task(self._answer(parcel))
+            self._answering.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._turns += 1
+        self._answering.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failed(error)
+        elif not task.cancelled():
+            self._begin()
+
+
+def _size(parcel: Parcel) -> int:
+    return len(parcel.body) + message_overhead_bytes
 
 
 def _sends(messages: Sequence[Message], fence: Fence | None, seed: str) -> list[Send]:

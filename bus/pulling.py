@@ -144,7 +144,7 @@ async def _pulled(stream: Stream, log: str, begin: Mapping[str, object]) -> Reco
 async def _one(stream: Stream, name: str) -> Record:
     inbox, came = stream.link.new_inbox(), asyncio.get_running_loop().create_future()
 
-    async def hear(parcel: Parcel) -> None:
+    def hear(parcel: Parcel) -> None:
         if not came.done():
             came.set_result(parcel)
 

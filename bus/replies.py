@@ -138,7 +138,7 @@ class Replies:
             del self._awaited[token]
             gathered.over.cancel()
 
-    async def take(self, parcel: Parcel) -> None:
+    def take(self, parcel: Parcel) -> None:
         """A message came to the inbox."""
         awaited = self._awaited.get(parcel.subject.rpartition(".")[2])
         if awaited is not None:

@@ -46,7 +46,11 @@ def _client() -> Any:
 
 Client = _client()
 
-from nats.errors import ConnectionClosedError as ConnectionClosedError  # noqa: E402  # it is loaded now, and slim
+from nats.errors import BadHeaderError as BadHeaderError  # noqa: E402  # it is loaded now, and slim
+from nats.errors import BadSubjectError as BadSubjectError  # noqa: E402
+from nats.errors import ConnectionClosedError as ConnectionClosedError  # noqa: E402
 from nats.errors import Error as Error  # noqa: E402
+from nats.errors import MaxPayloadError as MaxPayloadError  # noqa: E402
 from nats.errors import OutboundBufferLimitError as OutboundBufferLimitError  # noqa: E402
-from nats.protocol import parser as parser  # noqa: E402
+from nats.errors import ProtocolError as ProtocolError  # noqa: E402
+from nats.protocol.parser import Parser as Parser  # noqa: E402
