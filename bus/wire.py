@@ -64,7 +64,7 @@ class Deliveries(Parser):  # type: ignore[misc]  # nats-py is untyped
             try:
                 begin, size = line + 2, int(words[-1])
                 body = begin + int(words[-2]) if headed else begin
-                subject, sid, reply = words[1], words[2], words[3] if len(words) == 5 + headed else b""
+                subject, sid, *reply = words[1 : -1 - headed]
             except (ValueError, IndexError):
                 raise ProtocolError(f"nats: {rest[at:line]!r}") from None
             if len(rest) < begin + size + 2:
@@ -73,7 +73,7 @@ class Deliveries(Parser):  # type: ignore[misc]  # nats-py is untyped
             take = self._takers.get(sid)
             if take is not None:
                 headers = headers_of(rest[begin:body]) if headed else {}
-                take(Parcel(_text(subject), _text(reply), rest[body : at - 2], headers))
+                take(Parcel(_text(subject), _text(reply[0]) if reply else "", rest[body : at - 2], headers))
         self._rest = rest[at:]
 
 
