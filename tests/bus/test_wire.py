@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nats.errors import BadHeaderError, BadSubjectError, ProtocolError
 
 from bus.replies import Parcel, Send
+from bus.slim import BadHeaderError, BadSubjectError, ProtocolError
 from bus.wire import Deliveries, headers_of, said
 
 HEARTBEAT = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 7\r\nNats-Last-Stream: 9\r\n\r\n"
