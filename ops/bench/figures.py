@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import math
 import platform
+import sqlite3
+import subprocess
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from os import getloadavg, sched_getaffinity
 from typing import NamedTuple
+
+from bus.binary import find_binary
 
 Content = dict[str, object]
 
@@ -81,10 +86,20 @@ def _number(value: float) -> str:
 
 
 def machine() -> Content:
-    """Where it was measured, and what else went on there."""
+    """Where it is measured, with what, and what else goes on there."""
+    server = subprocess.run([find_binary(), "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "machine": platform.machine(),
         "cores": len(sched_getaffinity(0)),
+        "kernel": platform.release(),
         "python": platform.python_version(),
-        "load": round(getloadavg()[0], 2),
+        "nats-server": server.rpartition("v")[2].strip(),
+        "sqlite": sqlite3.sqlite_version,
+        "busbar": version("busbar-os"),
+        "load": load(),
     }
+
+
+def load() -> float:
+    """Of the last minute: above about 0.2 before a measurement others take part in its figures."""
+    return round(getloadavg()[0], 2)

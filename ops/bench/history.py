@@ -62,13 +62,17 @@ class Voice:
 
     def say(self, fact: Fact, to: str, now: Now, cause: Position | None = None) -> Message:
         """The message that says a fact next."""
+        return self.decide(fact, to, now, cause).messages[0]
+
+    def decide(self, fact: Fact, to: str, now: Now, cause: Position | None = None) -> Decided:
+        """The decision to say no more than a fact."""
         self.n += 1
         event = Event(
             by=self.author, to=to, fact=fact, at=now, n=self.n, prev=self.prev, epoch=1, last=True, cause=cause
         )
         body = codec.encode(event)
         self.prev = codec.link(body)
-        return Message(codec.subject(CLUSTER, event), body)
+        return Decided([event], [Message(codec.subject(CLUSTER, event), body)])
 
     def begin(self, now: Now) -> Message:
         """The first message."""

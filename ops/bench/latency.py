@@ -43,7 +43,7 @@ async def latency(client: Client, count: int) -> list[Figure]:
     await client.hear("app removed", lambda event: isinstance(event.fact, AppRemoved))
     left = set(tasks)
     await client.hear("the last instance gone", lambda event: _gone(event, left))
-    goal = "p50 <= 30"
+    goal = "p50 <= 12, p95 <= 30"
     return [
         Figure("run: request to RUNNING", "ms", runs[warm_up:], goal),
         Figure("instance: request to RUNNING", "ms", instances[warm_up:], goal),

@@ -38,7 +38,7 @@ def past(directory: Path, events: int, instances: int, questions: int) -> Iterat
     end, size = server.last, store.stat().st_size
     yield one(f"a history of {end} events, {instances} tasks run: made", "s", time.perf_counter() - began)
     yield one("  its store", "bytes/event", size / end)
-    yield one("master leads, no snapshot", "s", asyncio.run(_start(server, store)), "<= 15")
+    yield one("master leads, no snapshot", "s", asyncio.run(_start(server, store)), "<= 10")
     kept = sum(path.stat().st_size for path in snapshots_of(store).iterdir())
     yield one("  its snapshot", "MB", kept / 1e6)
     yield Figure("master leads, newest snapshot", "s", [asyncio.run(_start(server, store)) for _ in range(3)], "<= 2")

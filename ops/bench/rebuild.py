@@ -23,7 +23,7 @@ from eventstore.store import open_reader
 from ops.bench.figures import Figure
 
 Rebuilt = Component[Any]
-goal_events_s = 100_000
+goal_events_s = 150_000
 
 
 def rebuild(data: Path, rounds: int) -> list[Figure]:

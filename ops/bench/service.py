@@ -1,4 +1,4 @@
-"""A service made large at once, and small again: the log of Marathon grows with it.
+"""A service made large at once, made larger, and stopped: as its client hears it.
 
 Rule of this room: it has as many instances as asked for before the clock stops, and none after the last kill.
 """
@@ -13,28 +13,37 @@ from uuid import uuid4
 from bus.documents import AppSpec
 from bus.events import Event
 from bus.nouns import AppId, TaskState
-from bus.services import AppRequested, AppUpdated, DeploymentStarted, RemovalRequested, ScaleRequested
+from bus.services import AppRemoved, AppRequested, AppUpdated, DeploymentStarted, RemovalRequested, ScaleRequested
 from cli.session import MARATHON
 from ops.bench.client import Client
-from ops.bench.figures import Figure, one
+from ops.bench.figures import Figure
 
 patience_s = 300.0
 
 
-async def service(client: Client, count: int) -> list[Figure]:
-    """Instances a second, coming up and going down."""
+async def service(client: Client, count: int, rounds: int) -> list[Figure]:
+    """Seconds to `count` instances, from there to twice as many, and until all are stopped."""
     app = AppId(f"/bench-{uuid4().hex[:8]}")
     spec = AppSpec(id=app, cmd="exec sleep 1000", cpus=0.01, mem=32, instances=0, ports=())
     await client.say(MARATHON, AppRequested(app=spec))
     await client.hear("app specified", lambda event: isinstance(event.fact, DeploymentStarted))
-    async with asyncio.timeout(patience_s):
-        up_s = await _scale(client, app, count, _all_run(count))
-        down_s = await _scale(client, app, 0, _all_killed(count))
+    took = [await _round(client, app, count) for _ in range(rounds)]
     await client.say(MARATHON, RemovalRequested(app=app))
+    await client.hear("app removed", lambda event: isinstance(event.fact, AppRemoved))
+    up, doubled, stopped = (list(each) for each in zip(*took, strict=True))
     return [
-        one(f"{count} instances at once", "tasks/s", count / up_s),
-        one(f"{count} instances killed", "tasks/s", count / down_s),
+        Figure(f"{count} instances up", "s", up, "<= 1"),
+        Figure(f"{count} to {2 * count} instances", "s", doubled, "<= 1"),
+        Figure(f"{2 * count} instances stopped", "s", stopped, "<= 1.5"),
     ]
+
+
+async def _round(client: Client, app: AppId, count: int) -> tuple[float, float, float]:
+    async with asyncio.timeout(patience_s):
+        up = await _scale(client, app, count, _all_run(count))
+        doubled = await _scale(client, app, 2 * count, _all_run(2 * count))
+        stopped = await _scale(client, app, 0, _all_killed(2 * count))
+    return up, doubled, stopped
 
 
 async def _scale(client: Client, app: AppId, instances: int, done: Callable[[Event], bool]) -> float:

@@ -25,9 +25,10 @@ _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class Usage(NamedTuple):
-    """What one process takes: its CPU time so far, and its memory now."""
+    """What one process takes: its CPU time so far, that of its children that ended, and its memory now."""
 
     cpu_s: float
+    children_s: float
     rss_mb: float
 
 
@@ -96,13 +97,14 @@ def usage_of(pid: int) -> Usage | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return Usage((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(fields[21]) * _PAGE_KB / 1024)
+    own, children = (sum(map(int, fields[first : first + 2])) / _TICKS_PER_S for first in (11, 13))
+    return Usage(own, children, int(fields[21]) * _PAGE_KB / 1024)
 
 
 @contextmanager
-def running(data: Path) -> Iterator[Site]:
+def running(data: Path, agents: int = 2) -> Iterator[Site]:
     """A datacenter, until the end of the block."""
-    site = Site(data)
+    site = Site(data, agents)
     site.up()
     try:
         yield site

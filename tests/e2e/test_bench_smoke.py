@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ops.bench.measures import MEASURES
 from tests.e2e.cluster import processes_under
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -32,7 +33,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 def test_everything_is_measured(measured: dict[str, dict[str, Any]]) -> None:
     """Each measure has its figures, each of them at least one value, and none is negative."""
-    assert list(measured) == ["start", "tasks", "burst", "appends", "past", "failover"]
+    assert list(measured) == list(MEASURES)
     for figures in measured.values():
         assert figures
         assert all(figure["n"] >= 1 and figure["p50"] >= 0 for figure in figures.values())
@@ -51,7 +52,7 @@ def test_a_burst_says_no_more_than_its_tasks_need(measured: dict[str, dict[str, 
     burst = measured["burst"]
     least, most = SENTENCES_OF_A_RUN
     assert least <= burst["events per task"]["p50"] <= most
-    used = {name.rpartition(" ")[2] for name in burst if name.startswith("CPU per task")}
+    used = {name.rpartition(", ")[2] for name in burst if name.startswith("CPU per task")}
     assert used >= {"bus", "master", "a1", "a1-cmd", "a1.launcher", "a2", "marathon", "metronome", "supervisor"}
 
 
@@ -62,6 +63,43 @@ def test_logs_are_rebuilt_from_the_stores_of_the_burst(measured: dict[str, dict[
     assert rebuilt["master"] >= 20 * 4
     assert rebuilt["metronome"] >= 20 * 5
     assert rebuilt["marathon"] >= 5 * 5
+
+
+def test_what_tasks_ran_is_counted_to_them(measured: dict[str, dict[str, Any]]) -> None:
+    """The CPU time of `/bin/true` and of what confines it is part of the sum over all processes."""
+    burst = measured["burst"]
+    own, ran = burst["CPU per task, all"]["p50"], burst["CPU per task, /bin/true and what confines it"]["p50"]
+    assert ran > 0
+    assert burst["20 runs: CPU per task, all and what they ran"]["p50"] == pytest.approx(own + ran)
+
+
+def test_a_service_goes_up_doubles_and_stops(measured: dict[str, dict[str, Any]]) -> None:
+    """Each of the three is timed once a round."""
+    assert set(measured["service"]) == {"5 instances up", "5 to 10 instances", "10 instances stopped"}
+    assert all(figure["n"] == 1 and figure["p50"] > 0 for figure in measured["service"].values())
+
+
+def test_the_control_plane_runs_every_simulated_task(measured: dict[str, dict[str, Any]]) -> None:
+    """Two tasks on each of twenty agents are heard RUNNING; a task takes five events of its own and shares some."""
+    control = measured["control"]
+    assert control["one of them"]["n"] == 20 * 2
+    assert control["20 agents, 40 tasks: accepted -> RUNNING"]["p50"] > 0
+    assert 5 <= control["events per task"]["p50"] <= 9
+
+
+def test_an_allocation_serves_everybody(measured: dict[str, dict[str, Any]]) -> None:
+    """What the measure asserts itself is that every agent is offered once and shares are even; here that it was made
+    of decisions, none longer than the whole."""
+    allocation = measured["allocation"]
+    whole = allocation["200 agents x 20 frameworks, one allocation"]["p50"]
+    assert 0 < allocation["its longest decision"]["p50"] <= whole
+
+
+def test_memory_is_of_processes_that_hold_what_they_should(measured: dict[str, dict[str, Any]]) -> None:
+    """A master with five hundred tasks, and who hosts five tasks."""
+    memory = measured["memory"]
+    assert {"memory of a master, 500 live tasks", "memory with 5 tasks, a1-cmd"} <= set(memory)
+    assert all(figure["p50"] > 0 for name, figure in memory.items() if name.startswith("memory"))
 
 
 def test_appends_are_compared_with_the_client_library(measured: dict[str, dict[str, Any]]) -> None:

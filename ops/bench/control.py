@@ -1,0 +1,198 @@
+"""The control plane alone: a real master and a real bus, simulated agents whose tasks run at once, one scheduler.
+
+Rule of this room: every task is heard RUNNING and then FINISHED, and after each round the master's books are as before
+it: no agent has anything in use or on offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bus import queries
+from bus.jetstream import JetStreamBus, connect
+from bus.keyring import PERSON, Wanted
+from bus.nouns import Position, total
+from bus.permits import Role
+from bus.queries import LEADER
+from bus.server import EmbeddedServer
+from bus.subjects import ask, everything
+from cli.session import THE_MASTER, credentials_file, read_credentials
+from components.instance import roll_call
+from ops.bench.crowd import EACH_AGENT
+from ops.bench.failover import Process
+from ops.bench.figures import Figure, one
+from ops.bench.scheduler import Scheduler
+from ops.bench.simulated import FINISH, REGISTERED
+from ops.bench.site import Usage, usage_of
+
+SCHEDULER = "bench"
+AGENTS_LOG = "agents.log"
+ready_s = 60.0
+registered_s = 600.0
+query_s = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Who takes part."""
+
+    bus: JetStreamBus
+    """The person's connection, who looks at the books."""
+    scheduler: Scheduler
+    pids: dict[str, int]
+    agents: IO[str]
+    """Where the agents are told to end their tasks."""
+    registered_s: float
+
+    def usage(self) -> dict[str, Usage]:
+        """What each process takes."""
+        found = {name: usage_of(pid) for name, pid in self.pids.items()}
+        return {name: usage for name, usage in found.items() if usage is not None}
+
+
+async def control(data: Path, agents: int, each: int, rounds: int) -> list[Figure]:
+    """Tasks a second from the first accept to the last RUNNING heard, with so many agents and tasks on each."""
+    count = agents * each
+    async with _plane(data, agents) as plane:
+        await _check_books(plane.bus, agents)
+        before, first = plane.usage(), await _end(plane.bus)
+        told = [await _round(plane, agents, each) for _ in range(rounds)]
+        after, events = plane.usage(), await _end(plane.bus) - first
+    who, done = f"{agents} agents, {count} tasks", count * rounds
+    used = {name: 1000 * (usage.cpu_s - before[name].cpu_s) / done for name, usage in after.items()}
+    return [
+        one(f"{agents} agents register", "s", plane.registered_s),
+        Figure(f"{who}: accepted -> RUNNING", "tasks/s", [count / one_.ran_s for one_ in told], ">= 2,000"),
+        Figure("  one of them", "ms", [took for one_ in told for took in one_.took_ms]),
+        Figure("  RUNNING -> FINISHED", "tasks/s", [count / one_.ended_s for one_ in told]),
+        *(one(f"  CPU per task, {name}", "ms", spent) for name, spent in used.items()),
+        one("  CPU per task, all", "ms", sum(used.values())),
+        one("  events per task", "", events / done),
+        one(f"  memory of the master, {agents} agents", "MB", after["master"].rss_mb),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    ran_s: float
+    took_ms: list[float]
+    ended_s: float
+
+
+async def _round(plane: Plane, agents: int, each: int) -> _Round:
+    ran_s, took_ms = await plane.scheduler.launch(agents, each)
+    began = time.perf_counter()
+    plane.agents.write(f"{FINISH}\n")
+    plane.agents.flush()
+    await plane.scheduler.finished()
+    ended_s = time.perf_counter() - began
+    await _check_books(plane.bus, agents)
+    return _Round(ran_s=ran_s, took_ms=took_ms, ended_s=ended_s)
+
+
+async def _check_books(bus: JetStreamBus, agents: int) -> None:
+    """Everything is free again: what the agents have is neither in use nor on offer."""
+    async with asyncio.timeout(ready_s):
+        while True:
+            answer = await bus.query(ask(bus.cluster, THE_MASTER, "agents"), b"", timeout_s=query_s)
+            rows = queries.unpack(answer, list[queries.AgentRow])
+            if all(row.used.empty and row.offered.empty and row.tasks == 0 for row in rows):
+                break
+            await asyncio.sleep(0.05)
+    assert [row.state for row in rows] == ["ACTIVE"] * agents, f"{len(rows)} agents of {agents}, or some are lost"
+    assert total(row.total for row in rows).cpu_milli == agents * EACH_AGENT.cpu_milli
+
+
+async def _end(bus: JetStreamBus) -> Position:
+    newest = await bus.last(everything(bus.cluster))
+    assert newest is not None, "somebody has registered"
+    return newest.position
+
+
+@asynccontextmanager
+async def _plane(data: Path, agents: int) -> AsyncIterator[Plane]:
+    data.mkdir(parents=True)
+    server = EmbeddedServer(data)
+    await server.start()
+    master = Process(data, "master", "master", "--node", "n1", "--store", str(data / "master" / "events.db"))
+    (data / "master").mkdir()
+    try:
+        server.keyring.keep(_identities(), server.urls)
+        master.start()
+        bus = await connect(read_credentials(credentials_file(str(data))), name="bench")
+        try:
+            await _until_led(bus, master)
+            async with _simulated(data, agents) as (crowd, registered_s):
+                scheduling = await connect(read_credentials(data / "keys" / "scheduler.json"), name="bench-scheduler")
+                try:
+                    async with Scheduler.on(scheduling) as scheduler:
+                        pids = {"master": master.started, "simulated agents": crowd}
+                        known = {name: process.pid for name, process in pids.items() if process is not None}
+                        assert crowd.stdin is not None
+                        assert server.pid is not None
+                        yield Plane(
+                            bus=bus,
+                            scheduler=scheduler,
+                            pids=known | {"bus": server.pid, "scheduler": os.getpid()},
+                            agents=crowd.stdin,
+                            registered_s=registered_s,
+                        )
+                finally:
+                    await scheduling.close()
+        finally:
+            await bus.close()
+    finally:
+        master.kill()
+        await server.stop()
+
+
+def _identities() -> Iterator[Wanted]:
+    yield Wanted("master.json", Role.MASTER, "m-n1")
+    yield Wanted("scheduler.json", Role.FRAMEWORK, SCHEDULER)
+    yield Wanted(PERSON, Role.ADMIN, "u-bench")
+
+
+async def _until_led(bus: JetStreamBus, master: Process) -> None:
+    async with asyncio.timeout(ready_s):
+        while [each.standing for each in await roll_call(bus, THE_MASTER)] != [LEADER]:
+            assert master.started is not None
+            assert master.started.poll() is None, f"the master ended: read {master.log}"
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def _simulated(data: Path, agents: int) -> AsyncIterator[tuple[subprocess.Popen[str], float]]:
+    """The process of all agents, and how long they took until every one was admitted."""
+    began = time.perf_counter()
+    process = _start_agents(data, agents)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(registered_s):
+            line = await asyncio.to_thread(process.stdout.readline)
+        assert line.strip() == REGISTERED, f"the agents ended: read {data / AGENTS_LOG}"
+        yield process, time.perf_counter() - began
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _start_agents(data: Path, agents: int) -> subprocess.Popen[str]:
+    root = str(Path(__file__).parent.parent.parent)
+    with (data / AGENTS_LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "ops.bench.simulated", str(data), str(agents)],
+            env=os.environ | {"PYTHONPATH": root},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )

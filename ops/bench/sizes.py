@@ -1,0 +1,57 @@
+"""How much of everything is measured.
+
+Rule of this room: numbers, nothing else. Full sizes are bounded: `ops/bench/README.md` says how long each takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """Of each measure what it is made of."""
+
+    starts: int = 5
+    tasks: int = 100
+    bursts: int = 3
+    runs: tuple[int, ...] = (1000, 5000)
+    """At once, one burst after the other."""
+    instances: int = 100
+    services: int = 5
+    rounds: int = 7
+    appends: int = 2000
+    history: int = 1_000_000
+    history_tasks: int = 10_000
+    failovers: int = 30
+    questions: int = 20
+    crowds: tuple[tuple[int, int], ...] = ((1000, 10), (10_000, 1))
+    """Simulated agents, and tasks for each."""
+    crowd_rounds: int = 3
+    ranked: tuple[int, int] = (10_000, 1000)
+    """Agents and frameworks of one allocation."""
+    allocations: int = 5
+    live_tasks: int = 100_000
+    idle_s: int = 30
+
+
+QUICK = Size(
+    starts=1,
+    tasks=3,
+    bursts=1,
+    runs=(20,),
+    instances=5,
+    services=1,
+    rounds=1,
+    appends=20,
+    history=6000,
+    history_tasks=20,
+    questions=1,
+    failovers=1,
+    crowds=((20, 2),),
+    crowd_rounds=1,
+    ranked=(200, 20),
+    allocations=1,
+    live_tasks=500,
+    idle_s=1,
+)
