@@ -34,12 +34,26 @@ def without(ranges: Ranges, taken: Ranges) -> Ranges:
     """The numbers in `ranges` that are not in `taken`. Both may be hundreds of single ports, or one of them."""
     if not ranges or not taken:
         return ranges
-    taken = taken[_meeting(taken, ranges[0][0], ranges[-1][1])]
+    if ranges == taken:
+        return ()
+    if len(taken) > 1:
+        taken = taken[_meeting(taken, ranges[0][0], ranges[-1][1])]
     if len(taken) <= _few:
         for low, high in taken:
             ranges = _cut_out(ranges, low, high)
         return ranges
-    return () if ranges == taken else _swept(ranges, taken)
+    return _swept(ranges, taken)
+
+
+def within(ranges: Ranges, more: Ranges) -> bool:
+    """Whether all the numbers in `ranges` are in `more`."""
+    if not ranges or ranges == more:
+        return True
+    if len(ranges) > 1:
+        return not without(ranges, more)
+    low, high = ranges[0]
+    at = bisect_left(more, (low + 1,))
+    return at > 0 and more[at - 1][1] >= high
 
 
 _few = 4
@@ -56,9 +70,15 @@ def _meeting(ranges: Ranges, low: int, high: int, *, beside: int = 0) -> slice:
 
 def _cut_out(ranges: Ranges, low: int, high: int) -> Ranges:
     met = _meeting(ranges, low, high)
-    pieces = [(a, b) for a, b in ((r[0], low - 1) for r in ranges[met][:1]) if a <= b]
-    pieces += [(a, b) for a, b in ((high + 1, r[1]) for r in ranges[met][-1:]) if a <= b]
-    return (*ranges[: met.start], *pieces, *ranges[met.stop :])
+    if met.start == met.stop:
+        return ranges
+    first, last = ranges[met.start][0], ranges[met.stop - 1][1]
+    before, behind = ranges[: met.start], ranges[met.stop :]
+    if first < low:
+        before += ((first, low - 1),)
+    if last > high:
+        before += ((high + 1, last),)
+    return before + behind
 
 
 def _swept(ranges: Ranges, taken: Ranges) -> Ranges:
@@ -81,12 +101,15 @@ def _swept(ranges: Ranges, taken: Ranges) -> Ranges:
 
 def along(ranges: Ranges, more: Ranges) -> Ranges:
     """The numbers in one or the other."""
+    if not ranges or not more:
+        return ranges or more
     if len(more) > _few:
-        return normal((*ranges, *more)) if ranges else more
+        return normal((*ranges, *more))
     for low, high in more:
         met = _meeting(ranges, low, high, beside=1)
-        ends = [low, high, *(end for joined in ranges[met][:1] + ranges[met][-1:] for end in joined)]
-        ranges = (*ranges[: met.start], (min(ends), max(ends)), *ranges[met.stop :])
+        if met.start < met.stop:
+            low, high = min(low, ranges[met.start][0]), max(high, ranges[met.stop - 1][1])
+        ranges = (*ranges[: met.start], (low, high), *ranges[met.stop :])
     return ranges
 
 
@@ -103,7 +126,7 @@ class Resources(Noun, frozen=True):
             cpu_milli=self.cpu_milli + other.cpu_milli,
             mem_mb=self.mem_mb + other.mem_mb,
             disk_mb=self.disk_mb + other.disk_mb,
-            ports=along(self.ports, other.ports),
+            ports=along(self.ports, other.ports) if other.ports else self.ports,
         )
 
     def __sub__(self, other: Resources) -> Resources:
@@ -120,7 +143,7 @@ class Resources(Noun, frozen=True):
             self.cpu_milli >= other.cpu_milli
             and self.mem_mb >= other.mem_mb
             and self.disk_mb >= other.disk_mb
-            and not without(other.ports, self.ports)
+            and within(other.ports, self.ports)
         )
 
     @property

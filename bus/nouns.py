@@ -18,6 +18,7 @@ from bus.amounts import along as along
 from bus.amounts import normal as normal
 from bus.amounts import parse_resources as parse_resources
 from bus.amounts import total as total
+from bus.amounts import within as within
 from bus.amounts import without as without
 
 TaskId = NewType("TaskId", str)

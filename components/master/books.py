@@ -5,9 +5,9 @@ Rule of this room: every amount that leaves one account enters another in the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bus.nouns import NOTHING, AgentId, FrameworkId, Now, OfferId, Resources, TaskInfo, total
+from bus.nouns import NOTHING, AgentId, FrameworkId, Now, OfferId, Resources, TaskInfo, normal, total
 from components.master.state import (
     Agent,
     Filter,
@@ -66,16 +66,17 @@ def _hold_less(state: MasterState, framework: Framework, less: Resources) -> Non
 def touch(state: MasterState, agent: Agent, n: int, at: Now) -> None:
     """Event `n` changed what is free on an agent: note it, and see anew who has filtered that."""
     note(state, agent.agent, n)
-    ready = allocatable(state, agent)
-    if ready:
+    if allocatable(state, agent):
         state.offerable[agent.agent] = None
+        if agent.filters or agent.waits:
+            _refresh(state, agent, at)
     else:
         state.offerable.pop(agent.agent, None)
-    if agent.filters or agent.waits:
-        _refresh(state, agent, at, ready)
+        if agent.waits:
+            _wait_for(state, agent, {})
 
 
-def _refresh(state: MasterState, agent: Agent, at: Now, ready: bool) -> None:
+def _refresh(state: MasterState, agent: Agent, at: Now) -> None:
     waits = {}
     for name in list(agent.filters):
         kept = [entry for entry in agent.filters[name] if entry.until > at]
@@ -83,9 +84,13 @@ def _refresh(state: MasterState, agent: Agent, at: Now, ready: bool) -> None:
             _unfilter(state, agent, name)
             continue
         agent.filters[name] = kept
-        covering = [entry.until for entry in kept if entry.resources.covers(agent.free)] if ready else ()
+        covering = [entry.until for entry in kept if entry.resources.covers(agent.free)]
         if covering:
             waits[name] = max(covering)
+    _wait_for(state, agent, waits)
+
+
+def _wait_for(state: MasterState, agent: Agent, waits: dict[FrameworkId, Now]) -> None:
     for name in {**agent.waits, **waits}:
         old, new = agent.waits.get(name), waits.get(name)
         if old != new:
@@ -274,13 +279,31 @@ def auditor() -> Callable[[MasterState], None]:
 
 def check_agent(state: MasterState, agent: Agent) -> None:
     """What the agent has is exactly what is free, what its offers hold and what its tasks hold; no port is in two."""
-    parts = [held for _, held in _parts(state, agent)]
-    ports = sum(held.port_count for held in parts if held.ports)
-    short = any(held.cpu_milli < 0 or held.mem_mb < 0 or held.disk_mb < 0 for held in parts)
-    if total(parts) != agent.total or ports != agent.total.port_count or short:
+    parts = [agent.free]
+    parts += [state.offers[offer].resources for offer in sorted(agent.offer_ids)]
+    parts += [state.tasks[task].amount for task in sorted(agent.task_ids)]
+    if not _balanced(parts, agent.total):
         story = "\n".join(f"  {what}: {held}" for what, held in _parts(state, agent))
         raise AssertionError(f"{agent.agent} has {agent.total}\n{story}")
     assert agent.active or not agent.offer_ids, f"{agent.agent} is unreachable and offered: {sorted(agent.offer_ids)}"
+
+
+def _balanced(parts: Sequence[Resources], whole: Resources) -> bool:
+    """Whether parts, none of them negative, are together exactly the whole, and no port is in two of them."""
+    cpu = mem = disk = 0
+    ports: list[tuple[int, int]] = []
+    for part in parts:
+        if part.cpu_milli < 0 or part.mem_mb < 0 or part.disk_mb < 0:
+            return False
+        cpu, mem, disk = cpu + part.cpu_milli, mem + part.mem_mb, disk + part.disk_mb
+        if part.ports:
+            ports += part.ports
+    if (cpu, mem, disk) != (whole.cpu_milli, whole.mem_mb, whole.disk_mb):
+        return False
+    if len(ports) == len(whole.ports) == 1:
+        return ports[0] == whole.ports[0]
+    count = sum(high - low + 1 for low, high in ports)
+    return count == whole.port_count and normal(ports) == whole.ports
 
 
 def _parts(state: MasterState, agent: Agent) -> Iterator[tuple[str, Resources]]:

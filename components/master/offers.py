@@ -77,12 +77,12 @@ def make_offers(config: MasterConfig, ranked: Ranked, state: MasterState, now: N
         return
     free = ((name, state.agents[name].free) for name in names if name in state.offerable)
 
-    def filtered(framework: FrameworkId, agent: AgentId, resources: Resources) -> bool:
-        kept_for = state.agents[agent].role
-        if kept_for != "*" and not may_use(state.frameworks[framework].role, kept_for):
+    def filtered(framework: FrameworkId, name: AgentId, resources: Resources) -> bool:
+        agent = state.agents[name]
+        if agent.role != "*" and not may_use(state.frameworks[framework].role, agent.role):
             return True
-        filters = state.agents[agent].filters.get(framework, ())
-        return any(entry.until > now and entry.resources.covers(resources) for entry in filters)
+        filters = agent.filters.get(framework)
+        return filters is not None and any(one.until > now and one.resources.covers(resources) for one in filters)
 
     batch = _Batch(state.n, takers_max - (state.n - since_n))
     more = None

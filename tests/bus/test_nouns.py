@@ -18,6 +18,7 @@ from bus.nouns import (
     normal,
     parse_resources,
     total,
+    within,
     without,
 )
 
@@ -53,6 +54,13 @@ def test_without_takes_exactly_the_taken_away(pairs: list[tuple[int, int]], take
     left = without(normal(pairs), normal(taken))
     assert numbers(left) == numbers(pairs) - numbers(taken)
     assert normal(left) == left
+
+
+@given(PAIRS, PAIRS)
+def test_within_says_whether_nothing_is_left(pairs: list[tuple[int, int]], more: list[tuple[int, int]]) -> None:
+    """A subset of the numbers, of one range or of many."""
+    for ranges in (normal(pairs), normal(pairs[:1]), normal([*pairs[:1], *more])):
+        assert within(ranges, normal(more)) == (numbers(ranges) <= numbers(more))
 
 
 @given(AMOUNTS, AMOUNTS)
