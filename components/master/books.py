@@ -20,7 +20,7 @@ from components.master.state import (
 )
 from components.master.validity import taken_by
 
-recounted_max = 32
+recounted_max = 8
 """Tasks of one agent that are recounted at every check; of more, one check in so many recounts them."""
 
 

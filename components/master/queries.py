@@ -1,6 +1,7 @@
 """What the master answers from what it remembers: agents, frameworks, offers, tasks, alarms, identities, tokens.
 
-Rule of this room: rows in the order of their names; it looks, and changes nothing.
+Rule of this room: rows in the order of their names; it looks, and changes nothing. What the books say is not counted
+again: an answer about nodes costs the same however many tasks they have.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from bus.nouns import NOTHING, Now, Resources, second, total
+from bus.nouns import Now, second, total
 from bus.permits import Role
 from bus.queries import (
     AgentRow,
@@ -25,6 +26,7 @@ from bus.queries import (
 )
 from components.component import Query
 from components.master.allocator import dominant_share_milli
+from components.master.books import scalars
 from components.master.state import Agent, Framework, MasterState, Task
 
 
@@ -34,13 +36,14 @@ def agents(state: MasterState, _question: bytes, _now: Now) -> list[AgentRow]:
 
 
 def _agent_row(state: MasterState, agent: Agent) -> AgentRow:
+    offered = total(state.offers[offer].resources for offer in sorted(agent.offer_ids))
     return AgentRow(
         agent=agent.agent,
         hostname=agent.hostname,
         state="ACTIVE" if agent.active else "UNREACHABLE",
         total=agent.total,
-        used=total(state.tasks[task].amount for task in sorted(agent.task_ids)),
-        offered=total(state.offers[offer].resources for offer in sorted(agent.offer_ids)),
+        used=agent.total - agent.free - offered,
+        offered=offered,
         tasks=len(agent.task_ids),
         registered_at=agent.registered_at,
         attributes=agent.attributes,
@@ -57,25 +60,21 @@ def frameworks(state: MasterState, _question: bytes, _now: Now) -> list[Framewor
 
 
 def _framework_row(state: MasterState, framework: Framework) -> FrameworkRow:
-    tasks = [state.tasks[task] for task in sorted(framework.task_ids)]
+    offered = total(state.offers[offer].resources for offer in sorted(framework.offer_ids))
     standing = "SUPPRESSED" if framework.suppressed else "ACTIVE"
     return FrameworkRow(
         framework=framework.framework,
         name=framework.name,
         role=framework.role,
         state=standing if framework.connected else "DISCONNECTED",
-        tasks=len(tasks),
+        tasks=len(framework.task_ids),
         offers=len(framework.offer_ids),
-        used=_scalars(total(task.amount for task in tasks if task.holds)),
+        used=framework.held - scalars(offered),
         share_milli=dominant_share_milli(framework.held, state.capacity),
         registered_at=framework.registered_at,
         failover_timeout_s=framework.failover_timeout_s,
         removed_at_latest=framework.removed_at,
     )
-
-
-def _scalars(amount: Resources) -> Resources:
-    return msgspec.structs.replace(amount, ports=NOTHING.ports)
 
 
 def offers(state: MasterState, _question: bytes, _now: Now) -> list[OfferRow]:

@@ -379,5 +379,8 @@ def wake_at(state: MasterState) -> Now | None:
     """
     if rest_due(state):
         return AT_ONCE
-    times = (state.expiring.first, state.leaving.first, state.ripening.first)
-    return min((at for at in times if at is not None), default=None)
+    earliest = None
+    for due in (state.expiring, state.leaving, state.ripening):
+        if due.times and (earliest is None or due.times[0][0] < earliest):
+            earliest = due.times[0][0]
+    return earliest
