@@ -1,4 +1,4 @@
-"""How a task's main process comes to be: fork, wait for the word, be confined, execute.
+"""How a task's main process comes to be: fork, be confined, wait for the word, execute; or as in `spawning`.
 
 Rule of this room: between fork and exec the child touches only itself, and leaves through `os._exit` or a signal.
 """
@@ -12,19 +12,17 @@ import signal
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
 from typing import NoReturn
 
 from components.executor.launcher.confine import Confinement
 from components.executor.launcher.secrets import Secrets
+from components.executor.launcher.spawning import DESCRIPTORS, Spawning, changed_signals
 from components.executor.launcher.volumes import Volume, link, prepare, still_there
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 HANDLED = (signal.SIGCHLD, signal.SIGTERM)
 """The signals for which the launcher has handlers."""
 IGNORED = (signal.SIGINT, signal.SIGHUP)
-_DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
-"""The limits this process was started with."""
 
 
 class Order:
@@ -119,8 +117,8 @@ def _entry(name: str | None) -> pwd.struct_passwd | None:
         raise LookupError(f"user {name!r} does not exist on this host") from None
 
 
-def fork(order: Order) -> Newborn:
-    """A child that will execute the order when told to. Raises OSError or LookupError."""
+def bear(order: Order) -> Newborn | Spawning:
+    """Who will execute the order when told to. Raises OSError, LookupError or ValueError."""
     person = _Person(order.user)
     env = person.env | order.env
     if order.check and order.hide is not None:
@@ -136,17 +134,35 @@ def fork(order: Order) -> Newborn:
     opened: list[int] = []
     try:
         _open_files(order, person, opened)
-        opened += os.pipe()
-        opened += os.pipe()
-        stdin, stdout, stderr, wait, word, error, report = opened
-        pid = _fork_quietly()
-        if pid == 0:
-            _live(order, env, person, confinement, (stdin, stdout, stderr), wait, report)
-        opened = [stdin, stdout, stderr, wait, report]
+        if confinement is None or not confinement.root or person.switch or order.check or order.secrets:
+            return _fork(order, env, person, confinement, opened)
+        return _spawn(order, env, confinement, opened)
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _fork(
+    order: Order, env: dict[str, str], person: _Person, confinement: Confinement | None, opened: list[int]
+) -> Newborn:
+    opened += os.pipe()
+    opened += os.pipe()
+    stdin, stdout, stderr, wait, word, error, report = opened
+    pid = _fork_quietly()
+    if pid == 0:
+        _live(order, env, person, confinement, (stdin, stdout, stderr), wait, report)
+    opened[:] = [stdin, stdout, stderr, wait, report]
     return Newborn(pid, word, error)
+
+
+def _spawn(order: Order, env: dict[str, str], confinement: Confinement, opened: list[int]) -> Spawning:
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # these are the main thread's
+    try:
+        spawning = Spawning(order.argv, env, order.sandbox, confinement, tuple(opened))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    opened.clear()
+    return spawning
 
 
 def _open_files(order: Order, person: _Person, opened: list[int]) -> None:
@@ -175,7 +191,7 @@ def _stderr_of(sandbox: str) -> int:
 
 def _fork_quietly() -> int:
     """Fork with signals blocked that would run the launcher's handlers in the child, which lets them in when ready."""
-    _changed_signals()  # looked up here, once, instead of in each child
+    changed_signals()  # looked up here, once, instead of in each child
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     pid = os.fork()
     if pid:
@@ -240,18 +256,11 @@ def _forget_descriptors(files: tuple[int, int, int], wait: int, report: int) -> 
     for fd in set(map(int, os.listdir("/proc/self/fd"))) - {STDIN, STDOUT, STDERR, wait, report}:
         with suppress(OSError):  # the one that listed them is closed already
             os.close(fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, DESCRIPTORS)
 
 
 def _forget_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in _changed_signals():
+    for number in changed_signals():
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-@cache
-def _changed_signals() -> tuple[int, ...]:
-    """The signals that are not as a program finds them: once the launcher serves, always the same."""
-    numbers = map(int, signal.valid_signals())
-    return tuple(number for number in numbers if signal.getsignal(number) not in (signal.SIG_DFL, None))

@@ -15,6 +15,7 @@ from contextlib import suppress
 from components.executor.launcher import birth, tree
 from components.executor.launcher.birth import Newborn, Order
 from components.executor.launcher.loop import Loop
+from components.executor.launcher.spawning import Spawning
 
 Message = dict[str, object]
 
@@ -24,7 +25,7 @@ class _Look:
 
     __slots__ = ("late", "newborn", "number", "purpose")
 
-    def __init__(self, purpose: tuple[str, str], number: int, newborn: Newborn) -> None:
+    def __init__(self, purpose: tuple[str, str], number: int, newborn: Newborn | Spawning) -> None:
         self.purpose, self.number, self.newborn, self.late = purpose, number, newborn, False
 
 
@@ -42,7 +43,7 @@ class Checks:
         for look in [look for look in self._looks.values() if look.purpose == purpose]:
             self._give_up(look)
         try:
-            newborn = birth.fork(order)
+            newborn = birth.bear(order)
         except (OSError, LookupError, ValueError) as error:
             self._say(number, None, str(error))
             return

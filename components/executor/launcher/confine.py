@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from components.executor.launcher.volumes import NotShared, Volume
 
@@ -59,10 +60,52 @@ _mount, _unshare, _prctl, _syscall = _libc.mount, _libc.unshare, _libc.prctl, _l
 _capget, _capset = _libc.capget, _libc.capset
 
 
+Step = tuple[str, Callable[..., int], tuple[object, ...]]
+"""A system call that is known before the fork: what is said if it fails, the call, its arguments."""
+
+
+class _Hidden:
+    """What is hidden from every task of an executor, and the calls that hide it, while it is the same files."""
+
+    __slots__ = ("covers", "directories", "found", "hide", "locks", "ways")
+
+    def __init__(self, hide: tuple[str, ...], found: tuple[object, ...]) -> None:
+        self.hide, self.found = hide, found
+        hidden = _outermost(map(os.path.realpath, hide))
+        self.directories = [path for path in hidden if os.path.isdir(path)]
+        files = [path for path in hidden if os.path.isfile(path)]
+        self.ways = sorted({parent for path in (*self.directories, *files) for parent in _parents(path)})
+        self.covers = [
+            *(_mounting("tmpfs", path, _COVER, "tmpfs", "mode=755") for path in self.directories),
+            *(_mounting("/dev/null", path, _BIND) for path in files),
+        ]
+        self.locks = [_mounting(None, path, _REMOUNT | _BIND | _RDONLY | _COVER) for path in self.directories]
+
+
+_latest: list[_Hidden] = []
+"""At most one: to look it up takes longer than to hide it, and it is the same from task to task."""
+
+
+def _now_hidden(hide: tuple[str, ...]) -> _Hidden:
+    found = tuple(map(_identity, hide))
+    if not _latest or (_latest[0].hide, _latest[0].found) != (hide, found):
+        _latest[:] = [_Hidden(hide, found)]
+    return _latest[0]
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Which file a path leads to now, and of what type."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino, stat.S_IFMT(about.st_mode)
+
+
 class Confinement:
     """What one task is to be kept from, as it is on this machine now."""
 
-    __slots__ = ("capabilities", "directories", "disks", "files", "kept", "pins", "root", "sandbox", "volumes")
+    __slots__ = ("_covers", "_hidden", "_kept", "_pins", "capabilities", "root", "sandbox", "volumes")
 
     def __init__(
         self, sandbox: str, hide: Iterable[str], keep: Iterable[str] = (), volumes: Sequence[Volume] = ()
@@ -70,12 +113,11 @@ class Confinement:
         """`keep` names directories that stay in their place although they are inside of what is hidden."""
         self.root = os.geteuid() == 0
         self.sandbox, self.volumes = sandbox, volumes
-        self.kept = [path for each in (sandbox, *keep) for path in (os.path.realpath(each), each)]
-        hidden = _outermost(map(os.path.realpath, hide))
-        self.directories = [path for path in hidden if os.path.isdir(path)]
-        self.files = [path for path in hidden if os.path.isfile(path)]
-        self.pins = _pins((*self.directories, *self.files))
-        self.disks = list(_disks()) if self.root else []
+        self._hidden = hidden = _now_hidden(tuple(hide))
+        self._kept = list(dict.fromkeys(path for each in (sandbox, *keep) for path in (os.path.realpath(each), each)))
+        self._pins = [_mounting(way, way, _BIND | _REC) for way in _movable(hidden.ways)]
+        disks = _disks() if self.root else ()
+        self._covers = [*hidden.covers, *(_mounting("/dev/null", disk, _BIND) for disk in disks)]
         self.capabilities = _permitted() & sum(1 << number for number in KEPT.values()) if self.root else 0
 
     def enter(self) -> None:
@@ -86,11 +128,11 @@ class Confinement:
             self._cover()
             self._share(shared)
             if self.root:
-                self._shut_the_kernel()
+                take(_SHUT_THE_KERNEL)
                 _enter_domain()
-                _forgo_bounding()
+                take(_FORGO_BOUNDING)
             else:
-                _call("no_new_privs", _prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+                take((_NO_NEW_PRIVS,))
             _forgo(self.capabilities)
         except NotShared:
             raise
@@ -112,18 +154,13 @@ class Confinement:
         _attach(None, "/", _REC | _PRIVATE)
 
     def _cover(self) -> None:
-        for path in self.pins:
-            _attach(path, path, _BIND | _REC)
-        kept = [(_opened(path), path) for path in self.kept]
-        for path in self.directories:
-            _attach("tmpfs", path, _COVER, "tmpfs", "mode=755")
-        for path in (*self.files, *self.disks):
-            _attach("/dev/null", path, _BIND)
-        for directory, path in kept:
+        take(self._pins)
+        kept = [_opened(path) for path in self._kept]
+        take(self._covers)
+        for directory, path in zip(kept, self._kept, strict=True):
             _put_back(directory, path)
             os.close(directory)
-        for path in self.directories:
-            _attach(None, path, _REMOUNT | _BIND | _RDONLY | _COVER)
+        take(self._hidden.locks)
 
     def _share(self, shared: Sequence[int]) -> None:
         """Mount what the task shares with others, where it finds it. Raises NotShared."""
@@ -132,7 +169,7 @@ class Confinement:
                 target = volume.target(self.sandbox)
                 _attach(f"/proc/self/fd/{directory}", target, _BIND)
                 if volume.read_only:
-                    _be_read_only(target, 0)
+                    take((_being_read_only(target, 0),))
             except NotShared:
                 raise
             except OSError as error:
@@ -140,13 +177,7 @@ class Confinement:
             os.close(directory)
         if any(volume.absolute for volume in self.volumes):
             # a program that gets another user's rights by being executed would take for that user's what is mounted
-            _call("no_new_privs", _prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-
-    def _shut_the_kernel(self) -> None:
-        """What root writes there has the kernel itself start programs, outside of everything: core_pattern, ..."""
-        _attach("/proc/sys", "/proc/sys", _BIND | _REC)
-        for path in ("/proc/sys", "/sys"):
-            _be_read_only(path, _AT_RECURSIVE)
+            take((_NO_NEW_PRIVS,))
 
 
 UNCONFINABLE = "the task cannot be confined, and its agent was not started with --unconfined"
@@ -161,13 +192,12 @@ def _outermost(paths: Iterable[str]) -> list[str]:
     return found
 
 
-def _pins(hidden: Sequence[str]) -> list[str]:
+def _movable(ways: Iterable[str]) -> list[str]:
     """The directories on the way to what is hidden that might be renamed, and then it would be elsewhere.
 
     A directory on which something is mounted cannot be. (rename(2): EBUSY)
     """
-    ways = {parent for path in hidden for parent in _parents(path)}
-    return sorted(way for way in ways if os.access(os.path.dirname(way), os.W_OK))
+    return [way for way in ways if os.access(os.path.dirname(way), os.W_OK)]
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -188,11 +218,11 @@ def _opened(path: str) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _be_read_only(path: str, flags: int) -> None:
+def _being_read_only(path: str, flags: int) -> Step:
     """mount_setattr(2): what else is true of the mount stays true."""
     attributes = struct.pack("=4Q", _RDONLY, 0, 0, 0)
-    done = _syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), flags, attributes, len(attributes))
-    _call(f"mount_setattr {path}", done)
+    given = (_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), flags, attributes, len(attributes))
+    return f"mount_setattr {path}", _syscall, given
 
 
 def _put_back(directory: int, path: str) -> None:
@@ -206,10 +236,14 @@ def _put_back(directory: int, path: str) -> None:
         _attach(f"/proc/self/fd/{directory}", path, _BIND | _REC)
 
 
-def _attach(source: str | None, target: str, flags: int, kind: str | None = None, options: str | None = None) -> None:
+def _mounting(source: str | None, target: str, flags: int, kind: str | None = None, options: str | None = None) -> Step:
     """mount(2)."""
     parts = [None if part is None else os.fsencode(part) for part in (source, target, kind, options)]
-    _call(f"mount {target}", _mount(parts[0], parts[1], parts[2], flags, parts[3]))
+    return f"mount {target}", _mount, (parts[0], parts[1], parts[2], flags, parts[3])
+
+
+def _attach(source: str | None, target: str, flags: int) -> None:
+    take((_mounting(source, target, flags),))
 
 
 def _enter_domain() -> None:
@@ -242,16 +276,17 @@ def _forgo(kept: int) -> None:
     _call("capset", _capset((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), sets))
 
 
-def _forgo_bounding() -> None:
-    """Never get another capability by executing something, not even as root."""
-    for number in _NOT_KEPT:
-        _call("bounding set", _prctl(_CAPBSET_DROP, number, 0, 0, 0))
-
-
 def _write(path: str, text: str) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     os.write(file, text.encode())
     os.close(file)
+
+
+def take(steps: Iterable[Step]) -> None:
+    """Make the calls one after another. Raises the OSError of the first that fails."""
+    for what, call, given in steps:
+        if call(*given) < 0:
+            _call(what, -1)
 
 
 def _call(what: str, result: int) -> None:
@@ -259,6 +294,17 @@ def _call(what: str, result: int) -> None:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), what)
+
+
+_NO_NEW_PRIVS: Step = ("no_new_privs", _prctl, (_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+_FORGO_BOUNDING: list[Step] = [("bounding set", _prctl, (_CAPBSET_DROP, number, 0, 0, 0)) for number in _NOT_KEPT]
+"""Never get another capability by executing something, not even as root."""
+_SHUT_THE_KERNEL = (
+    _mounting("/proc/sys", "/proc/sys", _BIND | _REC),
+    _being_read_only("/proc/sys", _AT_RECURSIVE),
+    _being_read_only("/sys", _AT_RECURSIVE),
+)
+"""What root writes there has the kernel itself start programs, outside of everything: core_pattern, ..."""
 
 
 def be_undumpable() -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from components.executor.launcher import tree
 from components.executor.launcher.birth import Newborn
 from components.executor.launcher.sandbox import Launch, Sandbox
+from components.executor.launcher.spawning import Spawning
 from components.executor.launcher.tree import Process
 
 LAUNCHING, RUNNING, SWEEPING = "launching", "running", "sweeping"
@@ -24,10 +25,27 @@ strike_rounds_max = 50
 class Task:
     """One task: its main process, and how far it is."""
 
-    __slots__ = ("adopted", "id", "kill_at", "newborn", "phase", "pid", "pidfd", "sandbox", "start", "status", "until")
+    __slots__ = (
+        "adopted",
+        "claim",
+        "id",
+        "kill_at",
+        "link",
+        "newborn",
+        "phase",
+        "pid",
+        "pidfd",
+        "sandbox",
+        "start",
+        "status",
+        "until",
+    )
 
-    def __init__(self, launch: Launch, sandbox: Sandbox, newborn: Newborn | None) -> None:
+    def __init__(self, launch: Launch, sandbox: Sandbox, link: str, newborn: Newborn | Spawning | None) -> None:
         self.id, self.pid, self.start, self.sandbox = launch.task, launch.pid, launch.start, sandbox
+        self.link = link
+        self.claim: int | None = None
+        """The `launch` file while the process is to be written into it; pid is 0 until then."""
         self.newborn, self.adopted = newborn, newborn is None
         self.phase = RUNNING if self.adopted else LAUNCHING
         self.kill_at: float | None = None
@@ -47,6 +65,11 @@ class Family:
         main = tree.look(task.pid)
         roots = [main] if main is not None and main.start == task.start else []
         return tree.with_descendants(roots + (self._marked(task) if task.adopted else self._orphans(task)))
+
+    def begun(self, sandbox: Sandbox) -> Process | None:
+        """The oldest process that was given a sandbox, if there is any."""
+        marked = [process for process in tree.everybody() if _named(process) == sandbox.path]
+        return min(marked, key=lambda process: (process.start, process.pid), default=None)
 
     def terminate(self, task: Task) -> None:
         """SIGTERM, once each, to the process group and to every process outside it."""
@@ -84,14 +107,18 @@ class Family:
         return [orphan for orphan in orphans if self._owner(orphan, task) is task]
 
     def _owner(self, orphan: Process, ended: Task) -> Task | None:
-        named = tree.given(orphan.pid, "MESOS_SANDBOX")
+        named = _named(orphan)
         for task in self.tasks.values():
             if task.sandbox.path == named if named is not None else task.pid in (orphan.session, orphan.group):
                 return task
-        living = (task.start for task in self.tasks.values() if task.phase != SWEEPING)
+        living = (task.start for task in self.tasks.values() if task.phase != SWEEPING and task.pid)
         return ended if ended.phase == SWEEPING and all(start > orphan.start for start in living) else None
 
 
 def _is_marked(process: Process, task: Task) -> bool:
-    named = tree.given(process.pid, "MESOS_SANDBOX")
+    named = _named(process)
     return task.sandbox.path == named if named is not None else task.pid in (process.session, process.group)
+
+
+def _named(process: Process) -> str | None:
+    return tree.given(process.pid, "MESOS_SANDBOX")

@@ -1,8 +1,9 @@
 """What a task's sandbox tells about it: `.busbar/launch`, then `.busbar/exit` or `.busbar/failed`; and
 `.busbar/stopped` in front of them if it is ended because everything is.
 
-Rule of this room: `launch` is complete and on the disk before the command is executed, so a sandbox without a complete
-one has executed nothing. `exit` and `failed` appear whole or not at all.
+Rule of this room: the first line of `launch` is complete and on the disk before the command is executed, so a sandbox
+without one has executed nothing. A process that is not there by then follows in a second line, which need not survive
+the machine: after it, pids mean nothing. `exit` and `failed` appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def boot_id() -> str:
 
 
 class Launch:
-    """Which process a task is: pid, start time in ticks since boot, boot."""
+    """Which process a task is: pid, start time in ticks since boot, boot. Pid 0: it was not written down yet."""
 
     __slots__ = ("boot", "pid", "start", "task")
 
@@ -58,26 +59,38 @@ class Sandbox:
         os.unlink(f"{self.path}/.busbar/launch")
 
     def record(self, claim: int, launch: Launch) -> None:
-        """Complete the `launch` file and close it. Raises OSError."""
-        fields = {"task": launch.task, "pid": launch.pid, "start": launch.start, "boot": launch.boot}
+        """Write the first line of the `launch` file, and close that if no second is to follow. Raises OSError."""
+        fields: dict[str, object] = {"task": launch.task, "boot": launch.boot}
+        if launch.pid:
+            fields |= {"pid": launch.pid, "start": launch.start}
         try:
             _write(claim, json.dumps(fields) + "\n")
+            os.fsync(claim)
+            directory = self._directory()
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        finally:
+            if launch.pid:
+                os.close(claim)
+
+    def complete(self, claim: int, launch: Launch) -> None:
+        """Write the second line of the `launch` file and close it. Raises OSError."""
+        try:
+            _write(claim, json.dumps({"pid": launch.pid, "start": launch.start}) + "\n")
         finally:
             os.close(claim)
-        directory = self._directory()
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
     def launch(self) -> Launch | None:
-        """The complete `launch` file, if there is one. Raises OSError."""
-        text = self._read("launch")
-        if text is None or not text.endswith("\n"):
+        """The `launch` file, if there is a complete line of it. Raises OSError."""
+        lines = (self._read("launch") or "").split("\n")[:-1]
+        if not lines:
             return None
         try:
-            fields = json.loads(text)
-            return Launch(str(fields["task"]), int(fields["pid"]), int(fields["start"]), str(fields["boot"]))
+            fields = json.loads(lines[0]) | (json.loads(lines[1]) if len(lines) > 1 else {})
+            pid, start = int(fields.get("pid", 0)), int(fields.get("start", 0))
+            return Launch(str(fields["task"]), pid, start, str(fields["boot"]))
         except (ValueError, KeyError, TypeError):
             raise OSError(f"{self.path}/.busbar/launch was tampered with") from None
 
@@ -137,6 +150,7 @@ class Sandbox:
             file = os.open(f"{name}.new", _CREATE | os.O_TRUNC, 0o644, dir_fd=directory)
             try:
                 _write(file, text)
+                os.fsync(file)
             finally:
                 os.close(file)
             os.rename(f"{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -148,4 +162,3 @@ def _write(file: int, text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
     while data:
         data = data[os.write(file, data) :]
-    os.fsync(file)

@@ -23,6 +23,9 @@ class Secrets:
     def __init__(self, env: Mapping[str, str], files: Mapping[str, str], owned: str | None) -> None:
         self.env, self.files, self.owned = env, files, owned
 
+    def __bool__(self) -> bool:
+        return bool(self.env or self.files)
+
     @property
     def directories(self) -> list[str]:
         """Where the task itself looks, later on."""

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from components.executor.launcher import birth, pidfd, tree
 from components.executor.launcher.birth import Newborn, Order
 from components.executor.launcher.family import LAUNCHING, RUNNING, SWEEPING, Family, Task
-from components.executor.launcher.links import Links
+from components.executor.launcher.links import Links, is_new
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import Records, log
 from components.executor.launcher.sandbox import Launch, Sandbox, boot_id
+from components.executor.launcher.spawning import Spawning
 
 launch_timeout_s = 10.0
 """How long a child may take from fork to its command."""
@@ -83,16 +84,16 @@ class Table:
 
     def adopt_all(self) -> None:
         """Answer for what a launcher before this one started and did not see to the end."""
-        for pid, path in self.links:
+        for name, path in self.links:
             try:
                 launch = Sandbox(path).launch()
             except OSError as error:
                 log(f"not adopted: {error}")
                 launch = None
-            if launch is not None and launch.pid == pid:
+            if launch is not None and (is_new(name) or name == str(launch.pid)):
                 self._adopt(launch.task, Sandbox(path))
-            if launch is None or launch.task not in self.tasks:
-                self.links.remove(pid, path)
+            if launch is None or launch.task not in self.tasks or is_new(name):
+                self.links.remove(name, path)
 
     def reap(self) -> None:
         """Collect every child that ended: main processes, and orphans that were left to us."""
@@ -122,37 +123,60 @@ class Table:
 
     def _begin(self, order: Order, sandbox: Sandbox, claim: int) -> None:
         try:
-            newborn = birth.fork(order)
+            newborn = birth.bear(order)
         except (OSError, LookupError, ValueError) as error:
             os.close(claim)
             self._fail(order.task, sandbox, str(error))
             return
-        child = tree.look(newborn.pid, zombies=True)
-        assert child is not None, "an unreaped child is in /proc"
-        launch = Launch(order.task, newborn.pid, child.start, self.boot)
+        launch = self._launched(order.task, newborn.pid)
         try:
             sandbox.record(claim, launch)
-            self.links.add(launch.pid, sandbox.path)
+            link = self.links.add(str(launch.pid), sandbox.path) if launch.pid else self.links.new(sandbox.path)
         except OSError as error:
             newborn.abandon()
+            if not launch.pid:
+                os.close(claim)
             self._tell_failed(order.task, str(error))
             return
-        task = self.tasks[order.task] = Task(launch, sandbox, newborn)
+        task = self.tasks[order.task] = Task(launch, sandbox, link, newborn)
+        task.claim = None if launch.pid else claim
         self.loop.watch(newborn.error, lambda _mask: self._born(task))
         self.loop.alarm((task.id, "launch"), time.monotonic() + launch_timeout_s, lambda: self._late(task))
         newborn.go()
 
+    def _launched(self, task: str, pid: int) -> Launch:
+        child = tree.look(pid, zombies=True) if pid else None
+        assert child is not None or not pid, "an unreaped child is in /proc"
+        return Launch(task, pid, child.start if child else 0, self.boot)
+
     def _born(self, task: Task) -> None:
         """The child executed its command, or says why not."""
-        message = self._newborn(task).outcome()
+        newborn = self._newborn(task)
+        message = newborn.outcome()
         if message is None:
+            self._note(task, newborn.pid)
             task.phase = RUNNING
             self.tell({"say": "started", "task": task.id, "pid": task.pid})
         else:
             self._forget(task)
             self._fail(task.id, task.sandbox, message)
 
-    def _newborn(self, task: Task) -> Newborn:
+    def _note(self, task: Task, pid: int) -> None:
+        """Write down which process a task is, if that was not known before."""
+        if task.claim is None:
+            return
+        launch, claim = self._launched(task.id, pid), task.claim
+        task.pid, task.start, task.claim = launch.pid, launch.start, None
+        if task.kill_at is not None:
+            kill_at, task.kill_at = task.kill_at, None
+            self._kill(task, kill_at - time.monotonic())
+        try:
+            task.sandbox.complete(claim, launch)
+            task.link = self.links.name(task.link, pid)
+        except OSError as error:
+            log(f"{task.id}: {error}")  # the next launcher will have to look for it
+
+    def _newborn(self, task: Task) -> Newborn | Spawning:
         assert task.newborn is not None, f"{task.id} was born before"
         self.loop.unwatch(task.newborn.error)
         self.loop.cancel((task.id, "launch"))
@@ -188,19 +212,30 @@ class Table:
             return False
         elif launch.task != task:
             self._tell_failed(task, f"{sandbox.path} is the sandbox of {launch.task}")
-        elif launch.boot != self.boot or (status is not None and not self.links.has(launch.pid, sandbox.path)):
+        elif launch.boot != self.boot or (status is not None and not self.links.has(str(launch.pid), sandbox.path)):
             self._tell_ended(task, sandbox, status)
-        else:
+        elif self._is_known(launch, sandbox):
             self._take_over(launch, sandbox, status)
+        else:
+            self._tell_ended(task, sandbox, None)
         return True
 
+    def _is_known(self, launch: Launch, sandbox: Sandbox) -> bool:
+        """Whether it can be told which process a task is; if its launcher died while it began, by looking for it.
+
+        Nobody is about to execute any more: until then it has the lock of the work directory open, as its launcher had.
+        """
+        if not launch.pid and (found := self.family.begun(sandbox)) is not None:
+            launch.pid, launch.start = found.key
+        return bool(launch.pid)
+
     def _take_over(self, launch: Launch, sandbox: Sandbox, status: int | None) -> None:
-        task = self.tasks[launch.task] = Task(launch, sandbox, None)
+        task = self.tasks[launch.task] = Task(launch, sandbox, str(launch.pid), None)
         task.pidfd = self._open(launch) if status is None else None
         if task.pidfd is None:
             self._sweep_from_now(task, status)
             return
-        self.links.add(launch.pid, sandbox.path)
+        self.links.add(task.link, sandbox.path)
         self.loop.watch(task.pidfd, lambda _mask: self._gone(task))
         self.tell({"say": "started", "task": task.id, "pid": task.pid})
 
@@ -239,7 +274,7 @@ class Table:
         at = time.monotonic() + max(0.0, grace_s)
         if task.phase == SWEEPING or (task.kill_at is not None and task.kill_at <= at):
             return
-        if task.kill_at is None and grace_s > 0:
+        if task.pid and task.kill_at is None and grace_s > 0:
             self.family.terminate(task)
         task.kill_at = at
         self.loop.alarm((task.id, "kill"), at, lambda: self._strike(task))
@@ -291,7 +326,9 @@ class Table:
         if task.pidfd is not None:
             self.loop.unwatch(task.pidfd)
             os.close(task.pidfd)
-        self.links.remove(task.pid, task.sandbox.path)
+        if task.claim is not None:
+            os.close(task.claim)
+        self.links.remove(task.link, task.sandbox.path)
         del self.tasks[task.id]
 
     def _tell_failed(self, task: str, message: str) -> None:

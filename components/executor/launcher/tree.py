@@ -31,10 +31,15 @@ class Process:
 def look(pid: int, *, zombies: bool = False) -> Process | None:
     """A process by its pid; none if it is gone or, unless wanted, a zombie. (proc(5): /proc/pid/stat)"""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return None
+    try:
+        text = os.read(file, 4096)  # more than it ever is
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(file)
     fields = text[text.rindex(b")") + 2 :].split()
     if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1 and not zombies:
         return None  # with more threads it is alive: only its first one ended

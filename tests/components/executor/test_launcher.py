@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.executor.attach import LauncherLost, attached, shutdown_launcher
+from components.executor.launcher.main import descriptors_max
 from components.executor.launcher.tree import look
 from tests.components.executor.place import Place, alive, belonging, wait_until
 
@@ -63,6 +64,22 @@ async def test_signals_are_as_a_new_process_expects_them(place):
 async def test_limits_are_those_the_launcher_was_started_with(place):
     assert await (await place.attach()).run("t1", "ulimit -Sn; ulimit -Hn") == 0
     assert tuple(map(int, place.read("t1").split())) == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+async def test_a_launcher_that_needs_more_descriptors_hands_down_what_it_was_given(place):
+    """Also a second time: what it lowers for a task it has back afterwards."""
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (given[0] - 1, given[1]))
+    try:
+        client = await place.attach()
+        for task in ("t1", "t2"):
+            assert await client.run(task, "ulimit -Sn; ulimit -Hn") == 0
+            assert tuple(map(int, place.read(task).split())) == (given[0] - 1, given[1])
+            limits = Path(f"/proc/{client.pid}/limits").read_text()
+            soft = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3]
+            assert int(soft) == min(given[1], descriptors_max)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, given)
 
 
 async def test_an_argument_vector_is_executed_as_it_is(place):

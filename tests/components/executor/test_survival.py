@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -140,6 +141,53 @@ async def test_a_launch_that_never_came_to_its_command_is_begun_again(place):
     sandbox.joinpath(".busbar").mkdir(parents=True)
     sandbox.joinpath(".busbar/launch").touch()
     assert await (await place.attach()).run("t1", "exit 3") == 3 << 8
+
+
+async def died_in_between(place, client, task: str) -> None:
+    """As if the launcher was killed after it executed the task, and before it wrote down which process that is."""
+    pid = await client.started(task)
+    await place.wait_line(task)
+    await kill_launcher(client)
+    launch = place.sandbox(task) / ".busbar/launch"
+    fields = {name: value for line in launch.read_text().splitlines() for name, value in json.loads(line).items()}
+    launch.write_text(json.dumps({name: fields[name] for name in ("task", "boot")}) + "\n")
+    (place.work / f"tasks/{pid}").rename(place.work / "tasks/new-1")
+
+
+async def test_a_process_that_was_not_written_down_is_found(place):
+    """Nothing is executed twice; it is adopted as any other, by who attaches or by who shuts down."""
+    client = await place.attach()
+    client.launch("t1", GATED)
+    await died_in_between(place, client, "t1")
+    client = await place.attach()
+    client.launch("t1", GATED)
+    pid = await client.started("t1")
+    assert os.readlink(place.work / f"tasks/{pid}") == str(place.sandbox("t1"))
+    open_gate(place)
+    assert await client.ended("t1") == (6 << 8 if kernel_tells_exits() else None)
+    assert place.read("t1", "launches") == "launched\n"
+
+
+async def test_a_process_that_was_not_written_down_is_ended_at_a_shutdown(place):
+    client = await place.attach()
+    client.launch("t1", f"echo $$; {FOREVER}")
+    await died_in_between(place, client, "t1")
+    await shutdown_launcher(str(place.work))
+    assert not alive(int(place.read("t1")))
+    assert os.listdir(place.work / "tasks") == []
+
+
+async def test_a_process_that_was_not_written_down_and_is_gone_is_lost(place):
+    """It may have done everything it was to do: it is not executed again."""
+    client = await place.attach()
+    client.launch("t1", f"echo $$ | tee -a launches; {FOREVER}")
+    await died_in_between(place, client, "t1")
+    os.kill(int(place.read("t1")), signal.SIGKILL)
+    await wait_until(lambda: not alive(int(place.read("t1"))))
+    client = await place.attach()
+    client.launch("t1", "echo again >> launches")
+    assert await client.ended("t1") is None
+    assert place.read("t1", "launches").count("\n") == 1
 
 
 async def test_a_pid_of_another_boot_is_nobodys(place):
