@@ -329,6 +329,8 @@ class OfferMade(Fact, frozen=True):
     expires_at: Now
     more: AgentId | None = None
     """The allocation was too large for one decision: it goes on with this agent in the next."""
+    revived: bool = False
+    """It answers `framework.revived`, and says for the master what that event of its own would: filters are void."""
 
 
 @fact("offer.rescinded", said="master, to the framework")
@@ -351,6 +353,8 @@ class OfferDeclined(Fact, frozen=True):
     """How long the same or less on these agents need not be offered again. (Mesos: Filters, 5 s)"""
     unfit: tuple[Unfit, ...] = ()
     """Why, for each app or job that waits. Empty: nothing is pending."""
+    suppressed: bool = False
+    """With them the framework wants no offers until it revives, as by `framework.suppressed`."""
 
 
 @fact("offer.accepted", said="framework, to the master; then the master, to nobody, what is left of it")
@@ -361,9 +365,12 @@ class OfferAccepted(Fact, frozen=True):
     launch: tuple[TaskInfo, ...]
     refuse_s: float = 5.0
     unfit: tuple[Unfit, ...] = ()
-    """Why what still waits does not fit on what is left over."""
+    """Why what still waits does not fit on what is left over, or what waited does not on the declined."""
     framework: FrameworkId | None = None
     """Whose, where the master says it: `launch` is what it will decide next."""
+    declined: tuple[OfferId, ...] = ()
+    """Offers that the framework does not want with it, of any agents: nothing waits for them any more."""
+    suppressed: bool = False
 
 
 @fact("offer.recovered", said="master, to nobody")
@@ -373,6 +380,8 @@ class OfferRecovered(Fact, frozen=True):
     framework: FrameworkId
     offers: tuple[OfferId, ...]
     filter_until: Now | None = None
+    suppressed: bool = False
+    """The framework wants no offers until it revives."""
 
 
 # ---- tasks ------------------------------------------------------------------------------------------------------
@@ -385,6 +394,11 @@ class TaskLaunched(Fact, frozen=True):
     task: TaskInfo
     role: str
     offers: tuple[OfferId, ...]
+    recovered: tuple[OfferId, ...] = ()
+    """The last launch of an accept closes its offers and those declined with it, as `offer.recovered` would; one that
+    closes none is followed by another launch, or by that."""
+    filter_until: Now | None = None
+    suppressed: bool = False
 
 
 @fact("artifacts.awaited", said="agent, to nobody")

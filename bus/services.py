@@ -429,6 +429,8 @@ class RunCreated(Fact, frozen=True):
     """When the schedule fires next, if it was the schedule; none if it never does again."""
     parents: tuple[RunId, ...] = ()
     """The runs of the jobs it depends on that led to it, if it was those."""
+    task: TaskId | None = None
+    """The task it wants first, which waits for an offer. None, in older logs: an `attempt.scheduled` says it."""
 
 
 @fact("schedule.skipped", said="metronome, to nobody")
@@ -449,7 +451,7 @@ class ScheduleSkipped(Fact, frozen=True):
 
 @fact("attempt.scheduled", said="metronome, to nobody")
 class AttemptScheduled(Fact, frozen=True):
-    """A run wants a task and waits for an offer: the first, or another after a failure."""
+    """A run wants another task, after a failure, and waits for an offer. In older logs the first as well."""
 
     job: JobId
     run: RunId

@@ -32,7 +32,7 @@ from bus.services import (
 )
 from bus.subjects import Kind
 from cli.memory import Memory, at
-from eventstore.story import state_of
+from eventstore.story import state_of, wants
 
 steps_max = 100
 """Causes of one outcome that are followed."""
@@ -121,7 +121,7 @@ def _nearness(event: Event) -> int:
 def _wants(event: Event, noun: str, id_: str) -> bool:
     if noun == "run":
         return isinstance(event.fact, RunCreated) and event.fact.run == id_
-    return noun == "task" and isinstance(event.fact, InstanceScheduled | AttemptScheduled) and event.fact.task == id_
+    return noun == "task" and wants(event, TaskId(id_))
 
 
 def _ends_task(event: Event, id_: str) -> bool:

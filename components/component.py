@@ -137,6 +137,19 @@ class Say(NamedTuple):
     request: RequestId | None = None
 
 
+class Because(NamedTuple):
+    """What led to an event, kept in the state for a later decision that follows from it: its cause, actor and trace."""
+
+    cause: Position | None
+    actor: str | None
+    trace: TraceId | None
+
+
+def because(event: Event) -> Because:
+    """What led to an event of the component's own. (fold)"""
+    return Because(event.cause, event.actor, event.trace)
+
+
 def answer(heard: Event, fact: Fact) -> Say:
     """The answer to a request, to the one who asked."""
     return Say(fact, to=heard.by.id, request=asked(heard))

@@ -64,7 +64,7 @@ class Story:
     trace: TraceId | None
     framework: str | None
     wanted: Event | None
-    """The scheduler wanted it: instance.scheduled or attempt.scheduled."""
+    """The scheduler wanted it: instance.scheduled, run.created with it, or attempt.scheduled."""
     accepted: Event | None
     located: Event | None = None
     requested: Event | None = None
@@ -153,7 +153,9 @@ def _before_it(wanted: Event) -> Looking[TaskId | None]:
     before = [
         event.fact.task
         for event in told
-        if isinstance(event.fact, AttemptScheduled) and event.position < wanted.position
+        if isinstance(event.fact, RunCreated | AttemptScheduled)
+        and event.fact.task is not None
+        and event.position < wanted.position
     ]
     return before[-1] if before else None
 
@@ -190,7 +192,7 @@ def first(events: Iterable[Event], test: Callable[[Event], bool]) -> Event | Non
 
 def wants(event: Event, task: TaskId) -> bool:
     """Whether an event says that its scheduler wants the task."""
-    return isinstance(event.fact, InstanceScheduled | AttemptScheduled) and event.fact.task == task
+    return isinstance(event.fact, InstanceScheduled | RunCreated | AttemptScheduled) and event.fact.task == task
 
 
 def launched_by(event: Event, task: TaskId) -> TaskInfo | None:
@@ -202,7 +204,7 @@ def launched_by(event: Event, task: TaskId) -> TaskInfo | None:
 
 def run_of(event: Event | None) -> str | None:
     """The run whose attempt is wanted."""
-    return event.fact.run if event and isinstance(event.fact, AttemptScheduled) else None
+    return event.fact.run if event and isinstance(event.fact, RunCreated | AttemptScheduled) else None
 
 
 def status_of(event: Event, task: TaskId) -> TaskStatus | None:

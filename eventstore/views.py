@@ -144,7 +144,13 @@ _TASKS = View(
     + _newest("task", "thing.id", f"seen.position > thing.position AND {_CHANGED}"),
 )
 
-_CLOSED = f"(({_says('master', 'offer.rescinded')}) OR ({_says('master', 'offer.recovered')}))"
+_NAMES = "instr(field(told.body, 'data.{path}'), '\"' || thing.id || '\"') > 0"
+"""Whether a list of ids in an event names the thing."""
+_ACCEPTED = f"({_says('master', 'task.launched')} AND {_NAMES.format(path='offers')})"
+_CLOSED = (
+    f"(({_says('master', 'offer.rescinded')}) OR ({_says('master', 'offer.recovered')}) "
+    f"OR ({_says('master', 'task.launched')} AND {_NAMES.format(path='recovered')}))"
+)
 
 _OFFERS = View(
     "every offer that was ever made, with what became of it",
@@ -168,7 +174,7 @@ _OFFERS = View(
         "closed_position": "of the event that closed it",
     },
     "SELECT thing.id AS offer, CASE WHEN closed.participle = 'rescinded' THEN 'RESCINDED' "
-    f"WHEN {_newest('offer', 'thing.id', _says('master', 'task.launched'))} IS NOT NULL THEN 'ACCEPTED' "
+    f"WHEN {_newest('offer', 'thing.id', _ACCEPTED)} IS NOT NULL THEN 'ACCEPTED' "
     "WHEN closed.position IS NOT NULL THEN 'DECLINED' ELSE 'OUTSTANDING' END AS state, "
     "CASE WHEN closed.participle = 'rescinded' THEN field(closed.body, 'data.reason') END AS reason, "
     "field(made.body, 'data.framework') AS framework, field(made.body, 'data.role') AS role, "
@@ -244,7 +250,8 @@ _RUNS = View(
     },
     "SELECT thing.id AS run, field(made.body, 'data.job') AS job, "
     "coalesce(field(news.body, 'data.state'), 'INITIAL') AS state, made.id AS framework, "
-    "field(wanted.body, 'data.task') AS task, "
+    "coalesce(field(wanted.body, 'data.task'), field(made.body, 'data.task')) AS task, "
+    "(field(made.body, 'data.task') IS NOT NULL) + "
     "(SELECT count(*) FROM mention AS seen CROSS JOIN event AS told ON told.position = seen.position "
     "WHERE seen.noun = 'run' AND seen.id = thing.id AND told.foreign_because IS NULL "
     f"AND {_says('framework', 'attempt.scheduled')}) AS attempts, "

@@ -17,7 +17,7 @@ from bus.events import (
     OfferDeclined,
     TaskReconciled,
 )
-from bus.nouns import MOVES, AgentId, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus, Unfit
+from bus.nouns import MOVES, AgentId, AppId, Now, TaskId, TaskInfo, TaskState, TaskStatus
 from bus.plans import Deed
 from bus.secrets import SecretsNamed
 from bus.services import (
@@ -96,11 +96,11 @@ def fold(state: MarathonState, event: Event) -> None:
         case SecretsNamed() as fact:
             fold_names(state.secrets, fact)
         case FrameworkSuppressed():
-            state.suppressed, state.given_back = True, False
+            _suppress(state)
         case FrameworkRevived():
             _revived(state, event.at)
         case OfferDeclined() as fact:
-            _answered(state, fact.refuse_s, fact.unfit, event.at, used={})
+            _answered(state, fact, event.at, used={})
         case OfferAccepted() as fact:
             _accepted(state, fact, event.at)
         case AppSpecified() as fact:
@@ -183,13 +183,13 @@ def _revived(state: MarathonState, at: Now) -> None:
 
 
 def _answered(
-    state: MarathonState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now, used: dict[AppId | None, None]
+    state: MarathonState, fact: OfferAccepted | OfferDeclined, at: Now, used: dict[AppId | None, None]
 ) -> None:
     """`used`: the apps for which the same offer was taken."""
     state.hungry = False
     state.filtered = True
-    state.given_back = state.given_back or refuse_s == 0
-    for one in unfit:
+    state.given_back = state.given_back or fact.refuse_s == 0
+    for one in fact.unfit:
         app = state.apps.get(one.app) if one.app is not None else None
         if app is None or not app.waiting:
             continue
@@ -201,6 +201,12 @@ def _answered(
         if one.reason == NODE_BACKOFF and one.agent in app.avoided:
             app.avoided[one.agent].held = True
             _place_delay(state, app.spec.id, app)
+    if fact.suppressed:
+        _suppress(state)
+
+
+def _suppress(state: MarathonState) -> None:
+    state.suppressed, state.given_back = True, False
 
 
 def _count_unused(app: App, reason: str, at: Now) -> None:
@@ -218,7 +224,7 @@ def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
         if app is not None and app.waiting:
             app.tries.processed, app.tries.last_used = app.tries.processed + 1, at
             state.given_back = state.given_back or in_rounds(app)
-    _answered(state, fact.refuse_s, fact.unfit, at, used)
+    _answered(state, fact, at, used)
 
 
 def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:

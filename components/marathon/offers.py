@@ -10,8 +10,8 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from bus.events import FrameworkSuppressed, OfferMade
-from bus.nouns import MASTER, AppId, Now, Offer, TaskId, TaskInfo, Unfit
+from bus.events import OfferMade
+from bus.nouns import AppId, Now, Offer, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
 from components.component import Say
 from components.constraints import Tally, unmet
@@ -28,9 +28,8 @@ def hear_offers(config: MarathonConfig, state: MarathonState, fact: OfferMade, n
     """Answer every offer; want no more if nothing is left to place."""
     ready = [app for app in state.apps.values() if app.ready(now)]
     place = partial(_place, config, state, ready, {}, now)
-    yield from answer_offers(best_first(ready, fact, now), place, lambda: not state.idle, decline_s=config.decline_s)
-    if state.idle and not state.suppressed:
-        yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
+    waiting = len(state.uneven) + sum(len(app.waiting) for app in state.apps.values())
+    yield from answer_offers(best_first(ready, fact, now), place, waiting, decline_s=config.decline_s)
 
 
 _Tallies = dict[AppId, Tally]
@@ -61,7 +60,7 @@ class _Plan:
         self.last_port = state.last_ports.get(offer.agent, 0)
         self.launch: list[TaskInfo] = []
         self.unfit: list[Unfit] = []
-        self.size = 0
+        self.size = self.served = 0
 
     @property
     def full(self) -> bool:
@@ -89,6 +88,7 @@ class _Plan:
         taken = take(self.free, spec.resources, _numbers(app), required=spec.require_ports, after=self.last_port)
         infos = infos_of(spec, app.version, app.trace, task, self.config.id, self.offer, taken)
         self.launch += infos
+        self.served += 1
         self.size += sum(map(task_bytes, infos))
         self.free -= taken.resources
         self.last_port = last_any_port(spec, taken.ports, self.last_port)
@@ -123,7 +123,7 @@ def _place(
                 heappush(line, following)
         elif len(plan.unfit) < reasons_max:
             plan.reject(turn.app, short)
-    return Placed(tuple(plan.launch), tuple(plan.unfit), plan.size, cut=bool(line))
+    return Placed(tuple(plan.launch), tuple(plan.unfit), plan.size, cut=bool(line), served=plan.served)
 
 
 def _turn(app: App, queue: Iterator[tuple[TaskId, Waiting]]) -> _Turn | None:

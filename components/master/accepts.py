@@ -5,6 +5,7 @@ Rule of this room: one line in the log for each task, whatever becomes of it. (M
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -25,13 +26,15 @@ from bus.nouns import (
 from components.component import Say
 from components.master.config import MasterConfig
 from components.master.groups import group_invalid, portion, units
-from components.master.offers import filter_until, recover
-from components.master.state import Accept, Framework, MasterState
+from components.master.offers import empty, filter_until, recover
+from components.master.state import Accept, Framework, MasterState, owned
 from components.master.tasks import what_is_known
-from components.master.validity import launch_invalid
+from components.master.validity import launch_invalid, taken_by
 
 launches_max = 600
 """Launches of one accept that one decision holds."""
+closed_max = 1000
+"""Offers that the last launch of an accept closes, for its agent hears of them; of more `offer.recovered` tells."""
 message_length_max = 1000
 
 
@@ -41,26 +44,63 @@ def hear_accept(
     """Decide on an accept; what one decision does not hold, the master says again to itself."""
     name, launch = framework.framework, list(fact.launch)
     now_decided = len(portion(launch, launches_max))
-    accept = Accept(framework=name, offers=fact.offers, launch=launch, refuse_s=fact.refuse_s, cause=None)
+    accept = Accept(
+        framework=name,
+        offers=fact.offers,
+        launch=launch,
+        refuse_s=fact.refuse_s,
+        cause=None,
+        declined=fact.declined,
+        suppressed=fact.suppressed,
+    )
     yield from go_on_with(config, state, accept, now)
     if len(launch) > now_decided:
         yield Say(msgspec.structs.replace(fact, framework=name, launch=fact.launch[now_decided:], unfit=()))
 
 
 def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: Now) -> Iterator[Say]:
-    """Decide on the first launches of an accept, and close its offers if these are all."""
+    """Decide on the first launches of an accept, and close its offers if these are all: with the last launch, or apart
+    if that is refused."""
     launch = portion(accept.launch, launches_max)
-    complete = len(launch) == len(accept.launch)
+    complete, closed = len(launch) == len(accept.launch), False
+    until = filter_until(config, now, accept.refuse_s)
     wrong = _offers_invalid(state, accept.framework, accept.offers)
-    for unit in units(launch):
-        if wrong is None:
-            yield from _launch(state, accept, unit)
-        else:
+    line = deque(units(launch))
+    while line:
+        unit = line.popleft()
+        if wrong is not None:
             yield from _drop(state, accept, unit, wrong)
-    if complete:
-        until = filter_until(config, now, accept.refuse_s if wrong is None else 0)
-        for say in recover(state, accept.framework, accept.offers, until):
+            continue
+        closes = complete and not line and len(accept.offers) + len(accept.declined) <= closed_max
+        for say in _launch(state, accept, unit):
+            if closes and isinstance(say.fact, TaskLaunched) and say.fact.task == unit[-1]:
+                closed, say = True, say._replace(fact=_closing(state, accept, say.fact, until))
+            yield say
+    if complete and not closed:
+        for say in _recover(config, state, accept, wrong is None, now):
             yield say._replace(cause=accept.cause)
+
+
+def _closing(state: MasterState, accept: Accept, launched: TaskLaunched, until: Now) -> TaskLaunched:
+    """The last launch of an accept, which says what becomes of its offers and of those declined with it."""
+    declined = owned(state, accept.framework, accept.declined)
+    accepted = total(state.offers[name].resources for name in accept.offers)
+    left = not (accepted - taken_by(launched.task)).empty or not empty(state, declined)
+    return msgspec.structs.replace(
+        launched,
+        recovered=tuple(dict.fromkeys((*accept.offers, *declined))),
+        filter_until=until if left else None,
+        suppressed=accept.suppressed,
+    )
+
+
+def _recover(config: MasterConfig, state: MasterState, accept: Accept, valid: bool, now: Now) -> Iterator[Say]:
+    until = filter_until(config, now, accept.refuse_s)
+    if valid:
+        yield from recover(state, accept.framework, (*accept.offers, *accept.declined), until, accept.suppressed)
+    else:
+        yield from recover(state, accept.framework, accept.offers, filter_until(config, now, 0))
+        yield from recover(state, accept.framework, accept.declined, until, accept.suppressed)
 
 
 def _launched(state: MasterState, task: TaskId) -> bool:

@@ -5,7 +5,7 @@ Rule of this room: agents speak about their own tasks, frameworks about their ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from bus.events import Event
 from bus.nouns import AgentId, FrameworkId, Now, Refusal
@@ -18,7 +18,7 @@ from components.master.agents import hear_agent, lose_agent, say_changes, say_un
 from components.master.alarms import AlarmSeen, hear_witness, raised, see_alarm
 from components.master.checkpoints import StoreStands, make_checkpoint
 from components.master.config import MasterConfig
-from components.master.frameworks import hear_framework, lose_framework
+from components.master.frameworks import Revived, hear_framework, lose_framework
 from components.master.identities import ASKED, FounderSeen, hear_access, see_founder, shut_out
 from components.master.limits import REMOVALS, put_off
 from components.master.offers import expire, make_offers
@@ -44,10 +44,10 @@ class PingsMissed(Sight, frozen=True):
 
 def decide(config: MasterConfig, ranked: Ranked, state: MasterState, told: Input, now: Now) -> Iterator[Say]:
     """What the master says to one input."""
-    since_n = state.n
+    since_n, revived = state.n, None
     match told:
         case Heard(event):
-            yield from _hear(config, state, event, now)
+            revived = yield from _hear(config, state, event, now)
         case Seen(PingsMissed(kind=Kind.AGENT) as sight):
             yield from _lose_agent(config, state, sight, now)
         case Seen(PingsMissed() as sight):
@@ -60,7 +60,7 @@ def decide(config: MasterConfig, ranked: Ranked, state: MasterState, told: Input
             yield from make_checkpoint(config, state, sight)
         case Wake():
             yield from _go_on(config, state, now)
-    yield from make_offers(config, ranked, state, now, since_n)
+    yield from make_offers(config, ranked, state, now, since_n, revived)
 
 
 def _lose_agent(config: MasterConfig, state: MasterState, sight: PingsMissed, now: Now) -> Iterator[Say]:
@@ -74,24 +74,25 @@ def _lose_agent(config: MasterConfig, state: MasterState, sight: PingsMissed, no
         yield Say(raised(REMOVALS, why))
 
 
-def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Iterator[Say]:
+def _hear(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Generator[Say, None, Revived]:
     if shut_out(state, event.by.id):
         if asked(event) is not None:
             yield refuse(event, Refusal.REVOKED, f"{event.by.id} is let in no more")
-        return
+        return None
     match event.by.kind:
         case Kind.CLIENT if isinstance(event.fact, ASKED):
             yield from hear_access(state, event, now)
         case Kind.AGENT:
             yield from hear_agent(state, event)
         case Kind.FRAMEWORK:
-            yield from hear_framework(config, state, event, now)
+            return (yield from hear_framework(config, state, event, now))
         case Kind.CLIENT if isinstance(event.fact, CheckpointDisputed | CheckpointConfirmed):
             yield from hear_witness(state, event)
         case Kind.CLIENT if isinstance(event.fact, SecretGiven | SecretWithdrawn):
             yield from hear_secret(config, state, event)
         case Kind.CLIENT:
             yield refuse(event, Refusal.INVALID, "nothing is asked of the master: ask the framework it is about")
+    return None
 
 
 def _go_on(config: MasterConfig, state: MasterState, now: Now) -> Iterator[Say]:

@@ -44,7 +44,7 @@ from components.master.books import (
     touch,
 )
 from components.master.identities import fold_access
-from components.master.membership import fold_membership, note_unfinished
+from components.master.membership import fold_membership, note_unfinished, revive, suppress
 from components.master.state import (
     Accept,
     Agent,
@@ -56,6 +56,7 @@ from components.master.state import (
     OutstandingOffer,
     Secret,
     Task,
+    owned,
 )
 
 NEVER_LAUNCHED = (Reason.TASK_INVALID, Reason.TASK_GROUP_INVALID, Reason.INVALID_OFFERS)
@@ -71,8 +72,10 @@ def fold(state: MasterState, event: Event) -> None:
             _launch(state, event, fact)
         case OfferMade() as fact:
             _make(state, event, fact)
-        case OfferRecovered(framework=name, offers=offers, filter_until=until):
+        case OfferRecovered(framework=name, offers=offers, filter_until=until) as fact:
             _close(state, event, name, offers, until)
+            if fact.suppressed:
+                suppress(state, name)
             if state.accepts and state.accepts[0].framework == name:
                 state.accepts.pop(0)
         case OfferRescinded(framework=name, offers=offers, filter_until=until):
@@ -112,6 +115,8 @@ def _fold_rare(state: MasterState, event: Event) -> None:
 
 
 def _make(state: MasterState, event: Event, fact: OfferMade) -> None:
+    if fact.revived:
+        revive(state, fact.framework, event.n)
     for made in fact.offers:
         offer = OutstandingOffer(
             framework=fact.framework,
@@ -161,8 +166,11 @@ def _launch(state: MasterState, event: Event, fact: TaskLaunched) -> None:
     if info.group is not None:
         state.groups.setdefault(info.group.id, {})[info.task] = None
         state.tasks[info.task].extra = NOTHING if info.group.index else info.group.executor
-    _drain_accept(state, info.task)
     note(state, info.agent, event.n)
+    _close(state, event, info.framework, fact.recovered, fact.filter_until)
+    if fact.suppressed:
+        suppress(state, info.framework)
+    _drain_accept(state, info.task)
 
 
 def _update(state: MasterState, event: Event, fact: TaskUpdated) -> None:
@@ -209,8 +217,15 @@ def _want_killed(state: MasterState, event: Event, fact: KillDirected) -> None:
 
 
 def _rest_of(event: Event, fact: OfferAccepted, framework: FrameworkId) -> Accept:
-    launch = list(fact.launch)
-    return Accept(framework=framework, offers=fact.offers, launch=launch, refuse_s=fact.refuse_s, cause=event.cause)
+    return Accept(
+        framework=framework,
+        offers=fact.offers,
+        launch=list(fact.launch),
+        refuse_s=fact.refuse_s,
+        cause=event.cause,
+        declined=fact.declined,
+        suppressed=fact.suppressed,
+    )
 
 
 def _end(state: MasterState, agent: Agent, task: Task) -> None:
@@ -238,7 +253,7 @@ def _drain_accept(state: MasterState, task: TaskId) -> None:
     accept = state.accepts[0]
     if accept.launch and accept.launch[0].task == task:
         accept.launch.pop(0)
-        if not accept.launch and not any(name in state.offers for name in accept.offers):
+        if not accept.launch and not owned(state, accept.framework, accept.offers):
             state.accepts.pop(0)
 
 

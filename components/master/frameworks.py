@@ -5,7 +5,7 @@ Rule of this room: a framework speaks for itself alone; what it says about other
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from bus.events import (
     Event,
@@ -43,7 +43,11 @@ SPOKEN: tuple[type[Fact], ...] = (
 """What a framework can say to the master once it is admitted."""
 
 
-def hear_framework(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Iterator[Say]:
+Revived = FrameworkId | None
+"""The framework that wants offers again: what it is offered says so."""
+
+
+def hear_framework(config: MasterConfig, state: MasterState, event: Event, now: Now) -> Generator[Say, None, Revived]:
     """A framework registers, or says something as one that has."""
     name = FrameworkId(event.by.id)
     framework = state.frameworks.get(name)
@@ -55,7 +59,10 @@ def hear_framework(config: MasterConfig, state: MasterState, event: Event, now: 
     else:
         if not framework.connected:
             yield Say(FrameworkReconnected(framework=name), to=name)
+        if isinstance(event.fact, FrameworkRevived):
+            return name
         yield from _act_on(config, state, framework, event, now)
+    return None
 
 
 def _act_on(config: MasterConfig, state: MasterState, framework: Framework, event: Event, now: Now) -> Iterator[Say]:
@@ -70,8 +77,6 @@ def _act_on(config: MasterConfig, state: MasterState, framework: Framework, even
             yield from hear_reconcile(state, framework, fact)
         case FrameworkSuppressed() if not framework.suppressed:
             yield Say(FrameworkSuppressed(framework=framework.framework))
-        case FrameworkRevived():
-            yield Say(FrameworkRevived(framework=framework.framework))
 
 
 def _register(state: MasterState, name: FrameworkId, fact: FrameworkRegistered) -> Iterator[Say]:

@@ -56,13 +56,9 @@ def _fold_framework(state: MasterState, event: Event) -> None:
         case FrameworkRemoved(framework=name):
             _remove(state, state.frameworks[name])
         case FrameworkSuppressed(framework=name):
-            state.frameworks[name].suppressed = True
-            move(state, name)
-            ripen(state, state.frameworks[name])
+            suppress(state, name)
         case FrameworkRevived(framework=name):
-            state.frameworks[name].suppressed, state.frameworks[name].wanting_n = False, event.n
-            move(state, name)
-            drop_filters(state, state.frameworks[name])
+            revive(state, name, event.n)
         case LeaderElected():
             state.taken_over = sum(agent.active for agent in state.agents.values())
             _wait_for_frameworks(state, event.at)
@@ -162,6 +158,21 @@ def connect(state: MasterState, framework: Framework, n: int) -> None:
     framework.connected_n = framework.wanting_n = n
     move(state, framework.framework)
     ripen(state, framework)
+
+
+def revive(state: MasterState, name: FrameworkId, n: int) -> None:
+    """With event `n` the framework wants offers again, whatever it had filtered."""
+    framework = state.frameworks[name]
+    framework.suppressed, framework.wanting_n = False, n
+    move(state, name)
+    drop_filters(state, framework)
+
+
+def suppress(state: MasterState, name: FrameworkId) -> None:
+    """The framework wants no offers until it revives."""
+    state.frameworks[name].suppressed = True
+    move(state, name)
+    ripen(state, state.frameworks[name])
 
 
 def _disconnect(state: MasterState, event: Event, fact: FrameworkDisconnected) -> None:

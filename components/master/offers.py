@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from bus.events import OfferDeclined, OfferMade, OfferRecovered, OfferRescinded
+from bus.events import FrameworkRevived, FrameworkSuppressed, OfferDeclined, OfferMade, OfferRecovered, OfferRescinded
 from bus.nouns import (
     AgentId,
     FrameworkId,
@@ -29,7 +29,7 @@ from components.component import Say
 from components.master.allocator import allocate
 from components.master.config import MasterConfig
 from components.master.ranked import Ranked
-from components.master.state import Framework, MasterState, changed_since, goes_on, moved_since
+from components.master.state import Framework, MasterState, changed_since, goes_on, moved_since, owned
 
 takers_max = 900
 """Frameworks that one decision serves, less what it said before."""
@@ -70,10 +70,21 @@ def filter_until(config: MasterConfig, now: Now, refuse_s: float) -> Now:
 # ---- made --------------------------------------------------------------------------------------------------------
 
 
-def make_offers(config: MasterConfig, ranked: Ranked, state: MasterState, now: Now, since_n: int) -> Iterator[Say]:
-    """Offer what a decision that began behind event `since_n` has made possible, or time has."""
-    names, whole = _candidates(ranked, state, now, since_n)
-    if not names:
+def make_offers(
+    config: MasterConfig,
+    ranked: Ranked,
+    state: MasterState,
+    now: Now,
+    since_n: int,
+    revived: FrameworkId | None = None,
+) -> Iterator[Say]:
+    """Offer what a decision that began behind event `since_n` has made possible, or time has.
+
+    The framework that revives is served as if that were said, and without its filters: the first offers that it is made
+    say it, or an event of its own if there are none.
+    """
+    names, whole = _candidates(ranked, state, now, since_n) if revived is None else (sorted(state.offerable), True)
+    if not names and revived is None:
         return
     free = ((name, state.agents[name].free) for name in names if name in state.offerable)
 
@@ -81,22 +92,33 @@ def make_offers(config: MasterConfig, ranked: Ranked, state: MasterState, now: N
         agent = state.agents[name]
         if agent.role != "*" and not may_use(state.frameworks[framework].role, agent.role):
             return True
-        filters = agent.filters.get(framework)
+        filters = agent.filters.get(framework) if framework != revived else None
         return filters is not None and any(one.until > now and one.resources.covers(resources) for one in filters)
 
     batch = _Batch(state.n, takers_max - (state.n - since_n))
     more = None
-    for pick in ranked.given(allocate(free, ranked.of(state), filtered)):
+    for pick in ranked.given(allocate(free, ranked.of(state, revived), filtered)):
         if batch.full(pick.framework):
             more = pick.agent
             break
         batch.add(pick.framework, state, pick.agent, pick.resources)
     expires_at = Now(now + round(config.offer_timeout_s * second))
     groups = batch.groups()
+    if revived is not None and all(framework != revived for framework, _ in groups):
+        yield Say(FrameworkRevived(framework=revived))
+        yield from make_offers(config, ranked, state, now, since_n)
+        return
     for index, (framework, offers) in enumerate(groups, 1):
-        role, goes_on_with = state.frameworks[framework].role, more if index == len(groups) else None
-        fact = OfferMade(framework=framework, role=role, offers=offers, expires_at=expires_at, more=goes_on_with)
+        fact = OfferMade(
+            framework=framework,
+            role=state.frameworks[framework].role,
+            offers=offers,
+            expires_at=expires_at,
+            more=more if index == len(groups) else None,
+            revived=framework == revived,
+        )
         yield Say(fact, to=framework)
+        revived = None if fact.revived else revived
     if more is not None and whole:
         ranked.cut(state.n, names, more)
 
@@ -206,17 +228,22 @@ def hear_decline(
     config: MasterConfig, state: MasterState, framework: Framework, fact: OfferDeclined, now: Now
 ) -> Iterator[Say]:
     """The offers that are the framework's are closed; of the others nothing is known any more."""
-    yield from recover(state, framework.framework, fact.offers, filter_until(config, now, fact.refuse_s))
+    until = filter_until(config, now, fact.refuse_s)
+    yield from recover(state, framework.framework, fact.offers, until, fact.suppressed)
 
 
-def recover(state: MasterState, framework: FrameworkId, names: tuple[OfferId, ...], until: Now) -> Iterator[Say]:
-    """Close those of the offers that are the framework's."""
-    own = tuple(name for name in dict.fromkeys(names) if _owner(state, name) == framework)
+def recover(
+    state: MasterState, framework: FrameworkId, names: Iterable[OfferId], until: Now, suppressed: bool = False
+) -> Iterator[Say]:
+    """Close those of the offers that are the framework's; it may want no more with them."""
+    own = owned(state, framework, names)
     if own:
-        left = any(not state.offers[name].resources.empty for name in own)
-        yield Say(OfferRecovered(framework=framework, offers=own, filter_until=until if left else None))
+        left = None if empty(state, own) else until
+        yield Say(OfferRecovered(framework=framework, offers=own, filter_until=left, suppressed=suppressed))
+    elif suppressed and not state.frameworks[framework].suppressed:
+        yield Say(FrameworkSuppressed(framework=framework))
 
 
-def _owner(state: MasterState, name: OfferId) -> FrameworkId | None:
-    offer = state.offers.get(name)
-    return offer.framework if offer is not None else None
+def empty(state: MasterState, names: Iterable[OfferId]) -> bool:
+    """Whether nothing is left in any of the offers."""
+    return all(state.offers[name].resources.empty for name in names)

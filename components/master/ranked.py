@@ -28,8 +28,9 @@ class Ranked:
         self._rest: Sequence[AgentId] = ()
         self._rest_n = -1
 
-    def of(self, state: MasterState) -> Ranking:
-        """The frameworks as they stand now. What it costs is what has changed since it was asked for."""
+    def of(self, state: MasterState, revived: FrameworkId | None = None) -> Ranking:
+        """The frameworks as they stand now, and one that revives as if it had. What it costs is what has changed since
+        it was asked for."""
         ranking = self._ranking
         if ranking is None or self._state is not state or state.n < self._n:
             claims = map(_claim, state.frameworks.values())
@@ -44,6 +45,9 @@ class Ranked:
                 ranking.keep(state.frameworks)
         self._state, self._n = state, state.n
         self._given.clear()
+        if revived is not None:
+            ranking.put(_claim(state.frameworks[revived])._replace(wants=True))
+            self._given.add(revived)
         return ranking
 
     def given(self, picks: Iterator[Pick]) -> Iterator[Pick]:

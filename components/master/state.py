@@ -9,7 +9,7 @@ Rule of this room: it says what there is; only `fold` changes it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -204,6 +204,9 @@ class Accept:
     launch: list[TaskInfo]
     refuse_s: float
     cause: Position | None
+    declined: tuple[OfferId, ...] = ()
+    """Offers that are closed with its own."""
+    suppressed: bool = False
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -342,6 +345,12 @@ def allocatable(state: MasterState, agent: Agent) -> bool:
     """Whether what is free on an agent is worth an offer, and the agent can be offered at all."""
     enough = agent.free.cpu_milli >= state.minimum_cpu_milli or agent.free.mem_mb >= state.minimum_mem_mb
     return enough and agent.active and not agent.later
+
+
+def owned(state: MasterState, framework: FrameworkId, names: Iterable[OfferId]) -> tuple[OfferId, ...]:
+    """Those of the offers that are out and the framework's, each once."""
+    found = ((name, state.offers.get(name)) for name in dict.fromkeys(names))
+    return tuple(name for name, offer in found if offer is not None and offer.framework == framework)
 
 
 def changed_since(state: MasterState, n: int) -> Iterator[AgentId]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 
+from bus.events import Event
 from bus.nouns import JobId, Now, TaskId
+from components.component import because
 from components.metronome.dependencies import ready
 from components.metronome.state import Attempt, MetronomeState, Run, Version, attempts_kept_max
 
@@ -61,18 +63,25 @@ def depend(state: MetronomeState, child: JobId, before: Iterable[JobId], after: 
 # ---- what waits -------------------------------------------------------------------------------------------------
 
 
-def wait(state: MetronomeState, run: Run, task: TaskId) -> None:
+def wait(state: MetronomeState, run: Run, task: TaskId, event: Event) -> None:
     """A run has one more attempt, and that waits for an offer."""
     run.attempts.append(Attempt(task=task))
     run.attempt_count, run.retry_at = run.attempt_count + 1, None
     state.tasks[task] = run.run
     if run.version not in state.waiting:
+        want_offers(state, event)
         state.waiting[run.version], state.hungry = {}, True
     state.waiting[run.version][task] = run.run
     state.verdicts.setdefault(run.job, {})
     for old in run.attempts[:-attempts_kept_max]:
         del state.tasks[old.task]
     del run.attempts[:-attempts_kept_max]
+
+
+def want_offers(state: MetronomeState, event: Event) -> None:
+    """Something is due to be asked for with this event, if nothing was before."""
+    if not (state.hungry or state.given_back):
+        state.wanted_for = because(event)
 
 
 def wait_no_more(state: MetronomeState, run: Run, attempt: Attempt) -> None:

@@ -1,5 +1,8 @@
 """How Metronome decides: hear, do what is due, ask for offers if something waits for them.
 
+That something waits is due at once and decided by itself: it has another addressee than the answer to who asked for it,
+so that each of the two is one event, which is in the stream sooner than both together.
+
 Rule of this room: only the master's word counts for offers and tasks, only clients are answered.
 """
 
@@ -21,7 +24,7 @@ from bus.nouns import MASTER, JobId, Now, RunId
 from bus.secrets import SecretsNamed
 from bus.services import ScheduleSkipped
 from bus.subjects import Author, Kind
-from components.component import Heard, Input, Say, Wake
+from components.component import Because, Heard, Input, Say, Wake
 from components.metronome.config import MetronomeConfig
 from components.metronome.offers import hear_offers
 from components.metronome.requests import hear_request
@@ -43,9 +46,10 @@ def decide(config: MetronomeConfig, state: MetronomeState, told: Input, now: Now
         yield _register(config)
     if isinstance(told, Heard):
         yield from _hear(config, state, told.event, now)
+    elif state.revives:
+        yield _revive(config, state)
     elif isinstance(told, Wake):
         yield from _do_what_is_due(state, now)
-    yield from _revive(config, state)
 
 
 def _hear(config: MetronomeConfig, state: MetronomeState, event: Event, now: Now) -> Iterator[Say]:
@@ -75,14 +79,9 @@ def _register(config: MetronomeConfig) -> Say:
     return Say(fact, to=MASTER)
 
 
-def _revive(config: MetronomeConfig, state: MetronomeState) -> Iterator[Say]:
-    """Want offers again if something waits for one.
-
-    What was given back would come again with the master's next batch: asking for it brings it at once.
-    """
-    held_back = state.given_back or (state.hungry and (state.suppressed or state.filtered))
-    if state.admitted and held_back:
-        yield Say(FrameworkRevived(framework=config.id), to=MASTER)
+def _revive(config: MetronomeConfig, state: MetronomeState) -> Say:
+    why = state.wanted_for or Because(None, None, None)
+    return Say(FrameworkRevived(framework=config.id), MASTER, cause=why.cause, trace=why.trace, actor=why.actor)
 
 
 def _do_what_is_due(state: MetronomeState, now: Now) -> Iterator[Say]:
@@ -102,7 +101,8 @@ def _do_what_is_due(state: MetronomeState, now: Now) -> Iterator[Say]:
 
 
 def wake_at(state: MetronomeState) -> Now | None:
-    """When the next firing, deadline or attempt is due; at once while there is a term to register for."""
-    if state.to_register:
+    """When the next firing, deadline or attempt is due; at once while there is a term to register for, or offers are to
+    be asked for."""
+    if state.to_register or state.revives:
         return Now(0)
     return state.dues[0][0] if state.dues else None

@@ -15,9 +15,10 @@ from bus.events import (
     OfferDeclined,
     TaskReconciled,
 )
-from bus.nouns import MOVES, TERMINAL, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, Unfit, second
+from bus.nouns import MOVES, TERMINAL, Now, RunId, TaskId, TaskInfo, TaskState, TaskStatus, second
 from bus.secrets import SecretsNamed
 from bus.services import AttemptScheduled, JobRemoved, JobSpecified, RunCreated, RunStopped, RunUpdated, ScheduleSkipped
+from components.component import because
 from components.metronome.books import (
     fires_next,
     forget_if_empty,
@@ -28,6 +29,7 @@ from components.metronome.books import (
     settle,
     wait,
     wait_no_more,
+    want_offers,
     withdraw,
 )
 from components.metronome.described import job_removed, job_specified
@@ -55,15 +57,18 @@ def fold(state: MetronomeState, event: Event) -> None:
         case SecretsNamed() as fact:
             fold_names(state.secrets, fact)
         case FrameworkSuppressed():
-            state.suppressed, state.given_back = True, False
+            _suppress(state)
         case FrameworkRevived():
             state.suppressed = state.filtered = state.hungry = state.given_back = False
+            state.wanted_for = None
         case TaskReconciled() as fact:
-            _reconciled(state, fact, event.at)
+            _reconciled(state, fact, event)
         case OfferDeclined() as fact:
-            _answered(state, fact.refuse_s, fact.unfit, event.at)
+            _answered(state, fact, event)
         case OfferAccepted() as fact:
-            _accepted(state, fact, event.at)
+            for task in fact.launch:
+                _launched(state, task, event.at)
+            _answered(state, fact, event)
         case _:
             _fold_jobs(state, event)
 
@@ -79,7 +84,7 @@ def _fold_jobs(state: MetronomeState, event: Event) -> None:
         case RunCreated() as fact:
             _created(state, fact, event)
         case AttemptScheduled() as fact:
-            _scheduled(state, fact)
+            _scheduled(state, fact, event)
         case RunStopped() as fact:
             _stopped(state, fact)
         case RunUpdated() as fact:
@@ -89,33 +94,35 @@ def _fold_jobs(state: MetronomeState, event: Event) -> None:
 # ---- the master and its offers ----------------------------------------------------------------------------------
 
 
-def _reconciled(state: MetronomeState, fact: TaskReconciled, at: Now) -> None:
+def _reconciled(state: MetronomeState, fact: TaskReconciled, event: Event) -> None:
     for task in fact.tasks:
         run = _run_of(state, task)
-        run.attempt(task).asked_at = at
+        run.attempt(task).asked_at = event.at
         settle(state, run)
     if not fact.tasks:
         # what the master kept of suppression and filters from before is not ours to know: both may hold offers back
         state.admitted, state.suppressed, state.filtered, state.given_back = True, False, True, False
-        state.hungry = bool(state.waiting)
+        state.hungry, state.wanted_for = bool(state.waiting), because(event)
 
 
-def _answered(state: MetronomeState, refuse_s: float, unfit: tuple[Unfit, ...], at: Now) -> None:
+def _answered(state: MetronomeState, fact: OfferAccepted | OfferDeclined, event: Event) -> None:
     state.hungry = False
     state.filtered = True
-    state.given_back = state.given_back or refuse_s == 0
-    for one in unfit:
+    if fact.refuse_s == 0:
+        want_offers(state, event)
+        state.given_back = True
+    for one in fact.unfit:
         if one.job in state.verdicts:
             verdicts = state.verdicts[one.job]
             before = verdicts.get(one.agent)
-            others = before.unfit if before and before.at == at and before.unfit[0].offer == one.offer else ()
-            verdicts[one.agent] = Verdict(at, (*others, one))
+            others = before.unfit if before and before.at == event.at and before.unfit[0].offer == one.offer else ()
+            verdicts[one.agent] = Verdict(event.at, (*others, one))
+    if fact.suppressed:
+        _suppress(state)
 
 
-def _accepted(state: MetronomeState, fact: OfferAccepted, at: Now) -> None:
-    for task in fact.launch:
-        _launched(state, task, at)
-    _answered(state, fact.refuse_s, fact.unfit, at)
+def _suppress(state: MetronomeState) -> None:
+    state.suppressed, state.given_back = True, False
 
 
 def _launched(state: MetronomeState, task: TaskInfo, at: Now) -> None:
@@ -161,6 +168,8 @@ def _created(state: MetronomeState, fact: RunCreated, event: Event) -> None:
     job.active[fact.run] = run
     job.began_n = event.n
     state.runs[fact.run] = fact.job
+    if fact.task is not None:
+        wait(state, run, fact.task, event)
     owe(state, fact.job, event.at)
     settle(state, run)
 
@@ -177,11 +186,11 @@ def _deadlines(spec: Spec, fact: RunCreated, at: Now) -> tuple[Now, Now | None]:
     return Now(start_by), None if active_s is None else Now(at + active_s * second)
 
 
-def _scheduled(state: MetronomeState, fact: AttemptScheduled) -> None:
+def _scheduled(state: MetronomeState, fact: AttemptScheduled, event: Event) -> None:
     run = _active(state, fact.run)
     assert run.current is None, f"{fact.task} is scheduled and {run.current} is not over"
     assert not run.stopping, f"{fact.task} is scheduled and its run is stopped: {run.stopping}"
-    wait(state, run, fact.task)
+    wait(state, run, fact.task, event)
     settle(state, run)
 
 

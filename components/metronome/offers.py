@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from bus.documents import JobSpec
-from bus.events import FrameworkSuppressed, OfferMade
-from bus.nouns import MASTER, Offer, RunId, TaskId, TaskInfo, Unfit
+from bus.events import OfferMade
+from bus.nouns import Offer, RunId, TaskId, TaskInfo, Unfit
 from components.answering import Placed, accept_bytes_max, answer_offers
 from components.component import Say
 from components.constraints import Tally, unmet
@@ -22,10 +22,8 @@ from components.metronome.tasks import task_bytes, task_info
 
 def hear_offers(config: MetronomeConfig, state: MetronomeState, fact: OfferMade) -> Iterator[Say]:
     """Answer every offer; want no more if nothing is left to place."""
-    place = partial(_place, config, state)
-    yield from answer_offers(fact, place, lambda: bool(state.waiting), decline_s=config.decline_s)
-    if not state.waiting and not state.suppressed:
-        yield Say(FrameworkSuppressed(framework=config.id), to=MASTER)
+    waiting = sum(len(tasks) for tasks in state.waiting.values())
+    yield from answer_offers(fact, partial(_place, config, state), waiting, decline_s=config.decline_s)
 
 
 _ALONE = Tally((), ())
@@ -79,4 +77,4 @@ def _place(config: MetronomeConfig, state: MetronomeState, offer: Offer, unfits:
         if plan.full:
             break
         plan.fill(version, unfits)
-    return Placed(tuple(plan.launch), tuple(plan.unfit), plan.size, cut=plan.full)
+    return Placed(tuple(plan.launch), tuple(plan.unfit), plan.size, cut=plan.full, served=len(plan.launch))

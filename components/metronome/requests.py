@@ -40,7 +40,7 @@ def hear_request(state: MetronomeState, event: Event, now: Now) -> Iterator[Say]
         case RunRequested() as fact if state.spec(fact.job) is None:
             yield no_job(event, fact.job)
         case RunRequested() as fact:
-            yield from create(state, fact.job, event, now)
+            yield create(state, fact.job, event, now)
         case StopRequested() as fact:
             yield from _stop(state, event, fact)
         case KillRequested() as fact:

@@ -1,4 +1,4 @@
-"""The life of a run: created, attempted, stopped, ended; and what the master says of its tasks.
+"""The life of a run: created, attempted again, stopped, ended; and what the master says of its tasks.
 
 Rule of this room: a status that is no move from what is known is old or said again, and yields nothing. A run ends
 once; a live task that no run wants any more is killed.
@@ -27,30 +27,27 @@ delay_longest_us = 300 * second
 """(Marathon: backoffSeconds 1, backoffFactor 1.15, maxLaunchDelaySeconds 300)"""
 
 
-def create(state: MetronomeState, job: JobId, asked: Event, now: Now) -> Iterator[Say]:
+def create(state: MetronomeState, job: JobId, asked: Event, now: Now) -> Say:
     """A run that a client wants now."""
     run = run_id(now, state.n)
-    created = answer(asked, RunCreated(job=job, run=run))
-    yield created._replace(trace=asked.trace or TraceId(run))
-    yield _attempt(_known(state, created))
+    created = answer(asked, RunCreated(job=job, run=run, task=task_id(job, run, 1)))
+    return created._replace(trace=asked.trace or TraceId(run))
 
 
 def create_scheduled(
     state: MetronomeState, job: JobId, schedule: str, nominal: Now, next_at: Now | None, now: Now
-) -> Iterator[Say]:
+) -> Say:
     """A run that a schedule wants, with its own id as its trace."""
     run = run_id(now, state.n)
-    created = Say(RunCreated(job=job, run=run, schedule=schedule, nominal=nominal, next_at=next_at), trace=TraceId(run))
-    yield created
-    yield _attempt(_known(state, created))
+    task = task_id(job, run, 1)
+    fact = RunCreated(job=job, run=run, schedule=schedule, nominal=nominal, next_at=next_at, task=task)
+    return Say(fact, trace=TraceId(run))
 
 
-def create_dependent(state: MetronomeState, job: JobId, parents: tuple[RunId, ...], now: Now) -> Iterator[Say]:
+def create_dependent(state: MetronomeState, job: JobId, parents: tuple[RunId, ...], now: Now) -> Say:
     """A run that follows from the success of others, with its own id as its trace."""
     run = run_id(now, state.n)
-    created = Say(RunCreated(job=job, run=run, parents=parents), trace=TraceId(run))
-    yield created
-    yield _attempt(_known(state, created))
+    return Say(RunCreated(job=job, run=run, parents=parents, task=task_id(job, run, 1)), trace=TraceId(run))
 
 
 def follow(state: MetronomeState, job_id: JobId, now: Now) -> Iterator[Say]:
@@ -58,14 +55,7 @@ def follow(state: MetronomeState, job_id: JobId, now: Now) -> Iterator[Say]:
     spec = state.spec(job_id)
     if spec is not None and ready(state, job_id):
         runs = (state.jobs[parent].success_run for parent in spec.parents)
-        yield from create_dependent(state, job_id, tuple(run for run in runs if run is not None), now)
-
-
-def _known(state: MetronomeState, created: Say) -> Run:
-    assert isinstance(created.fact, RunCreated)
-    run = state.run(created.fact.run)
-    assert run is not None, f"{created.fact.run} was created and is not known"
-    return run
+        yield create_dependent(state, job_id, tuple(run for run in runs if run is not None), now)
 
 
 def _attempt(run: Run) -> Say:

@@ -74,7 +74,7 @@ def fire(state: MetronomeState, job_id: JobId, schedule_id: str, now: Now) -> It
     if schedule.concurrency_policy == "FORBID" and job.active:
         yield _skipped(job_id, schedule, _Overdue(1, over.due, over.due, FORBIDDEN, None, over.following))
     else:
-        yield from create_scheduled(state, job_id, schedule.id, over.due, over.following, now)
+        yield create_scheduled(state, job_id, schedule.id, over.due, over.following, now)
 
 
 class _Overdue(NamedTuple):

@@ -2,8 +2,8 @@
 
     run.created ─► INITIAL ─► STARTING ─► ACTIVE ─► SUCCESS | FAILED
 
-    attempt.scheduled ─► waits ─ offer.accepted ─► lives ─ run.updated ─► over, and the run ended,
-                                                                       or rests until its next attempt
+    run.created, attempt.scheduled ─► waits ─ offer.accepted ─► lives ─ run.updated ─► over, and the run ended,
+                                                                                    or rests until its next attempt
 
 Rule of this room: an active run stands on exactly one thing, an attempt that waits, an attempt that lives, or a time
 at which the next is due; a run that stands on nothing is *adrift*, and no decision may end with one.
@@ -17,7 +17,7 @@ from typing import NamedTuple, NewType
 
 from bus.documents import JobSpec
 from bus.nouns import TERMINAL, AgentId, JobId, Now, RunId, TaskId, TaskState, TaskStatus, TraceId, Unfit, second
-from components.component import State
+from components.component import Because, State
 from components.referring import Names
 
 Version = NewType("Version", str)
@@ -255,6 +255,17 @@ class MetronomeState(State):
     """Whether something waits that did not when the last offers were answered."""
     given_back: bool = False
     """Whether something offered was given back only because one decision could not use more."""
+    wanted_for: Because | None = None
+    """What led to that something waits, or was given back, since offers were last asked for."""
+
+    @property
+    def revives(self) -> bool:
+        """Whether offers are to be asked for: at once.
+
+        What was given back would come again with the master's next batch: asking for it brings it at once.
+        """
+        held_back = self.hungry and (self.suppressed or self.filtered)
+        return self.admitted and (held_back or self.given_back)
 
     def spec(self, job: JobId) -> JobSpec | None:
         """A job as it is described now; None if there is no such job."""

@@ -218,6 +218,11 @@ async def test_what_no_person_asked_for_goes_back_to_a_time_that_came(past):
     assert told["asked"] is None
     told = await past.blame("task", "j.r1.1")
     assert positions(told["existence"]) == [attempt, admitted, registered, created]
+    first = past.say(METRONOME, "_", RunCreated(job="j", run="r2", task="j.r2.1"), seen=WOKEN)
+    ended = status("j.r2.1", TaskState.FINISHED)
+    past.say(METRONOME, "_", RunUpdated(job="j", run="r2", state="SUCCESS", status=ended), cause=admitted)
+    for noun, name in (("run", "r2"), ("task", "j.r2.1")):
+        assert positions((await past.blame(noun, name))["existence"]) == [first]
 
 
 async def test_an_offer_and_an_app(past):

@@ -303,6 +303,33 @@ async def test_a_scheduled_run_says_that_no_client_asked(tmp_path: Path) -> None
     assert row_of(trace, 4).type == "run.created"
 
 
+async def test_the_first_task_of_a_run_is_wanted_by_its_creation(tmp_path: Path) -> None:
+    """One event says both; of the second task it is what came before it."""
+    tale = Tale()
+    idle_round(tale, "o-1-0", METRONOME)
+    fact = RunCreated(job=JOB, run=RUN, schedule="default", nominal=Now(START), task=TaskId("t1"))
+    created = tale.say(METRONOME, NOBODY, fact)
+    info = info_of("t1", trace=None, app=None, run=RUN, framework=METRONOME)
+    launching = launch(tale, info, "o-t1", METRONOME)
+    *_, why = report(tale, status("t1", TaskState.FAILED), run_updated("t1", TaskState.FAILED), framework=METRONOME)
+    trace = await traced(tmp_path, tale, "t1")
+    assert [row.position for row in trace.rows][:7] == [None, 1, 2, created, *launching[:3]]
+    assert trace.replaces is None
+    attempt(tale, "t2", cause=why)
+    trace = await traced(tmp_path, tale, "t2")
+    assert (trace.replaces, row_of(trace, 4).position) == ("t1", created)
+
+
+async def test_a_task_that_was_only_wanted_has_its_steps(tmp_path: Path) -> None:
+    """Nothing but the creation of its run is known of it."""
+    tale = Tale()
+    fact = RunCreated(job=JOB, run=RUN, task=TaskId("t1"))
+    asked = tale.say(METRONOME, NOBODY, fact)
+    trace = await traced(tmp_path, tale, "t1")
+    assert row_of(trace, 4).position == asked
+    assert [row.position for row in trace.rows if row.step > 4] == [None] * 8
+
+
 async def test_a_second_attempt_of_a_run_shows_why_the_first_was_not_enough(tmp_path: Path) -> None:
     """ON_FAILURE: the attempt before it is what it replaces."""
     tale = Tale()

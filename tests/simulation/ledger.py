@@ -154,6 +154,8 @@ class Ledger:
                     del self.offers[offer_id]
             case TaskLaunched() as fact:
                 self._launched(fact, event)
+                for offer_id in fact.recovered:
+                    del self.offers[offer_id]
             case TaskReported() as fact if event.by.kind is Kind.EXECUTOR and fact.delivered is not None:
                 if fact.status.state in TERMINAL:
                     return  # of a group, and never started

@@ -6,7 +6,7 @@ import pytest
 
 from bus.codec import encode
 from bus.documents import PortDefinition
-from bus.events import FrameworkRevived, FrameworkSuppressed, KillRequested, OfferAccepted, OfferDeclined
+from bus.events import FrameworkRevived, KillRequested, OfferAccepted, OfferDeclined
 from bus.nouns import MASTER, AgentId, AppId, OfferId, Resources, Unfit
 from bus.services import ScaleRequested
 from components.answering import accept_bytes_max, accepts_max, unfits_max
@@ -19,20 +19,18 @@ def test_offers_are_declined_for_long_and_no_more_are_wanted_when_nothing_waits(
     """Marathon: decline_offer_duration 120 s, suppress_offers. Steps 2 and 3, with nothing unfit."""
     play = Play()
     events = play.make(play.offer(agent="a1"), play.offer(agent="a2"))
-    assert types(events) == ["offer.declined", "framework.suppressed"]
-    assert only(events, OfferDeclined) == [OfferDeclined(offers=(OfferId("o-1"), OfferId("o-2")), refuse_s=120.0)]
+    assert types(events) == ["offer.declined"]
+    wanted = OfferDeclined(offers=(OfferId("o-1"), OfferId("o-2")), refuse_s=120.0, suppressed=True)
+    assert only(events, OfferDeclined) == [wanted]
+    assert play.state.suppressed
     assert {event.to for event in events} == {MASTER}
 
 
 def test_nothing_is_suppressed_before_the_first_offers():
     play = Play()
-    assert only(play.log, FrameworkSuppressed) == []
-
-
-def test_suppressing_is_said_once():
-    play = Play()
+    assert not play.state.suppressed
     play.make()
-    assert types(play.make()) == ["offer.declined"]
+    assert play.state.suppressed
 
 
 def test_a_new_instance_revives_a_suppressed_marathon():
@@ -57,8 +55,9 @@ def test_one_accept_per_offer_takes_all_that_fits():
     play.add(instances=4, cpus=1.5)
     first, second = play.offer(Resources(cpu_milli=5000, mem_mb=1000, ports=((1, 9),))), play.offer(agent="a2")
     events = play.make(first, second)
-    assert types(events) == ["offer.accepted", "offer.accepted", "framework.suppressed"]
+    assert types(events) == ["offer.accepted", "offer.accepted"]
     accepted = only(events, OfferAccepted)
+    assert [fact.suppressed for fact in accepted] == [False, True]
     assert [(fact.offers, len(fact.launch)) for fact in accepted] == [((first.offer,), 3), ((second.offer,), 1)]
     assert {task.agent for task in accepted[0].launch} == {AgentId("a1")}
     assert accepted[0].refuse_s == 120.0
@@ -159,14 +158,16 @@ def test_an_accept_at_its_limit_gives_the_rest_back_at_once():
     (accepted,) = only(events, OfferAccepted)
     assert (len(accepted.launch), accepted.refuse_s) == (2, 0.0)
     assert types(events) == ["offer.accepted", "framework.revived"]
-    assert types(play.make()) == ["offer.accepted", "framework.suppressed"]
+    (last,) = play.make()
+    assert (last.type, last.fact.refuse_s, last.fact.suppressed) == ("offer.accepted", 120.0, True)
 
 
 def test_what_was_given_back_is_not_asked_for_when_nothing_waits_any_more():
     play = Play(MarathonConfig(launches_max=2))
     play.add(instances=3)
     events = play.make(play.offer(agent="a1"), play.offer(agent="a2"))
-    assert types(events) == ["offer.accepted", "offer.accepted", "framework.suppressed"]
+    assert types(events) == ["offer.accepted", "offer.accepted"]
+    assert play.state.suppressed
 
 
 def test_an_accept_never_grows_beyond_one_message():
@@ -193,8 +194,9 @@ def test_more_offers_than_are_of_use_are_declined_for_long():
     play = Play()
     play.add(instances=accepts_max, cpus=8)
     events = play.make(*(play.offer(agent=f"a{index}") for index in range(accepts_max + 10)))
-    assert [fact.refuse_s for fact in only(events, OfferDeclined)] == [120.0]
-    assert types(events)[-1] == "framework.suppressed"
+    last = only(events, OfferAccepted)[-1]
+    assert types(events) == ["offer.accepted"] * accepts_max
+    assert (len(last.declined), last.refuse_s, last.suppressed) == (10, 120.0, True)
 
 
 def test_reasons_for_many_nodes_are_said_in_several_declines():

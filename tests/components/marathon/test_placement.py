@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.documents import PodSpec
-from bus.events import FrameworkRevived, OfferDeclined
+from bus.events import FrameworkRevived, OfferAccepted, OfferDeclined
 from bus.nouns import Offer, Resources
 from bus.services import AppRequested, PodRequested, ScaleRequested
 from components.constraints import value_of
@@ -24,7 +24,8 @@ def hosts(events) -> list[str]:
 
 
 def reasons(events) -> list[tuple[str, str, str, str]]:
-    return [(one.agent, one.reason, one.needed, one.had) for fact in only(events, OfferDeclined) for one in fact.unfit]
+    answers = [event.fact for event in events if isinstance(event.fact, OfferAccepted | OfferDeclined)]
+    return [(one.agent, one.reason, one.needed, one.had) for fact in answers for one in fact.unfit]
 
 
 def test_unique_hosts_within_one_offer_and_across_offers():
@@ -225,4 +226,8 @@ def test_pods_go_where_their_placement_allows():
         ("a4", {"rack": "r4"}),
         ("a4", {"rack": "r4"}),
     ]
-    assert [one[:2] for one in reasons(events)] == [("a2", "UnfulfilledConstraint"), ("a3", "UnfulfilledRole")]
+    assert [one[:2] for one in reasons(events)] == [
+        ("a1", "UnfulfilledConstraint"),
+        ("a2", "UnfulfilledConstraint"),
+        ("a3", "UnfulfilledRole"),
+    ]

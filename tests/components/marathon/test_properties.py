@@ -415,7 +415,7 @@ def test_the_histories_go_somewhere():
     seen: Counter[str] = Counter()
     for seed in range(10):
         log = live_through(Random(seed), 150).play.log
-        seen.update(event.type for event in log)
+        seen.update("suppressed" if getattr(event.fact, "suppressed", False) else event.type for event in log)
         for fact in only(log, AppUpdated):
             seen.update([fact.status.state, fact.status.reason or "", "delayed" if fact.delay_until else ""])
         seen.update(fact.outcome for fact in only(log, DeploymentEnded))
@@ -424,7 +424,7 @@ def test_the_histories_go_somewhere():
         "deployment.advanced",
         *Outcome,
         "framework.revived",
-        "framework.suppressed",
+        "suppressed",
         "kill.requested",
         "delayed",
         "REASON_INVALID_OFFERS",

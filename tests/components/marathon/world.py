@@ -93,8 +93,11 @@ class World:
                 self.suppressed, self.filters = False, {}
             case OfferDeclined():
                 self._close(fact.offers, fact.refuse_s, at)
+                self.suppressed = self.suppressed or fact.suppressed
             case OfferAccepted():
                 self._launch(fact, at)
+                self._close(fact.declined, fact.refuse_s, at)
+                self.suppressed = self.suppressed or fact.suppressed
             case KillRequested():
                 self._kill(fact.task)
             case TaskReconciled():

@@ -277,7 +277,9 @@ class World:
     def answer(self, scheduler: Scheduler, offer: Offer, parts: list[int]) -> None:
         launch = tuple(self.wanted(scheduler.author.id, offer, part) for part in parts)
         refuse_s = REFUSE_S[self.launches % len(REFUSE_S)]
-        self.say(scheduler, [OfferAccepted(offers=(offer.offer,), launch=launch, refuse_s=refuse_s)])
+        others = [each.offer for each in scheduler.offers if each.offer != offer.offer]
+        last = {"declined": tuple(others), "suppressed": self.launches % 2 == 0} if self.launches % 3 == 0 else {}
+        self.say(scheduler, [OfferAccepted(offers=(offer.offer,), launch=launch, refuse_s=refuse_s, **last)])
 
     def wanted(self, name: str, offer: Offer, part: int) -> TaskInfo:
         """A task that takes a part of the offer, with one of its ports if it has any."""
@@ -292,7 +294,7 @@ class World:
         found = list(self.dc.state.offers.items())
         if found:
             name, held = found[a % len(found)]
-            fact = OfferDeclined(offers=(name,), refuse_s=REFUSE_S[b % len(REFUSE_S)])
+            fact = OfferDeclined(offers=(name,), refuse_s=REFUSE_S[b % len(REFUSE_S)], suppressed=b % 4 == 0)
             self.say(self.schedulers[held.framework], [fact])
 
     def suppress_or_revive(self, a: int, b: int) -> None:

@@ -7,8 +7,9 @@ import math
 import msgspec
 import pytest
 
-from bus.events import OfferRecovered, TaskLaunched, TaskUpdated
-from bus.nouns import Command, Reason, Resources, Source, TaskState, parse_resources
+from bus.events import OfferAccepted, OfferRecovered, TaskLaunched, TaskUpdated
+from bus.nouns import Command, OfferId, Reason, Resources, Source, TaskState, parse_resources
+from components.master import accepts
 from tests.components.driver import only, types
 from tests.components.master.datacenter import Datacenter, info, made, updates
 
@@ -41,9 +42,10 @@ def refused(dc, task, message):
 def test_tasks_are_launched_in_order_and_the_rest_is_recovered(dc):
     tasks = [info("t2", resources="cpus:1;mem:100;ports:[31000-31001]"), info("t1", resources="cpus:2;mem:100")]
     events = dc.launch("marathon", "a1", *tasks)
-    assert types(events) == ["task.launched", "task.launched", "offer.recovered"]
+    assert types(events) == ["task.launched", "task.launched"]
     assert [fact.task for fact in only(events, TaskLaunched)] == tasks
-    assert [event.to for event in events] == ["a1", "a1", "_"]
+    assert [event.to for event in events] == ["a1", "a1"]
+    assert [fact.recovered for fact in only(events, TaskLaunched)] == [(), events[0].fact.offers]
     assert dc.free("a1") == parse_resources("cpus:1;mem:3896;ports:[31002-31009]")
     assert dc.state_of("t1") is TaskState.STAGING
 
@@ -51,7 +53,7 @@ def test_tasks_are_launched_in_order_and_the_rest_is_recovered(dc):
 def test_a_launch_carries_cause_and_trace(dc):
     events = dc.launch("marathon", "a1", info("t1", trace="t-7"))
     accept = dc.position - len(events)
-    assert [(event.cause, event.trace) for event in events] == [(accept, "t-7"), (accept, None)]
+    assert [(event.cause, event.trace) for event in events] == [(accept, "t-7")]
 
 
 def test_an_accept_without_tasks_is_a_decline(dc):
@@ -63,19 +65,20 @@ def test_an_accept_without_tasks_is_a_decline(dc):
 
 def test_what_is_left_over_is_filtered_as_asked(dc):
     events = dc.launch("marathon", "a1", info("t1"), refuse_s=10)
-    (recovered,) = only(events, OfferRecovered)
-    assert recovered.filter_until == dc.now + 10_000_000
+    (launched,) = only(events, TaskLaunched)
+    assert launched.filter_until == dc.now + 10_000_000
 
 
 def test_nothing_left_over_is_no_filter(dc):
     events = dc.launch("marathon", "a1", info("t1", resources="cpus:4;mem:4096;ports:[31000-31009]"))
-    assert only(events, OfferRecovered)[0].filter_until is None
+    assert only(events, TaskLaunched)[0].filter_until is None
+    assert dc.offers("marathon") == []
 
 
 def test_what_is_left_over_goes_to_others_at_once(dc):
     dc.enroll("other")
     events = dc.launch("marathon", "a1", info("t1"))
-    assert types(events) == ["task.launched", "offer.recovered", "offer.made"]
+    assert types(events) == ["task.launched", "offer.made"]
     assert made(events) == [("other", ["a1"])]
 
 
@@ -85,7 +88,90 @@ def test_two_offers_of_one_agent_are_one_pool(dc):
     dc.report("a1", "t1", TaskState.FINISHED)
     assert len(dc.offers("marathon")) == 2
     events = dc.accept("marathon", dc.offers("marathon"), info("t2", resources="cpus:4;mem:4096"))
+    assert types(events) == ["task.launched"]
+    assert dc.offers("marathon") == []
+
+
+# ---- what is declined with an accept, and the end of offers
+
+
+def answered(dc, *launch, refuse_s=10.0):
+    """Of two nodes' offers one is accepted and the other declined with it, and no more are wanted."""
+    dc.register("a2")
+    mine, other = dc.offers("marathon")
+    fact = OfferAccepted(offers=(mine,), launch=launch, refuse_s=refuse_s, declined=(other,), suppressed=True)
+    return mine, other, dc.say("marathon", fact)
+
+
+def test_the_last_launch_says_what_became_of_all_offers(dc):
+    """One event where there were four: the rest of the offer, the one declined and that no more are wanted."""
+    mine, other, events = answered(dc, info("t1"))
+    assert types(events) == ["task.launched"]
+    (fact,) = only(events, TaskLaunched)
+    assert (fact.recovered, fact.suppressed, fact.filter_until) == ((mine, other), True, dc.now + 10_000_000)
+    assert dc.offers("marathon") == []
+    assert dc.state.frameworks["marathon"].suppressed
+    assert dc.free("a2") == dc.state.agents["a2"].total
+    assert dc.pass_time(100) == []
+
+
+def test_what_was_declined_with_an_accept_is_filtered_as_asked(dc):
+    """As if it had been declined by itself: not before the time, and then all of it."""
+    dc.register("a2")
+    mine, other = dc.offers("marathon")
+    dc.say("marathon", OfferAccepted(offers=(mine,), launch=(info("t1"),), refuse_s=10, declined=(other,)))
+    assert dc.pass_time(9) == []
+    assert made(dc.pass_time(1)) == [("marathon", ["a1", "a2"])]
+
+
+def test_a_filter_holds_what_was_declined_though_all_of_the_accepted_was_taken(dc):
+    _, _, events = answered(dc, info("t1", resources="cpus:4;mem:4096;ports:[31000-31009]"))
+    assert only(events, TaskLaunched)[0].filter_until is not None
+    assert dc.state.agents["a2"].filters["marathon"]
+    assert "marathon" not in dc.state.agents["a1"].filters
+
+
+def test_a_refused_launch_closes_nothing_so_the_offers_are_recovered_apart(dc):
+    mine, other, events = answered(dc, info("t1", resources="cpus:9"))
+    assert types(events) == ["task.updated", "offer.recovered"]
+    (fact,) = only(events, OfferRecovered)
+    assert (fact.offers, fact.suppressed) == ((mine, other), True)
+    assert dc.offers("marathon") == []
+
+
+def test_the_rest_of_an_accept_counts_though_its_offer_is_gone(dc):
+    """What was declined is declined; that no more are wanted holds, said apart where nothing else is closed."""
+    (gone,) = dc.offers("marathon")
+    dc.decline("marathon", refuse_s=100)
+    dc.register("a2")
+    (other,) = dc.offers("marathon")
+    fact = OfferAccepted(offers=(gone,), launch=(info("t1"),), refuse_s=100, declined=(other,), suppressed=True)
+    events = dc.say("marathon", fact)
+    assert types(events) == ["task.updated", "offer.recovered"]
+    assert dc.state.frameworks["marathon"].suppressed
+    dc.revive("marathon")
+    again = msgspec.structs.replace(fact, launch=(info("t2"),))
+    assert dc.offers("marathon") != []
+    assert types(dc.say("marathon", again)) == ["task.updated", "framework.suppressed"]
+
+
+def test_somebody_elses_offer_is_not_declined_with_an_accept(dc):
+    dc.enroll("other")
+    dc.launch("marathon", "a1", info("t1"), refuse_s=100)
+    (theirs,) = dc.offers("other")
+    dc.suppress("other")
+    dc.register("a2")
+    (mine,) = dc.offers("marathon")
+    fact = OfferAccepted(offers=(mine,), launch=(info("t2", "a2"),), declined=(theirs, OfferId("o-0-9")))
+    assert only(dc.say("marathon", fact), TaskLaunched)[0].recovered == (mine,)
+    assert dc.offers("other") == [theirs]
+
+
+def test_offers_beyond_what_an_agent_should_hear_of_are_recovered_apart(dc, monkeypatch):
+    monkeypatch.setattr(accepts, "closed_max", 1)
+    _, _, events = answered(dc, info("t1"))
     assert types(events) == ["task.launched", "offer.recovered"]
+    assert only(events, TaskLaunched)[0].recovered == ()
 
 
 # ---- invalid accepts: every task dropped, live offers recovered
@@ -178,7 +264,7 @@ def test_every_task_of_an_invalid_accept_is_dropped(dc):
 def test_a_wrong_task_does_not_stop_the_others(dc):
     tasks = [info("t1"), info("t2", resources="cpus:9"), info("t3")]
     events = dc.launch("marathon", "a1", *tasks)
-    assert types(events) == ["task.launched", "task.updated", "task.launched", "offer.recovered"]
+    assert types(events) == ["task.launched", "task.updated", "task.launched"]
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a b", "a/b", "a\n", "ü", "x" * 256])

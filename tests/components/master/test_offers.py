@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bus.events import FrameworkRevived, FrameworkSuppressed, OfferMade, OfferRecovered, OfferRescinded
+from bus.events import FrameworkSuppressed, OfferMade, OfferRecovered, OfferRescinded
 from bus.nouns import NOTHING, Now, Rescinded, parse_resources, second
 from components.master import MasterConfig
 from components.master.offers import filter_until, next_tick
@@ -169,8 +169,36 @@ def test_suppress_stops_offers_and_revive_clears_filters(dc):
     assert dc.register("n2") == [dc.log[-1]]
     assert dc.pass_time(2000) == []
     events = dc.revive("a")
-    assert only(events, FrameworkRevived)
+    assert [fact.revived for fact in only(events, OfferMade)] == [True], "the offers say it"
+    assert types(events) == ["offer.made"]
     assert made(events) == [("a", ["n1", "n2"])]
+    assert not dc.state.frameworks["a"].suppressed
+    assert not dc.state.agents["n1"].filters
+
+
+def test_a_revive_that_brings_nothing_is_said_apart(dc):
+    """Its filters are gone: what becomes free is offered at once."""
+    dc.enroll("a")
+    dc.register("n1")
+    dc.launch("a", "n1", info("t1", "n1", "a", resources=BIG), refuse_s=1000)
+    dc.suppress("a")
+    assert types(dc.revive("a")) == ["framework.revived"]
+    assert made(dc.report("n1", "t1", "TASK_FINISHED")) == [("a", ["n1"])]
+
+
+def test_a_revive_brings_others_what_is_theirs(dc):
+    """Of two nodes each may have one, the one that revives counts as wanting for the order."""
+    dc.enroll("a")
+    dc.enroll("b")
+    dc.suppress("a")
+    dc.suppress("b")
+    dc.register("n1")
+    dc.register("n2")
+    assert made(dc.revive("a")) == [("a", ["n1", "n2"])]
+    dc.decline("a", refuse_s=1000)
+    assert made(dc.revive("b")) == [("b", ["n1", "n2"])]
+    dc.decline("b", refuse_s=1000)
+    assert made(dc.revive("a")) == [("a", ["n1", "n2"])]
 
 
 def test_suppressing_keeps_offers_that_are_out(dc):

@@ -57,7 +57,7 @@ def test_a_ranking_told_of_every_change_is_the_ranking_made_anew(steps, weights)
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on every decision makes anew what it needs."""
     of, rest = Ranked.of, Ranked.rest
-    monkeypatch.setattr(Ranked, "of", lambda _self, state: of(Ranked({}), state))
+    monkeypatch.setattr(Ranked, "of", lambda _self, state, revived=None: of(Ranked({}), state, revived))
     monkeypatch.setattr(Ranked, "rest", lambda _self, state, at: rest(Ranked({}), state, at))
 
 

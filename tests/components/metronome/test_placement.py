@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bus.events import Event, OfferDeclined
+from bus.events import Event, OfferAccepted, OfferDeclined
 from bus.nouns import Offer, Uri
-from tests.components.driver import only
 from tests.components.metronome.play import Play, launches
 
 
@@ -23,7 +22,8 @@ def nodes(play: Play) -> list[Offer]:
 
 
 def reasons(events: list[Event]) -> list[tuple[str, str, str, str]]:
-    return [(one.agent, one.reason, one.needed, one.had) for fact in only(events, OfferDeclined) for one in fact.unfit]
+    answers = [event.fact for event in events if isinstance(event.fact, OfferAccepted | OfferDeclined)]
+    return [(one.agent, one.reason, one.needed, one.had) for fact in answers for one in fact.unfit]
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_a_run_is_created_now():
     play = Play()
     play.add()
     events = play.ask(RunRequested(job=COUNT), by=BOB, trace="t9")
-    assert types(events) == ["run.created", "attempt.scheduled", "framework.revived"]
+    assert types(events) == ["run.created", "framework.revived"]
     assert (events[0].to, events[0].request, {event.trace for event in events}) == (BOB.id, "q2", {"t9"})
     assert play.rows()[0].state == "INITIAL"
 

@@ -9,6 +9,7 @@ from bus.events import Event
 from bus.nouns import NOBODY, JobId, Now, RunId, second
 from bus.services import JobSpecified, RemovalRequested, RunCreated, ScheduleSkipped
 from components.metronome.schedules import FORBIDDEN, MISSED, skipped_max
+from components.metronome.tasks import task_id
 from tests.components.driver import START, only, types
 from tests.components.metronome.play import COUNT, FINISHED, NEXT_MINUTE, RUNNING, Play, launches, spec, states
 
@@ -33,12 +34,17 @@ def test_a_schedule_fires_at_its_nominal_time():
     play.advance(50)
     play.add(cron="* * * * *")
     assert play.advance(9.999) == []
-    created, scheduled, *_ = play.advance(0.001)
+    created, revived = play.advance(0.001)
     run = RunId("2027011508010000004")
     assert created.fact == RunCreated(
-        job=COUNT, run=run, schedule="default", nominal=NEXT_MINUTE, next_at=Now(NEXT_MINUTE + minute)
+        job=COUNT,
+        run=run,
+        schedule="default",
+        nominal=NEXT_MINUTE,
+        next_at=Now(NEXT_MINUTE + minute),
+        task=task_id(COUNT, run, 1),
     )
-    assert (created.to, created.at, created.trace, scheduled.trace) == (NOBODY, NEXT_MINUTE, run, run)
+    assert (created.to, created.at, created.trace, revived.trace) == (NOBODY, NEXT_MINUTE, run, run)
 
 
 def test_a_scheduled_run_is_told_to_nobody():
