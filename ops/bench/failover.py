@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from random import Random
 
 from bus import codec, queries
 from bus.documents import JobRunSpec, JobSpec
@@ -24,7 +25,7 @@ from bus.keyring import PERSON, Wanted
 from bus.nouns import JobId, Position
 from bus.permits import Role
 from bus.port import NoAnswer, NobodyThere
-from bus.queries import LEADER, STANDBY
+from bus.queries import LEADER, STANDBY, TasksQuestion
 from bus.server import EmbeddedServer
 from bus.services import JobRequested, JobSpecified, RunRequested
 from bus.subjects import CLUSTER, ask, own_log
@@ -39,6 +40,8 @@ from ops.bench.site import usage_of
 NODES = ("n1", "n2")
 ready_s = 120.0
 look_again_s = 0.05
+commands_max = 10
+request_step = 4
 JOB = JobId("bench-failover")
 
 
@@ -98,6 +101,7 @@ async def _measure(data: Path, times: int) -> list[Figure]:
                 METRONOME, JobRequested(job=JobSpec(id=JOB, run=JobRunSpec(cpus=0.1, mem=32, disk=0, cmd="true")))
             )
             await found.hear("the job", lambda event: isinstance(event.fact, JobSpecified))
+            told = await _traced(found, data, times)
             rounds = [await _once(bus, found, masters) for _ in range(times)]
             memory = [usage_of(process.started.pid) for process in masters.values() if process.started is not None]
     return [
@@ -108,6 +112,7 @@ async def _measure(data: Path, times: int) -> list[Figure]:
         Figure("killed leader -> a new run's task launched", "s", [each[3] for each in rounds], "<= 1"),
         Figure("killed master stands by again", "s", [each[4] for each in rounds]),
         Figure("memory of a master", "MB", [usage.rss_mb for usage in memory if usage is not None]),
+        *told,
     ]
 
 
@@ -175,6 +180,29 @@ async def _once(
     masters[leader].start()
     again = await _until_both(bus, masters)
     return elected - began, asked - began, offered - began, launched - began, again
+
+
+async def _traced(found: Client, data: Path, times: int) -> list[Figure]:
+    """Milliseconds to the twelve steps of a task that runs, out of a long history: the answer, and the command."""
+    answer = await found.bus.query(
+        ask(found.bus.cluster, THE_MASTER, "tasks"), queries.pack(TasksQuestion()), timeout_s=30
+    )
+    tasks = Random(1).sample([row.task for row in queries.unpack(answer, list[queries.TaskRow])], times)
+    answers, commands = [], []
+    for task in tasks:
+        began = time.perf_counter()
+        rows = (await found.trace(task)).rows
+        answers.append(1000 * (time.perf_counter() - began))
+        assert all(row.position for row in rows if row.step > request_step), f"{task}: {rows}"
+    for task in tasks[:commands_max]:
+        argv = [sys.executable, "-P", "-m", "cli.main", "task", "trace", task, "--json", "--data", str(data)]
+        began = time.perf_counter()
+        await asyncio.to_thread(subprocess.run, argv, check=True, stdout=subprocess.DEVNULL)
+        commands.append(1000 * (time.perf_counter() - began))
+    return [
+        Figure("task trace, the master's answer", "ms", answers, "<= 150"),
+        Figure("task trace, the command", "ms", commands),
+    ]
 
 
 async def _seen(bus: JetStreamBus, after: Position) -> tuple[float, float, float]:

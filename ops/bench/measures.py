@@ -13,6 +13,7 @@ from ops.bench.allocation import allocation
 from ops.bench.appending import appending
 from ops.bench.burst import burst, memory
 from ops.bench.client import client
+from ops.bench.commands import own_start, tail
 from ops.bench.control import control
 from ops.bench.failover import failover
 from ops.bench.figures import Figure
@@ -23,6 +24,7 @@ from ops.bench.rebuild import rebuild
 from ops.bench.service import service
 from ops.bench.site import Site, running
 from ops.bench.sizes import Size
+from ops.bench.sustained import sustained
 
 
 def start(directory: Path, size: Size) -> Iterator[Figure]:
@@ -80,6 +82,13 @@ def appends(directory: Path, size: Size) -> Iterator[Figure]:
     yield from asyncio.run(appending(directory / "appends", size.rounds, size.appends))
 
 
+def commands(directory: Path, size: Size) -> Iterator[Figure]:
+    """The command line."""
+    with running(directory / "cli") as site:
+        yield from own_start(site, size.commands)
+        yield from asyncio.run(tail(site, size.lines))
+
+
 def looks_back(directory: Path, size: Size) -> Iterator[Figure]:
     """A long history: a master's start on top of it, and questions about the past."""
     yield from past(directory / "past", size.history, size.history_tasks, size.questions)
@@ -94,6 +103,14 @@ def controls(directory: Path, size: Size) -> Iterator[Figure]:
     """The control plane alone: simulated agents on a real bus, and a real master."""
     for agents, each in size.crowds:
         yield from asyncio.run(control(directory / f"control-{agents}", agents, each, size.crowd_rounds))
+
+
+def logs(directory: Path, size: Size) -> Iterator[Figure]:
+    """The log without a pause: one server and three, each append on the disk before its answer, and not."""
+    for count in (1, 3):
+        for sync in ("always", "2m"):
+            where = directory / f"log-{count}-{sync}"
+            yield from asyncio.run(sustained(where, count, sync, size.sustained, size.crowd_rounds))
 
 
 def allocates(_directory: Path, size: Size) -> Iterator[Figure]:
@@ -115,6 +132,8 @@ MEASURES: dict[str, Callable[[Path, Size], Iterator[Figure]]] = {
     "allocation": allocates,
     "memory": footprints,
     "appends": appends,
+    "log": logs,
+    "cli": commands,
     "past": looks_back,
     "failover": fails_over,
 }

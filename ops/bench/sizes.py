@@ -28,6 +28,10 @@ class Size:
     crowds: tuple[tuple[int, int], ...] = ((1000, 10), (10_000, 1))
     """Simulated agents, and tasks for each."""
     crowd_rounds: int = 3
+    commands: int = 20
+    lines: int = 100
+    sustained: int = 100_000
+    """Events said without a pause."""
     ranked: tuple[int, int] = (10_000, 1000)
     """Agents and frameworks of one allocation."""
     allocations: int = 5
@@ -50,6 +54,9 @@ QUICK = Size(
     failovers=1,
     crowds=((20, 2),),
     crowd_rounds=1,
+    commands=1,
+    lines=3,
+    sustained=2000,
     ranked=(200, 20),
     allocations=1,
     live_tasks=500,

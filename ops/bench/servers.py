@@ -1,0 +1,67 @@
+"""Servers of the bus as `busbar up` starts them, and the same with another `sync_interval`, which it never does.
+
+Rule of this room: one line of the generated configuration is another; nothing else is.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bus.binary import find_binary
+from bus.credentials import Credentials
+from bus.ensemble import Ensemble
+from bus.server import EmbeddedServer
+from ops.bench.site import usage_of
+
+DEFAULT = "always"
+_SETTING = "sync_interval: {}"
+
+
+class Servers(NamedTuple):
+    """Servers that run."""
+
+    administrator: Credentials
+    pids: Sequence[int]
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all of them so far."""
+        return sum(usage.cpu_s for usage in map(usage_of, self.pids) if usage is not None)
+
+
+@asynccontextmanager
+async def servers(data: Path, count: int, sync: str = DEFAULT) -> AsyncIterator[Servers]:
+    """So many servers of one stream, until the end of the block."""
+    data.mkdir(parents=True)
+    given = EmbeddedServer(data) if count == 1 else Ensemble(data, count=count)
+    await given.start()
+    try:
+        if sync == DEFAULT:
+            pids = [given.pid] if isinstance(given, EmbeddedServer) else [member.pid for member in given.members]
+            yield Servers(given.administrator, [pid for pid in pids if pid is not None])
+            return
+    finally:
+        await given.stop()
+    started = [_start(config, sync) for config in sorted(data.glob("bus*/nats-server.conf"))]
+    try:
+        yield Servers(given.administrator, [process.pid for process in started])
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
+
+
+def _start(config: Path, sync: str) -> subprocess.Popen[bytes]:
+    text = config.read_text()
+    assert _SETTING.format(DEFAULT) in text, f"{config} says nothing of {DEFAULT}"
+    config.write_text(text.replace(_SETTING.format(DEFAULT), _SETTING.format(sync)))
+    return subprocess.Popen(
+        [find_binary(), "--config", config],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

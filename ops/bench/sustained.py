@@ -1,0 +1,133 @@
+"""Appending without a pause: the runtime's own loop, chain, outbox and recorder, on one server and on three.
+
+Each round says the same events from one log, as fast as they are taken; the store follows as it does for a master.
+Rule of this room: what is counted is acknowledged; at the end the store has every event, and its chain is verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bus.events import Event, LeaderElected, TaskUpdated
+from bus.jetstream import connect
+from bus.nouns import AgentId, FrameworkId, Now, Position, TaskId, TaskState
+from bus.port import Bus
+from bus.subjects import Author, Kind
+from components.component import Ask, Component, Input, Say, See, State
+from components.runtime import live
+from eventstore.recorder import Recorder, open_recorder
+from eventstore.verify import verify
+from ops.bench.crowd import status_of
+from ops.bench.figures import Figure
+from ops.bench.servers import Servers, servers
+
+each_decision = 10
+"""Events of one decision."""
+look_s = 0.02
+AUTHOR = Author(Kind.MASTER, "main")
+
+
+class Progress:
+    """What is acknowledged, and what of it the store has: the hands of a component that has none."""
+
+    asks: Mapping[str, Ask] = {}
+
+    def __init__(self) -> None:
+        self.recorder: Recorder | None = None
+        self.first_at = self.last_at = 0.0
+        self.acknowledged = 0
+        self.behind_s: list[float] = []
+        self._unstored: deque[tuple[Position, float]] = deque()
+
+    async def run(self, _state: State, _see: See) -> None:
+        """Look, for ever, how long ago the oldest event was acknowledged that is not stored."""
+        while True:
+            await asyncio.sleep(look_s)
+            stored = self.recorder.writer.last if self.recorder else Position(0)
+            while self._unstored and self._unstored[0][0] <= stored:
+                self._unstored.popleft()
+            self.behind_s.append(time.perf_counter() - self._unstored[0][1] if self._unstored else 0.0)
+
+    def act(self, event: Event) -> None:
+        """An event is acknowledged."""
+        self.last_at = time.perf_counter()
+        self.first_at = self.first_at or self.last_at
+        self.acknowledged = event.n
+        self._unstored.append((event.position, self.last_at))
+
+    @asynccontextmanager
+    async def opened(self, path: str, bus: Bus, author: Author | None) -> AsyncIterator[Recorder]:
+        """The store, which is looked at."""
+        async with open_recorder(path, bus, author) as recorder:
+            self.recorder = recorder
+            yield recorder
+
+
+def talker(events: int, progress: Progress) -> Component[State]:
+    """Who says so many events, without being asked."""
+
+    def decide(state: State, _told: Input, _now: Now) -> Iterator[Say]:
+        for number in range(each_decision):
+            task = TaskId(f"bench.instance-{state.n}-{number}")
+            fact = TaskUpdated(
+                framework=FrameworkId("bench"),
+                status=status_of(task, TaskState.RUNNING),
+                agent=AgentId("a1"),
+                acted_n=1,
+            )
+            yield Say(fact, to="bench")
+
+    return Component(
+        author=AUTHOR,
+        term=LeaderElected,
+        start=State,
+        fold=lambda _state, _event: None,
+        decide=decide,
+        wake_at=lambda state: Now(0) if state.n <= events else None,
+        check=lambda _state: None,
+        hands=lambda: progress,
+    )
+
+
+async def sustained(directory: Path, count: int, sync: str, events: int, rounds: int) -> list[Figure]:
+    """Events a second of one log, and how far the store is behind, on so many servers."""
+    took = []
+    for number in range(rounds):
+        async with servers(directory / f"{number}", count, sync) as found:
+            took.append(await _round(found, directory / f"{number}.db", events))
+    goals = (">= 15,000", "<= 1") if sync == "always" else ("", "")
+    return [
+        Figure(f"R{count}, sync_interval {sync}", "events/s", [rate for rate, *_ in took], goals[0]),
+        Figure("  the store behind the log", "s", [each for _, behind, *_ in took for each in behind], goals[1]),
+        Figure("  the store behind the log, most", "s", [max(behind) for _, behind, *_ in took], goals[1]),
+        Figure("  CPU per event, log and store", "us", [1e6 * own / events for _, _, own, _ in took]),
+        Figure("  CPU per event, servers", "us", [1e6 * bus / events for _, _, _, bus in took]),
+    ]
+
+
+async def _round(found: Servers, store: Path, events: int) -> tuple[float, list[float], float, float]:
+    progress, stop = Progress(), asyncio.Event()
+    bus = await connect(found.administrator, name="bench")
+    own, server = time.process_time(), found.cpu_s()
+    component = talker(events, progress)
+    life = asyncio.create_task(
+        live(component, bus, node="n1", instance="i1", store=str(store), stop=stop, opened=progress.opened)
+    )
+    while progress.acknowledged < events and not life.done():
+        await asyncio.sleep(look_s)
+    own, server = time.process_time() - own, found.cpu_s() - server
+    last = (await bus.extent()).last
+    while progress.recorder is not None and progress.recorder.writer.last < last and not life.done():
+        await asyncio.sleep(look_s)
+    stop.set()
+    await life
+    await bus.close()
+    checked = await asyncio.to_thread(verify, store)
+    assert checked.good, checked.finding
+    assert checked.last == last > events, f"{checked.last} events are stored, {last} were said"
+    return events / (progress.last_at - progress.first_at), progress.behind_s, own, server
