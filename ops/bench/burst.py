@@ -37,7 +37,7 @@ async def burst(site: Site, client: Client, bus: JetStreamBus, count: int) -> li
     await client.hear("job specified", lambda event: isinstance(event.fact, JobSpecified))
     before, cpu_before = await _end(bus), site.usage()
     async with asyncio.timeout(patience_s):
-        took_s, tasks = await _run_all(client, job, count)
+        took_s, tasks = await run_all(client, job, count)
     events, used = await _end(bus) - before, _spent(cpu_before, site.usage())
     await _check_traces(client, tasks)
     own, children = (sum(part) for part in zip(*used.values(), strict=True))
@@ -83,7 +83,7 @@ async def _steps(client: Client, task: TaskId) -> list[TraceRow]:
     return [row for row in (await client.trace(task)).rows if row.position and row.step > 1]
 
 
-async def _run_all(client: Client, job: JobId, count: int) -> tuple[float, list[TaskId]]:
+async def run_all(client: Client, job: JobId, count: int) -> tuple[float, list[TaskId]]:
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         group.create_task(_ask(client, job, count))

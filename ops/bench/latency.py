@@ -65,13 +65,13 @@ async def _runs(client: Client, count: int) -> list[float]:
     for _ in range(count):
         began = time.perf_counter()
         trace = await client.say(METRONOME, RunRequested(job=JOB))
-        _, heard_at = await client.hear("run RUNNING", _is_run(trace, "ACTIVE"))
+        _, heard_at = await client.hear("run RUNNING", is_run(trace, "ACTIVE"))
         took_ms.append((heard_at - began) * 1000)
-        await client.hear("run SUCCESS", _is_run(trace, "SUCCESS"))
+        await client.hear("run SUCCESS", is_run(trace, "SUCCESS"))
     return took_ms
 
 
-def _is_run(trace: TraceId, state: str) -> Callable[[Event], bool]:
+def is_run(trace: TraceId, state: str) -> Callable[[Event], bool]:
     return lambda event: event.trace == trace and isinstance(event.fact, RunUpdated) and event.fact.state == state
 
 

@@ -40,9 +40,9 @@ async def service(client: Client, count: int, rounds: int) -> list[Figure]:
 
 async def _round(client: Client, app: AppId, count: int) -> tuple[float, float, float]:
     async with asyncio.timeout(patience_s):
-        up = await _scale(client, app, count, _all_run(count))
-        doubled = await _scale(client, app, 2 * count, _all_run(2 * count))
-        stopped = await _scale(client, app, 0, _all_killed(2 * count))
+        up = await _scale(client, app, count, all_run(count))
+        doubled = await _scale(client, app, 2 * count, all_run(2 * count))
+        stopped = await _scale(client, app, 0, all_killed(2 * count))
     return up, doubled, stopped
 
 
@@ -53,11 +53,11 @@ async def _scale(client: Client, app: AppId, instances: int, done: Callable[[Eve
     return heard_at - began
 
 
-def _all_run(count: int) -> Callable[[Event], bool]:
+def all_run(count: int) -> Callable[[Event], bool]:
     return lambda event: isinstance(event.fact, AppUpdated) and event.fact.running == count
 
 
-def _all_killed(count: int) -> Callable[[Event], bool]:
+def all_killed(count: int) -> Callable[[Event], bool]:
     killed: set[str] = set()
 
     def wanted(event: Event) -> bool:

@@ -1,0 +1,71 @@
+"""Docker among the peers: a daemon that runs here already, asked through `docker`.
+
+Rule of this room: only what is in the daemon already is used: no image is fetched, no swarm is made.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from typing import ClassVar
+
+from ops.bench.peer import Peer, lines, wait_until
+
+IMAGE = "busybox"
+LABEL = "busbar-bench"
+daemon_s = 5.0
+
+
+class Docker(Peer):
+    """Containers of one small image, each a `docker run`."""
+
+    name: ClassVar[str] = "docker"
+
+    @classmethod
+    def missing(cls) -> str:
+        if shutil.which("docker") is None:
+            return "no docker on the PATH"
+        try:
+            asked = subprocess.run(
+                ["docker", "image", "inspect", IMAGE], capture_output=True, text=True, timeout=daemon_s
+            )
+        except subprocess.TimeoutExpired:
+            return "its daemon does not answer"
+        return asked.stderr.strip().partition("\n")[0] if asked.returncode else ""
+
+    def start(self) -> None:
+        """It runs."""
+
+    def stop(self) -> None:
+        self.down()
+
+    def _run(self, *argv: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["docker", "run", "--label", LABEL, *argv], stdout=subprocess.DEVNULL)
+
+    def burst(self, count: int) -> None:
+        running = [self._run("--rm", IMAGE, "/bin/true") for _ in range(count)]
+        assert [process.wait() for process in running] == [0] * count, "a container failed"
+
+    def single(self) -> float:
+        argv = ["docker", "run", "--label", LABEL, "--rm", IMAGE, "sh", "-c", "echo runs; exec sleep 0.1"]
+        began = time.perf_counter()
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            return time.perf_counter() - began
+
+    def up(self, count: int) -> None:
+        started = [self._run("--detach", "--init", IMAGE, "sleep", "1000") for _ in range(count)]
+        assert [process.wait() for process in started] == [0] * count, "a container did not start"
+        wait_until(f"{count} containers", lambda: len(self._there()) == count)
+
+    def _there(self) -> list[str]:
+        argv = ["docker", "ps", "--quiet", "--filter", f"label={LABEL}"]
+        return list(lines(subprocess.run(argv, capture_output=True, text=True, check=True).stdout))
+
+    def down(self) -> None:
+        there = self._there()
+        if there:
+            subprocess.run(["docker", "rm", "--force", *there], check=True, stdout=subprocess.DEVNULL)
+        wait_until("no container is left", lambda: not self._there())
