@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 GATES := gate-leaders gate-pauses gate-failover gate-servers gate-stores gate-repairs gate-hosts
-.PHONY: demo test check sim soak bench docs wheel clean help gate gate-files $(GATES)
+.PHONY: demo test check sim soak bench bench-peers bench-growth docs wheel clean help gate gate-files $(GATES)
 
 help:
 	@echo "make demo   boot a datacenter, run a service and a job on it, check every claim"
@@ -14,7 +14,7 @@ help:
 	@echo "make sim    whole datacenters on virtual time: SEEDS=1000 [SEED=n]"
 	@echo "make gate   a real datacenter, broken on purpose: [SEED=n] [COUNT=n]; one by one: $(GATES) gate-files"
 	@echo "make soak   everybody tries everything: a thousand connections, a minute's flood"
-	@echo "make bench  measure: latency, throughput, memory, start, fold"
+	@echo "make bench  measure everything, half an hour: [NAMES='tasks burst']; bench-peers, bench-growth: ops/bench/README.md"
 	@echo "make docs   write the generated references again"
 	@echo "make wheel  build the wheel, install it in an empty environment, run the demo from it"
 
@@ -53,8 +53,17 @@ gate-files: $(INSTALLED)
 soak: $(INSTALLED)
 	HOSTILE_CONNECTIONS=1000 HOSTILE_FLOOD_S=60 $(BIN)/python -m pytest tests/hostile
 
+BENCH ?= build/bench.json
 bench: $(INSTALLED)
-	$(BIN)/python -m ops.bench
+	@mkdir -p $(dir $(BENCH))
+	$(BIN)/python -m ops.bench --json $(BENCH) $(NAMES)
+
+bench-peers: $(INSTALLED)
+	@mkdir -p $(dir $(BENCH))
+	$(BIN)/python -m ops.bench.peers --json $(dir $(BENCH))peers.json
+
+bench-growth: $(INSTALLED)
+	$(BIN)/python -m ops.bench.growth $(NAMES)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m ops.reference

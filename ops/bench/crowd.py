@@ -6,9 +6,19 @@ would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from bus.events import AgentRegistered, Event, Fact, FrameworkRegistered, OfferAccepted, OfferMade, TaskReported
+from bus.events import (
+    AgentRegistered,
+    Event,
+    Fact,
+    FrameworkRegistered,
+    FrameworkRevived,
+    FrameworkSuppressed,
+    OfferAccepted,
+    OfferMade,
+    TaskReported,
+)
 from bus.nouns import (
     MASTER,
     Command,
@@ -108,6 +118,16 @@ class Crowd:
         """The master said something, and decided no more than that."""
         self._keep(self.mind.add(fact))
 
+    def launch(self, framework: FrameworkId, offer: Offer, names: Sequence[str], states: Sequence[TaskState]) -> None:
+        """A framework launches tasks on an offer, and wants no more offers; each goes through these states."""
+        tasks = tuple(task_on(offer, framework, name) for name in names)
+        accepted = OfferAccepted(offers=(offer.offer,), launch=tasks, refuse_s=60)
+        self.say(Author(Kind.FRAMEWORK, framework), accepted)
+        self.say(Author(Kind.FRAMEWORK, framework), FrameworkSuppressed(framework=framework))
+        for info in tasks:
+            for state in states:
+                self.say(Author(Kind.AGENT, offer.agent), TaskReported(status=status_of(info.task, state)))
+
     def _keep(self, decided: Decided | None) -> None:
         if decided is None:
             return
@@ -137,12 +157,23 @@ def busy(tasks: int, each: int = 100) -> Iterator[list[Record]]:
     left = tasks
     for _, offer in crowd.answers():
         names = [f"task-{offer.agent}-{number}" for number in range(min(each, left))]
-        launch = tuple(task_on(offer, framework, name) for name in names)
-        left -= len(launch)
-        crowd.say(Author(Kind.FRAMEWORK, framework), OfferAccepted(offers=(offer.offer,), launch=launch, refuse_s=60))
-        for info in launch:
-            for state in (TaskState.STARTING, TaskState.RUNNING):
-                crowd.say(Author(Kind.AGENT, offer.agent), TaskReported(status=status_of(info.task, state)))
+        left -= len(names)
+        crowd.launch(framework, offer, names, (TaskState.STARTING, TaskState.RUNNING))
         yield crowd.take()
     states = [task.status.state for task in crowd.mind.state.tasks.values()]
     assert states == [TaskState.RUNNING] * tasks, f"{len(states)} tasks, {states.count(TaskState.RUNNING)} run"
+
+
+def finished(tasks: int, each: int = 100) -> Iterator[list[Record]]:
+    """The log of a master with one agent, on which so many tasks ran and ended, so many at once, in pieces."""
+    crowd = Crowd()
+    crowd.agents(1)
+    [framework] = crowd.frameworks(1)
+    [(_, offer)] = crowd.answers()
+    for first in range(0, tasks, each):
+        names = [f"task-{number}" for number in range(first, min(first + each, tasks))]
+        crowd.launch(framework, offer, names, (TaskState.RUNNING, TaskState.FINISHED))
+        crowd.say(Author(Kind.FRAMEWORK, framework), FrameworkRevived(framework=framework))
+        [(_, offer)] = crowd.answers()
+        yield crowd.take()
+    assert not crowd.mind.state.tasks, f"{len(crowd.mind.state.tasks)} tasks have not ended"

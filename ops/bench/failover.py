@@ -33,7 +33,7 @@ from cli.session import METRONOME, THE_MASTER, credentials_file, read_credential
 from components.instance import roll_call
 from eventstore.store import open_writer
 from ops.bench.client import Client, client
-from ops.bench.figures import Figure, one
+from ops.bench.figures import SEED, Figure, one
 from ops.bench.history import History
 from ops.bench.site import usage_of
 
@@ -187,7 +187,7 @@ async def _traced(found: Client, data: Path, times: int) -> list[Figure]:
     answer = await found.bus.query(
         ask(found.bus.cluster, THE_MASTER, "tasks"), queries.pack(TasksQuestion()), timeout_s=30
     )
-    tasks = Random(1).sample([row.task for row in queries.unpack(answer, list[queries.TaskRow])], times)
+    tasks = Random(SEED).sample([row.task for row in queries.unpack(answer, list[queries.TaskRow])], times)
     answers, commands = [], []
     for task in tasks:
         began = time.perf_counter()

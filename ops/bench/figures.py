@@ -17,6 +17,8 @@ from typing import NamedTuple
 from bus.binary import find_binary
 
 Content = dict[str, object]
+SEED = 1
+"""Of all chance in a measurement."""
 
 
 class Figure(NamedTuple):
@@ -66,8 +68,8 @@ def table(figures: Iterable[Figure]) -> str:
 
 def _row(figure: Figure) -> tuple[str, ...]:
     several = len(figure.values) > 1
-    least, most = (_number(min(figure.values)), _number(figure.p95)) if several else ("", "")
-    return (figure.name, figure.unit, str(len(figure.values)), least, _number(figure.median), most, figure.goal)
+    least, most = (number(min(figure.values)), number(figure.p95)) if several else ("", "")
+    return (figure.name, figure.unit, str(len(figure.values)), least, number(figure.median), most, figure.goal)
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -79,7 +81,8 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cells).rstrip()
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """With about three digits."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
@@ -96,6 +99,7 @@ def machine() -> Content:
         "nats-server": server.rpartition("v")[2].strip(),
         "sqlite": sqlite3.sqlite_version,
         "busbar": version("busbar-os"),
+        "seed": SEED,
         "load": load(),
     }
 

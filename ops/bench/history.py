@@ -46,6 +46,7 @@ from bus.subjects import CLUSTER, Author, Kind
 from components import marathon, master
 from components.component import Component, Heard, Wake
 from components.mind import Decided, Mind
+from ops.bench.figures import SEED
 
 START = Now(1_750_000_000 * second)
 EACH_AGENT = parse_resources("cpus:64;mem:65536;disk:65536;ports:[31000-32000]")
@@ -82,7 +83,7 @@ class Voice:
 class History:
     """A datacenter that grows a stream."""
 
-    def __init__(self, *, agents: int, instances: int, seed: int = 1) -> None:
+    def __init__(self, *, agents: int, instances: int, seed: int = SEED) -> None:
         self.random, self.now, self.position = Random(seed), START, Position(0)
         self.fresh: list[Record] = []
         """What was said and not yet taken."""

@@ -21,7 +21,7 @@ from components import master
 from components.runtime import live, system_clock
 from components.snapshots import snapshots_of
 from eventstore.store import open_writer
-from ops.bench.figures import Figure, one
+from ops.bench.figures import SEED, Figure, one
 from ops.bench.history import History
 
 kept_in_stream = 10_000
@@ -44,7 +44,7 @@ def past(directory: Path, events: int, instances: int, questions: int) -> Iterat
     yield Figure("master leads, newest snapshot", "s", [asyncio.run(_start(server, store)) for _ in range(3)], "<= 2")
     shutil.rmtree(snapshots_of(store))
     yield one("state --at the end, first question", "s", _ask(store, end))
-    random = Random(1)
+    random = Random(SEED)
     took = [_ask(store, random.randint(1, end)) for _ in range(questions)]
     yield Figure("state --at anywhere, all of it, then", "s", took, "<= 1")
     took = [_ask(store, random.randint(1, end), "tasks") for _ in range(questions)]

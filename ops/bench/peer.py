@@ -82,11 +82,14 @@ class Peer(ABC):
 
     def figures(self, work: Work) -> Iterator[Figure]:
         """What was measured."""
-        yield Figure(f"{self.name}: {work.tasks} x /bin/true at once", "tasks/s", self._took["burst"])
-        yield Figure("  CPU per task, the whole machine", "ms", self._took["CPU"])
-        yield Figure("  one task, submitted -> running", "ms", self._took["single"])
-        yield Figure(f"  {work.instances} instances up", "s", self._took["up"])
-        yield Figure(f"  {work.instances} instances stopped", "s", self._took["down"])
+        yield self._figure(f"{work.tasks} x /bin/true at once", "tasks/s", "burst")
+        yield self._figure("CPU per task of it, the whole machine", "ms", "CPU")
+        yield self._figure("one task, submitted -> running", "ms", "single")
+        yield self._figure(f"{work.instances} instances up", "s", "up")
+        yield self._figure(f"{work.instances} instances stopped", "s", "down")
+
+    def _figure(self, what: str, unit: str, key: str) -> Figure:
+        return Figure(f"{self.name}: {what}", unit, self._took[key])
 
 
 def _timed(work: Callable[[], None]) -> float:

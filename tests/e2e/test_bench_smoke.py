@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from ops.bench.figures import number
+from ops.bench.growth import SWEEPS
 from ops.bench.measures import MEASURES
+from ops.bench.peers import PEERS
+from ops.bench.report import README, TOLD, filled, tables
 from tests.e2e.cluster import processes_under
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
 ROOT = Path(__file__).parent.parent.parent
 SENTENCES_OF_A_RUN = (10, 20)
 """Least and most events of one task: nine steps, each once, and what they share with others."""
@@ -24,7 +28,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     """Every figure of a quick run, by measure and name."""
     directory = tmp_path_factory.mktemp("bench")
     argv = [sys.executable, "-m", "ops.bench", "--quick", "--directory", str(directory), "--json", str(directory / "f")]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=420, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert processes_under(directory) == []
     figures = json.loads((directory / "f").read_text())["figures"]
@@ -115,3 +119,55 @@ def test_a_failover_is_seen_from_outside(measured: dict[str, dict[str, Any]]) ->
     term, offer = figures["killed leader -> next term in the log"], figures["killed leader -> first offer"]
     launch = figures["killed leader -> a new run's task launched"]
     assert 0 < term["p50"] <= offer["p50"] <= launch["p50"]
+
+
+def test_a_log_without_a_pause_is_stored(measured: dict[str, dict[str, Any]]) -> None:
+    """On one server and on three, with both settings; what the measure asserts itself is that the store has it all."""
+    for servers in (1, 3):
+        for sync in ("always", "2m"):
+            assert measured["log"][f"R{servers}, sync_interval {sync}"]["p50"] > 0
+
+
+def test_commands_and_the_tail_are_timed(measured: dict[str, dict[str, Any]]) -> None:
+    """Three lines were told by `events tail -f`, none before its event was published."""
+    lines = measured["cli"]["events tail -f, from publishing to the line"]
+    assert lines["n"] == 3
+    assert lines["min"] > 0
+    assert measured["cli"]["busbar --version"]["n"] == 1
+
+
+def test_costs_are_swept_fitted_and_told(tmp_path: Path) -> None:
+    """Each sweep leaves a table with an exponent for every cost, and the same for programs."""
+    argv = [sys.executable, "-m", "ops.bench.growth", "--quick", "--results", str(tmp_path)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in SWEEPS:
+        series = json.loads((tmp_path / f"{name}.json").read_text())["series"]
+        table = (tmp_path / f"{name}.md").read_text()
+        assert all(each["name"] in table and f"{each['exponent']:.2f}" in table for each in series)
+
+
+def test_peers_do_the_same_work_and_who_is_absent_is_named(tmp_path: Path) -> None:
+    """Busbar is always here; every other peer has figures, or a reason."""
+    argv = [sys.executable, "-m", "ops.bench.peers", "--quick", "--json", str(tmp_path / "f")]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "f").read_text())
+    here = {figure["name"].partition(":")[0] for figure in found["figures"]["peers"]}
+    assert "busbar" in here
+    assert here | set(found["absent"]) == {peer.name for peer in PEERS}
+    assert not here & set(found["absent"])
+
+
+def test_the_table_of_goals_is_written_from_figures(measured: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """A goal that was measured has its number in the page, one that was not says so; the rest of the page stays."""
+    file = tmp_path / "f"
+    figures = {"start": [measured["start"]["busbar up until ready"]], "tasks": list(measured["tasks"].values())}
+    file.write_text(json.dumps({"machine": dict.fromkeys(TOLD, "?"), "figures": figures}))
+    page = filled(README.read_text(), tables([file]))
+    ready = number(measured["start"]["busbar up until ready"]["p50"])
+    assert f"| `busbar up` -> ready | <= 2 s | s | 1 | {ready} | {ready} | {ready} |" in page
+    assert "| all 200 stopped | <= 1.5 s |  |  |  | not measured |  |" in page
+    assert [line for line in page.splitlines() if line.startswith("| 11 | 12 | 3 |")]
+    assert page.startswith("# What Busbar costs, measured")
+    assert "## Peers" in page
