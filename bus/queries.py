@@ -9,19 +9,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bus.app_rows import ActionRow as ActionRow
-from bus.app_rows import AppRow as AppRow
-from bus.app_rows import ChangeRow as ChangeRow
-from bus.app_rows import DeploymentRow as DeploymentRow
-from bus.app_rows import FoundRow as FoundRow
-from bus.app_rows import GroupRow as GroupRow
-from bus.app_rows import GroupsQuestion as GroupsQuestion
-from bus.app_rows import InstanceRow as InstanceRow
-from bus.app_rows import PlanQuestion as PlanQuestion
-from bus.app_rows import PlanRow as PlanRow
-from bus.app_rows import ReadinessRow as ReadinessRow
-from bus.app_rows import VersionRow as VersionRow
-from bus.app_rows import VersionsQuestion as VersionsQuestion
 from bus.nouns import (
     NOTHING,
     AgentId,
@@ -40,18 +27,6 @@ from bus.nouns import (
     TaskStatus,
     TraceId,
 )
-from bus.pod_rows import ContainerRow as ContainerRow
-from bus.pod_rows import EndpointRow as EndpointRow
-from bus.pod_rows import PodInstanceRow as PodInstanceRow
-from bus.pod_rows import PodRow as PodRow
-from bus.pod_rows import TerminationRow as TerminationRow
-from bus.waiting_rows import AvoidedNode as AvoidedNode
-from bus.waiting_rows import Check as Check
-from bus.waiting_rows import ExplainQuestion as ExplainQuestion
-from bus.waiting_rows import Explanation as Explanation
-from bus.waiting_rows import JobExplainQuestion as JobExplainQuestion
-from bus.waiting_rows import JobExplanation as JobExplanation
-from bus.waiting_rows import QueueRow as QueueRow
 
 R = TypeVar("R")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bus.app_rows import AppRow, InstanceRow, VersionsQuestion
 from bus.nouns import Refusal
-from bus.queries import AppRow, InstanceRow, VersionsQuestion
 from bus.services import RollbackRequested
 from bus.waiting_rows import ExplainQuestion, Explanation
 from cli.app_changes import (

@@ -9,10 +9,10 @@ from typing import IO
 
 import click
 
+from bus.app_rows import AppRow
 from bus.documents import AppSpec
 from bus.events import Fact
 from bus.nouns import AppId, Refusal, TaskId
-from bus.queries import AppRow
 from bus.services import (
     AppRequested,
     AppSpecified,

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bus.app_rows import AppRow, InstanceRow
 from bus.job_rows import JobRow, RunRow
 from bus.nouns import Noun
-from bus.queries import AgentRow, AppRow, FrameworkRow, InstanceRow
+from bus.queries import AgentRow, FrameworkRow
 from cli.output import date
 
 NEW, GONE, CHANGED = "new", "gone", "changed"

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from bus import codec
+from bus.app_rows import InstanceRow
 from bus.documents import AppSpec, JobSpec, parse_document, plain_env
 from bus.nouns import AppId, TaskId, TaskState
-from bus.queries import CountsRow, InstanceRow, Summary, TaskRow, TasksQuestion, Trace
+from bus.queries import CountsRow, Summary, TaskRow, TasksQuestion, Trace
 from bus.services import AppRequested, JobRequested, RunCreated, RunRequested
 from bus.subjects import everything
 from cli.logs import pieces

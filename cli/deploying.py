@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import click
 
+from bus.app_rows import ActionRow, DeploymentRow
 from bus.events import Event, Fact
 from bus.nouns import Position, Refusal
 from bus.plans import Deed, DeploymentId, Outcome, Step
-from bus.queries import ActionRow, DeploymentRow
 from bus.services import (
     AppSpecified,
     AppUpdated,

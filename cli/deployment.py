@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from bus.app_rows import DeploymentRow
 from bus.nouns import Refusal
 from bus.plans import DeploymentId, Outcome
-from bus.queries import DeploymentRow
 from bus.services import CancelRequested, ContinueRequested, DeploymentEnded
 from cli.deploying import deploy, deployment_rows, follow, newest, paused_note, say_action, say_progress
 from cli.output import Failure, Table, date

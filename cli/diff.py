@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import click
 
+from bus.app_rows import AppRow, InstanceRow
 from bus.codec import Foreign, Unreadable, decode
 from bus.events import Event, OfferMade, TaskLaunched, TaskUpdated
 from bus.nouns import AgentId, Noun, Reason, Source, TaskState, TaskStatus
-from bus.queries import AppRow, InstanceRow, OfferRow, TaskRow, TasksQuestion
+from bus.queries import OfferRow, TaskRow, TasksQuestion
 from cli.app import apps
 from cli.changes import KINDS, Change, Traits, changes
 from cli.framework import frameworks

@@ -7,10 +7,10 @@ from typing import IO
 
 import click
 
+from bus.app_rows import AppRow, GroupRow, GroupsQuestion, VersionsQuestion
 from bus.documents import ROOT, GroupSpec
 from bus.events import Fact
 from bus.nouns import AppId, Refusal
-from bus.queries import AppRow, GroupRow, GroupsQuestion, VersionsQuestion
 from bus.services import (
     DeploymentStarted,
     GroupRequested,

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from bus.app_rows import ChangeRow, PlanQuestion, PlanRow
 from bus.documents import AppSpec, PodSpec
 from bus.events import Fact
-from bus.queries import ChangeRow, PlanQuestion, PlanRow
 from cli.deploying import say_step
 from cli.output import Failure, Part
 from cli.session import MARATHON, Session

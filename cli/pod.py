@@ -6,11 +6,11 @@ from typing import IO
 
 import click
 
+from bus.app_rows import VersionsQuestion
 from bus.documents import PodSpec
 from bus.events import Fact
 from bus.nouns import AppId, Refusal, TaskId
 from bus.pod_rows import PodInstanceRow, PodRow
-from bus.queries import VersionsQuestion
 from bus.services import (
     DeploymentStarted,
     KillsRequested,

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from bus.app_rows import AppRow
 from bus.events import Event, TaskUpdated
 from bus.job_rows import RunRow, RunsQuestion
 from bus.nouns import TERMINAL, AppId, Position, RunId, TaskId, TaskStatus
-from bus.queries import AppRow
 from bus.services import AppUpdated, RunUpdated
 from bus.subjects import Kind, pattern
 from cli.output import Failure, Output, is_terminal, time_of_day, visible

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bus.app_rows import GroupRow, GroupsQuestion, VersionRow, VersionsQuestion
 from bus.documents import ROOT, AppSpec, PodSpec, parent
 from bus.nouns import AppId
-from bus.queries import GroupRow, GroupsQuestion, VersionRow, VersionsQuestion
 from cli.output import Failure, Part, Table, pretty
 from cli.past import Asked
 from cli.plans import changed_fields

@@ -9,11 +9,7 @@ from itertools import pairwise
 
 import msgspec
 
-from bus.documents import AppSpec
-from bus.events import FACTS, Fact
-from bus.nouns import AppId, Now
-from bus.plans import Action, Deed, DeploymentId, GroupTraits
-from bus.queries import (
+from bus.app_rows import (
     ActionRow,
     ChangeRow,
     DeploymentRow,
@@ -21,10 +17,14 @@ from bus.queries import (
     GroupsQuestion,
     PlanQuestion,
     PlanRow,
-    QueryRefused,
     VersionRow,
     VersionsQuestion,
 )
+from bus.documents import AppSpec
+from bus.events import FACTS, Fact
+from bus.nouns import AppId, Now
+from bus.plans import Action, Deed, DeploymentId, GroupTraits
+from bus.queries import QueryRefused
 from components.marathon.changing import Deployment, Specified
 from components.marathon.deployments import blocked_by
 from components.marathon.drafting import draft_of, forced

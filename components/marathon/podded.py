@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from bus.documents import PodContainer, PodSpec
 from bus.documents.base import resources
 from bus.nouns import NOTHING, TERMINAL, Now, Resources, TaskId, TaskState, total
-from bus.queries import ContainerRow, EndpointRow, PodInstanceRow, PodRow, TerminationRow
+from bus.pod_rows import ContainerRow, EndpointRow, PodInstanceRow, PodRow, TerminationRow
 from components.marathon.containers import Contained, Termination
 from components.marathon.instances import Launched, Waiting, is_up
 from components.marathon.state import App, MarathonState

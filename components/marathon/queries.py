@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from bus.app_rows import AppRow, FoundRow, InstanceRow, ReadinessRow
 from bus.documents import AppSpec
 from bus.nouns import Now, TaskId, TaskState
-from bus.queries import AppRow, FoundRow, InstanceRow, ReadinessRow
 from components.marathon.instances import Found, Launched, Readiness, Waiting
 from components.marathon.state import App, MarathonState
 from components.marathon.waiting import delay_until, waiting

@@ -2,16 +2,11 @@
 
 import json
 
+from bus.app_rows import ActionRow, AppRow, DeploymentRow, InstanceRow
 from bus.documents import AppSpec, PodSpec, parse_document
 from bus.nouns import AppId, Now, Source, TaskId, TaskState, TaskStatus, second
 from bus.plans import Action, Deed, DeploymentId, Outcome, Plan
 from bus.pod_rows import ContainerRow, EndpointRow, PodInstanceRow, PodRow
-from bus.queries import (
-    ActionRow,
-    AppRow,
-    DeploymentRow,
-    InstanceRow,
-)
 from bus.services import (
     AppUpdated,
     DeploymentEnded,

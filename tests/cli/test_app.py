@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from bus.app_rows import AppRow, FoundRow, InstanceRow
 from bus.documents import AppSpec, HealthCheck, ReadinessCheck
 from bus.events import RequestRefused
 from bus.nouns import NOTHING, Now, Refusal, Resources, Source, TaskState, TaskStatus, Unfit
-from bus.queries import AgentRow, AppRow, FoundRow, InstanceRow, QueryRefused, Summary
+from bus.queries import AgentRow, QueryRefused, Summary
 from bus.services import (
     AppRemoved,
     AppRequested,

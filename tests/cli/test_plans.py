@@ -5,17 +5,9 @@ import json
 import msgspec
 import pytest
 
+from bus.app_rows import ChangeRow, GroupRow, GroupsQuestion, PlanQuestion, PlanRow, VersionRow, VersionsQuestion
 from bus.documents import AppSpec
 from bus.nouns import AppId, Refusal, TaskId
-from bus.queries import (
-    ChangeRow,
-    GroupRow,
-    GroupsQuestion,
-    PlanQuestion,
-    PlanRow,
-    VersionRow,
-    VersionsQuestion,
-)
 from bus.services import (
     AppRequested,
     KillsGranted,

@@ -19,6 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from bus import codec
+from bus.app_rows import AppRow
 from bus.codec import Foreign, Unreadable
 from bus.documents import AppSpec, JobRunSpec, JobSpec
 from bus.events import Event, Fact, RequestRefused
@@ -27,7 +28,7 @@ from bus.job_rows import JobRow
 from bus.nouns import AppId, JobId, Now, Position, RequestId, TraceId
 from bus.permits import Role
 from bus.port import Message, NoAnswer, NobodyThere, OutcomeUnknown, StreamFull
-from bus.queries import AppRow, QueryRefused, Summary, unpack
+from bus.queries import QueryRefused, Summary, unpack
 from bus.services import AppRequested, JobRequested
 from bus.subjects import Author, Kind, ask, inbox
 from tests.faults.history import History, Read, Write

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from bus.app_rows import AppRow, InstanceRow
 from bus.documents import AppSpec
 from bus.nouns import Now, TaskState, second
-from bus.queries import AppRow, InstanceRow
 from components.gateway.shapes.tasks import STAGED, readiness_results, tasks
 from components.gateway.shapes.times import number, present, zulu
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from bus.app_rows import AppRow, DeploymentRow
 from bus.nouns import AppId
 from bus.plans import Action, Plan, Step
-from bus.queries import AppRow, DeploymentRow
 from components.gateway.shapes.tasks import readiness_results
 
 

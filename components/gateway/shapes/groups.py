@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from bus.queries import AppRow, GroupRow, VersionRow
+from bus.app_rows import AppRow, GroupRow, VersionRow
 from components.gateway.shapes.apps import app_row, app_spec
 from components.gateway.shapes.pods import pod_spec
 

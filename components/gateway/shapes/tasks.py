@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bus.app_rows import AppRow, InstanceRow
 from bus.nouns import Now, TaskState
-from bus.queries import AppRow, InstanceRow
 from components.gateway.shapes.times import present, zulu
 
 STAGED = (TaskState.STAGING, TaskState.STARTING)

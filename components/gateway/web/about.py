@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from bus.app_rows import AppRow
 from bus.job_rows import JobRow
-from bus.queries import AppRow
 from bus.services import ResignationRequested
 from components.gateway.routes import BOTH, Route
 from components.gateway.shapes import answers

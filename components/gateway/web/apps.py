@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from bus.app_rows import AppRow, VersionRow, VersionsQuestion
 from bus.documents import AppSpec, Given, check_document, merged, parse_apps, parse_document, parse_partial
 from bus.nouns import AppId
-from bus.queries import AppRow, VersionRow, VersionsQuestion
 from bus.services import (
     AppRequested,
     AppsRequested,

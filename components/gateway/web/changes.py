@@ -10,10 +10,10 @@ from typing import NamedTuple
 import msgspec
 from starlette.responses import Response
 
+from bus.app_rows import PlanQuestion, PlanRow
 from bus.events import Event, Fact, RequestRefused
 from bus.nouns import Refusal
 from bus.plans import Plan
-from bus.queries import PlanQuestion, PlanRow
 from bus.services import AppRemoved, AppSpecified, DeploymentStarted
 from components.gateway.shapes import errors
 from components.gateway.web.call import Call, HttpError, answer

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from bus.app_rows import DeploymentRow
 from bus.nouns import AppId
 from bus.plans import DeploymentId
-from bus.queries import DeploymentRow
 from bus.services import CancelRequested, ContinueRequested, ResetRequested
 from bus.waiting_rows import QueueRow
 from components.gateway.routes import Route

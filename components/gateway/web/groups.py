@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from bus.app_rows import AppRow, GroupRow, GroupsQuestion, VersionsQuestion
 from bus.documents import GroupSpec, parse_document
 from bus.nouns import AppId
-from bus.queries import AppRow, GroupRow, GroupsQuestion, QueryRefused, VersionsQuestion
+from bus.queries import QueryRefused
 from bus.services import GroupRequested, RemovalRequested, RollbackRequested
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, apps, errors

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
+from bus.app_rows import VersionsQuestion
 from bus.documents import PodSpec, parse_document
 from bus.nouns import AppId, TaskId
 from bus.pod_rows import PodInstanceRow, PodRow
-from bus.queries import VersionsQuestion
 from bus.services import KillsRequested, PodRequested, RemovalRequested
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, errors

@@ -20,11 +20,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bus import codec, logs
+from bus.app_rows import DeploymentRow
 from bus.codec import Foreign, Unreadable
 from bus.events import Event
 from bus.nouns import Position
 from bus.port import NoAnswer, Record, StreamTrimmed
-from bus.queries import DeploymentRow, HistoryQuestion, HistoryRow, QueryRefused
+from bus.queries import HistoryQuestion, HistoryRow, QueryRefused
 from bus.services import DeploymentStarted
 from bus.subjects import Author, Kind, own_log
 from components.gateway.config import streams_max

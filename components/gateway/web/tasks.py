@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from starlette.responses import PlainTextResponse, Response
 
+from bus.app_rows import AppRow, InstanceRow
 from bus.nouns import AppId, TaskId
-from bus.queries import AppRow, InstanceRow
 from bus.services import KillsRequested, ScaleRequested
 from components.gateway.routes import Route
 from components.gateway.shapes import answers, errors, tasks

@@ -8,20 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus.app_rows import DeploymentRow, GroupRow, GroupsQuestion, PlanQuestion, PlanRow, VersionRow, VersionsQuestion
 from bus.documents import AppSpec, GroupSpec, Rollout
 from bus.events import Event, Fact, RequestRefused
 from bus.nouns import AppId, Refusal
 from bus.plans import Deed, GroupTraits
-from bus.queries import (
-    DeploymentRow,
-    GroupRow,
-    GroupsQuestion,
-    PlanQuestion,
-    PlanRow,
-    QueryRefused,
-    VersionRow,
-    VersionsQuestion,
-)
+from bus.queries import QueryRefused
 from bus.services import (
     AppRequested,
     AppSpecified,

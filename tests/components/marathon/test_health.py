@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bus.app_rows import AppRow
 from bus.documents.app import HealthCheck, HealthCommand, PortDefinition, ReadinessCheck, Rollout
 from bus.documents.check import AppCheck, CheckCommand, ExecCheck, HttpCheck, TcpCheck
 from bus.events import KillRequested
 from bus.nouns import Check, Command, Now, Probe, Reason, TaskId, TaskInfo, TaskState, second
-from bus.queries import AppRow, pack
+from bus.queries import pack
 from bus.services import (
     AppRequested,
     AppUpdated,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bus.app_rows import AppRow
 from bus.events import KillRequested
 from bus.nouns import AgentId, AppId, Resources, TaskState
-from bus.queries import AppRow, QueryRefused, answer_ok, pack, unpack
+from bus.queries import QueryRefused, answer_ok, pack, unpack
 from bus.services import RemovalRequested, ScaleRequested
 from bus.waiting_rows import ExplainQuestion, Explanation
 from tests.components.marathon.play import FAILED, RUNNING, WEB, Play, launches, scheduled
