@@ -21,14 +21,14 @@ from cli.app_changes import (
     update,
     wait_s,
 )
+from cli.asking import wait_options
 from cli.deploying import deploy, force_option, paused_note
 from cli.document import app_id, command_line
 from cli.explain import on_option, show_explanation
-from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day
+from cli.output import Failure, Fields, Part, Table, date, pretty, say_status, time_of_day
 from cli.past import Asked, Listed, at_any_time
-from cli.progress import app_row, say_status
+from cli.progress import app_row
 from cli.queue import queue, reset
-from cli.request import wait_options
 from cli.session import MARATHON, Session, on_cluster
 from cli.versions import show_versions, version_before
 

@@ -24,12 +24,13 @@ from bus.services import (
     RestartRequested,
     ScaleRequested,
 )
+from cli.asking import request_option, wait_options
 from cli.deploying import deploy, force_option, paused_note
 from cli.document import app_id, called, read_document, read_partial
 from cli.output import Failure, wrong_usage
 from cli.plans import show_plan
 from cli.progress import app_row
-from cli.request import conversation, request_option, wait_options
+from cli.request import conversation
 from cli.session import MARATHON, Session, on_cluster
 from cli.settings import with_settings
 

@@ -27,8 +27,7 @@ from bus.subjects import Kind
 from cli.causes import NOUNS, Blame, Step
 from cli.causes import blame as find
 from cli.memory import Memory, remembered
-from cli.output import Failure, Output, Table, date, span, time_of_day
-from cli.progress import say_status
+from cli.output import Failure, Output, Table, date, say_status, span, time_of_day
 from cli.story import words_of
 from eventstore.story import status_of
 

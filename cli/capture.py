@@ -19,11 +19,13 @@ from bus.subjects import Author, Kind
 from cli.captured import Capture, Start, write
 from cli.memory import event_in
 from cli.minds import mind_of
-from cli.moments import FORMS, MOMENT, Moment, point_of
+from cli.moments import FORMS, MOMENT, Moment
 from cli.output import Failure, Fields, Output, date, wrong_usage
-from cli.past import local_store, reading, store_option
+from cli.past import local_store, store_option
+from cli.points import point_of
 from cli.recompute import settings_in
 from cli.session import Where, json_option, the_reach, wall_clock, where_options
+from cli.then import reading
 from components.histories import TERMS, Settings
 from components.past import mind_at
 from components.snapshots import Snapshots, snapshots_of

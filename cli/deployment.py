@@ -8,10 +8,11 @@ from bus.app_rows import DeploymentRow
 from bus.nouns import Refusal
 from bus.plans import DeploymentId, Outcome
 from bus.services import CancelRequested, ContinueRequested, DeploymentEnded
+from cli.asking import request_option, wait_options
 from cli.deploying import deploy, deployment_rows, follow, newest, paused_note, say_action, say_progress
 from cli.output import Failure, Table, date
 from cli.past import Asked, at_any_time
-from cli.request import conversation, request_option, wait_options
+from cli.request import conversation
 from cli.session import MARATHON, Session, on_cluster
 
 wait_s = 3600.0

@@ -21,11 +21,13 @@ from cli.changes import KINDS, Change, Traits, changes
 from cli.framework import frameworks
 from cli.job import jobs
 from cli.job_runs import runs
-from cli.moments import FORMS, MOMENT, NOW, Moment, point_of
+from cli.moments import FORMS, MOMENT, NOW, Moment
 from cli.node import nodes
 from cli.output import Output, Part, date, span, wrong_usage
-from cli.past import Past, local_store, reading, store_option
+from cli.past import local_store, store_option
+from cli.points import point_of
 from cli.session import THE_MASTER, Where, json_option, the_reach, where_options
+from cli.then import Past, reading
 
 
 class Offers(Noun, frozen=True):

@@ -19,13 +19,13 @@ from bus.services import (
     RollbackRequested,
     ScaleRequested,
 )
+from cli.asking import wait_options
 from cli.deploying import deploy, force_option, paused_note
 from cli.document import app_id, called, read_document
 from cli.numbers import FiniteRange
 from cli.output import Failure, Fields, Table
 from cli.past import Asked, at_any_time
 from cli.plans import show_plan
-from cli.request import wait_options
 from cli.session import MARATHON, Session, on_cluster
 from cli.versions import show_versions, version_before
 

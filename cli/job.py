@@ -11,13 +11,14 @@ from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Refusal
 from bus.services import JobRequested, JobSpecified, RemovalRequested
 from bus.waiting_rows import JobExplainQuestion, JobExplanation
+from cli.asking import request_option
 from cli.document import called, command_line, read_document
 from cli.explain import on_option, show_explanation
 from cli.job_runs import LIST, find_run, history, job_row, list_runs, run, run_parts, run_table, stop
 from cli.job_schedules import schedule, schedule_table
 from cli.output import Fields, Part, Table, date, pretty, span
 from cli.past import Asked, Listed, at_any_time
-from cli.request import conversation, request_option
+from cli.request import conversation
 from cli.session import METRONOME, Session, on_cluster
 
 

@@ -14,10 +14,11 @@ from bus.events import Event
 from bus.job_rows import AttemptRow, JobRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Refusal, RunId
 from bus.services import RunCreated, RunRequested, StopRequested
-from cli.output import Failure, Fields, Part, Table, date, span
+from cli.asking import request_option, wait_options
+from cli.output import Failure, Fields, Part, Table, date, say_status, span
 from cli.past import Asked, Listed, at_any_time
-from cli.progress import ENDED, say_status, wait_run
-from cli.request import conversation, request_option, wait_options
+from cli.progress import ENDED, wait_run
+from cli.request import conversation
 from cli.session import METRONOME, Session, on_cluster
 from cli.task import history_of
 from components.run_history import run_row

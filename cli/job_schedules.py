@@ -12,9 +12,10 @@ from bus.documents import Schedule
 from bus.job_rows import JobRow
 from bus.nouns import JobId, Now, Refusal
 from bus.services import JobSpecified, ScheduleRemovalRequested, ScheduleRequested, SwitchRequested
+from cli.asking import request_option
 from cli.output import Failure, Table, date
 from cli.past import Asked, at_any_time
-from cli.request import conversation, request_option
+from cli.request import conversation
 from cli.session import METRONOME, Session, on_cluster
 
 C = TypeVar("C", bound=Callable[..., object])

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bus.codec import Foreign, Unreadable, decode
 from bus.events import Event
@@ -18,10 +18,11 @@ from bus.port import Record, StreamTrimmed
 from bus.queries import HistoryQuestion, HistoryRow
 from bus.subjects import everything, pattern
 from cli.output import Output
-from cli.past import reading, store_option
+from cli.past import store_option
 from cli.session import THE_MASTER, Session, Where, in_session, json_option, the_reach, where_options
-from components.instance import fetch
-from eventstore.store import Reader
+
+if TYPE_CHECKING:
+    from eventstore.store import Reader
 
 page_rows = 1000
 TOKENS = ("kind", "name", "noun", "participle", "to")
@@ -135,6 +136,8 @@ class ClusterMemory:
         try:
             return await self._followed(after, end)
         except StreamTrimmed:
+            from components.instance import fetch  # only who is told by a store pays for the imports
+
             records = await fetch(self._session.bus, after=after, author=None, besides="")
             return [record for record in records if record.position <= end]
 
@@ -177,6 +180,8 @@ def remembered(command: Remembering) -> Callable[..., None]:
         await command(ClusterMemory(session), session.out, **given)
 
     async def from_store(store: Path, out: Output, given: dict[str, Any]) -> None:
+        from cli.then import reading
+
         async with reading(store) as reader:
             await command(StoreMemory(reader), out, **given)
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 import click
 import msgspec
 
-from bus.nouns import Now, Resources, second
+from bus.nouns import Now, Resources, TaskStatus, second
 
 NOTHING_SHOWN = "-"
 """What a cell without a value holds."""
@@ -203,6 +203,18 @@ def span(us: int | None) -> str:
         if abs(us) >= size:
             return f"{us / size:.3g} {unit}"
     return f"{us / 1000:.3g} ms"
+
+
+def say_status(status: TaskStatus) -> str:
+    """A task's status in one line."""
+    how = [status.state.value]
+    if status.exit_status is not None and status.exit_status != 0:
+        how.append(f"exit {status.exit_status}")
+    if status.signal is not None:
+        how.append(f"signal {status.signal}")
+    if status.message:
+        how.append(f"({status.message})")
+    return " ".join(how)
 
 
 def cpus(resources: Resources) -> str:

@@ -1,54 +1,33 @@
 """The datacenter as it was: the same questions, answered from a store at one position.
 
-Rule of this room: rows have the shape of live ones, because the component's own functions make them from its own
-folded state.
+Rule of this room: whether and how a command asks the past is said here; what opens stores and folds is imported when
+it does.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import click
 
-from bus import queries
-from bus.codec import Foreign, Unreadable, decode
-from bus.events import Term
 from bus.nouns import Now, Position
-from bus.port import StreamDiverged
 from bus.subjects import Author
-from cli.minds import MAKERS, NotKnown, mind_of
-from cli.moments import FORMS, MOMENT, NOW, Moment, Point, point_of
+from cli.moments import FORMS, MOMENT, NOW, Moment, Point
 from cli.output import Failure, Output, Table, wrong_usage
-from cli.remote import RemotePast
 from cli.session import (
-    MARATHON,
-    METRONOME,
-    THE_MASTER,
     Command,
     Session,
     Where,
     in_session,
     json_option,
     the_reach,
-    way_on,
     where_options,
 )
-from components.component import Component
-from components.mind import LogUnreadable, Mind
-from components.past import mind_at
-from components.snapshots import Snapshots, snapshots_of
-from eventstore.errors import StoreFailed, StoreRefused
-from eventstore.store import Reader, open_reader
 
 R = TypeVar("R")
-
-NAMES = {THE_MASTER: "master", MARATHON: "marathon", METRONOME: "metronome"}
-"""Who is asked about the past, and what component it is."""
 
 
 class Asked(Protocol):
@@ -78,83 +57,6 @@ class Listed(NamedTuple):
 
     rows: Sequence[Any]
     table: Table
-
-
-class Past:
-    """A datacenter as a store has it at one point."""
-
-    def __init__(self, reader: Reader, store: Path, point: Point, out: Output) -> None:
-        self.reader, self.store, self.point = reader, store, point
-        self._out = out
-        self._minds: dict[Author, Mind[Any]] = {}
-
-    @property
-    def out(self) -> Output:
-        """Where the answer goes."""
-        return self._out
-
-    def now(self) -> Now:
-        """What time it was."""
-        return self.point.at
-
-    async def ask(self, of: Author, query: str, shape: type[R], question: object = None) -> R:
-        """What a component would have answered."""
-        mind = await self.mind(of)
-        try:
-            answer = mind.component.queries[query](mind.state, queries.pack(question), self.point.at)
-        except queries.QueryRefused as refused:
-            raise Failure(str(refused), next_=way_on(str(refused))) from None
-        return queries.unpack(queries.answer_ok(answer), shape)
-
-    async def mind(self, of: Author) -> Mind[Any]:
-        """A component's mind at this point, folded when it is first asked for."""
-        if of not in self._minds:
-            try:
-                component = await self._component(of)
-                snapshots = Snapshots(component, snapshots_of(self.store))
-                self._minds[of] = await mind_at(component, self.reader, snapshots, self.point.position, keep=self._mine)
-            except (LogUnreadable, NotKnown, StreamDiverged) as error:
-                raise Failure(f"{of} cannot be folded: {error}", next_="busbar store verify") from None
-        return self._minds[of]
-
-    @property
-    def _mine(self) -> bool:
-        """Whether the store is the asker's own: in another's directory nothing is left behind."""
-        return self.store.stat().st_uid == os.geteuid()
-
-    async def _component(self, of: Author) -> Component[Any]:
-        """The component with the settings of its term at this point; those before any said so had the defaults."""
-        settings = ""
-        terms = self.reader.records(kind=of.kind, noun="leader", participle="elected", to=self.point.position)
-        async for records in terms:
-            for record in records:
-                try:
-                    event = decode(record.subject, record.body, record.position)
-                except (Foreign, Unreadable):
-                    continue
-                if event.by == of and isinstance(event.fact, Term):
-                    settings = event.fact.settings or settings
-        return mind_of(settings) if settings else MAKERS[NAMES[of]]({})
-
-
-@asynccontextmanager
-async def reading(store: Path) -> AsyncIterator[Reader]:
-    """A store of a whole stream, open to be asked about the past. Raises Failure."""
-    async with AsyncExitStack() as stack:
-        try:
-            reader = await stack.enter_async_context(open_reader(store))
-        except (StoreRefused, StoreFailed) as error:
-            raise Failure(str(error), next_="name a master's store with --store FILE") from None
-        owner = reader.header().owner
-        if owner is not None:
-            raise Failure(
-                f"{store} is a copy of the log of {owner}, not of the whole stream",
-                next_="name a master's store with --store FILE",
-            )
-        try:
-            yield reader
-        except StoreFailed as error:
-            raise Failure(str(error), next_="busbar store verify") from None
 
 
 def at_any_time(command: Command) -> Callable[..., None]:
@@ -212,9 +114,14 @@ def _run_in_past(
     """Ask a store that is here, or else the leading master for what is in its own."""
 
     async def afar(session: Session) -> None:
+        from cli.remote import RemotePast  # only who asks about the past pays for the imports
+
         await command(RemotePast(session, at), **given)
 
     async def here() -> None:
+        from cli.points import point_of
+        from cli.then import Past, reading
+
         path = Path(store) if store is not None else await local_store(where)
         async with reading(path) as reader:
             await command(Past(reader, path, await point_of(reader, at), out), **given)
@@ -248,6 +155,8 @@ async def local_store(where: Where) -> Path:
 
 async def _furthest(stores: list[Path]) -> Path:
     """Of several stores the one with the most events."""
+    from cli.then import reading
+
     best = Position(-1), stores[0]
     for path in stores if len(stores) > 1 else ():
         async with reading(path) as reader:

@@ -21,14 +21,13 @@ from bus.services import (
     ScaleRequested,
 )
 from bus.waiting_rows import ExplainQuestion, Explanation
+from cli.asking import wait_options
 from cli.deploying import deploy, force_option, paused_note
 from cli.document import app_id, called, read_document
 from cli.explain import on_option, show_explanation
-from cli.output import Failure, Fields, Part, Table, date, pretty, time_of_day, wrong_usage
+from cli.output import Failure, Fields, Part, Table, date, pretty, say_status, time_of_day, wrong_usage
 from cli.past import Asked, at_any_time
 from cli.plans import show_plan
-from cli.progress import say_status
-from cli.request import wait_options
 from cli.session import MARATHON, Session, on_cluster
 from cli.versions import show_versions, version_before
 

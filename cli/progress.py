@@ -17,7 +17,7 @@ from bus.job_rows import RunRow, RunsQuestion
 from bus.nouns import TERMINAL, AppId, Position, RunId, TaskId, TaskStatus
 from bus.services import AppUpdated, RunUpdated
 from bus.subjects import Kind, pattern
-from cli.output import Failure, Output, is_terminal, time_of_day, visible
+from cli.output import Failure, Output, is_terminal, say_status, time_of_day, visible
 from cli.request import Conversation, Inbox
 from cli.session import MARATHON, METRONOME, Session
 
@@ -88,18 +88,6 @@ def _bar(what: str) -> Iterator[Display]:
                 progress.console.print(Text(visible(text)))
 
         yield _Bar()
-
-
-def say_status(status: TaskStatus) -> str:
-    """A task's status in one line."""
-    how = [status.state.value]
-    if status.exit_status is not None and status.exit_status != 0:
-        how.append(f"exit {status.exit_status}")
-    if status.signal is not None:
-        how.append(f"signal {status.signal}")
-    if status.message:
-        how.append(f"({status.message})")
-    return " ".join(how)
 
 
 def say_app_updated(fact: AppUpdated) -> str:

@@ -16,10 +16,10 @@ from bus.subjects import Author, SubjectError, parse_author
 from cli.captured import Capture, NotACapture, Start, read
 from cli.minds import NotKnown, mind_of
 from cli.output import Failure, Output, date, wrong_usage
-from cli.past import reading
 from cli.progress import Display, display
 from cli.session import json_option, the_reach
 from cli.story import tell
+from cli.then import reading
 from cli.verdicts import counts_table, lines_of, notes_of
 from components.component import State
 from components.differing import Checked, Difference

@@ -10,15 +10,11 @@ every wait is bounded; a request whose outcome is not known is said again under 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
 from uuid import uuid4
-
-import click
 
 from bus import codec
 from bus.codec import Foreign, Unreadable
@@ -28,12 +24,9 @@ from bus.port import Message, NoQuorum, NotPermitted, OutcomeUnknown, Record
 from bus.queries import FrameworkRow, Summary
 from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
-from cli.numbers import FiniteRange
-from cli.output import Failure, wrong_usage
+from cli.output import Failure
 from cli.roll import servers
 from cli.session import THE_MASTER, NotThere, Session, title, wall_clock
-
-C = TypeVar("C", bound=Callable[..., object])
 
 answer_s = 10.0
 """How long a request may take to be stored and answered."""
@@ -42,42 +35,6 @@ lost_node_s = 30.0
 stream has a leader again; a client needs up to 14 s to notice that its server stands still)"""
 again_s = 0.25
 """Between two tries to publish the same request."""
-_REQUEST = re.compile(r"[a-z0-9-]{1,64}")
-
-
-def request_option(command: C) -> C:
-    """Give a command `--request`; `on_cluster` takes it from there."""
-    return click.option(
-        "--request",
-        metavar="ID",
-        callback=_request_id,
-        help="Ask again for what was asked for under this id: it is done once.",
-    )(command)
-
-
-def _request_id(_context: click.Context, _parameter: click.Parameter, text: str | None) -> RequestId | None:
-    if text is not None and not _REQUEST.fullmatch(text):
-        raise wrong_usage(f"--request {text!r}: expected the id that a command named, [a-z0-9-], at most 64 characters")
-    return RequestId(text) if text else None
-
-
-def wait_options(default_s: float) -> Callable[[C], C]:
-    """Give a command that asks for a change `--timeout`, `--no-wait` and `--request`."""
-
-    def add(command: C) -> C:
-        command = request_option(command)
-        command = click.option(
-            "--timeout",
-            "timeout_s",
-            type=FiniteRange(min=0.1, max=86_400),
-            default=default_s,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long to wait for it to be done.",
-        )(command)
-        return click.option("--no-wait", is_flag=True, help="Return once the request is answered.")(command)
-
-    return add
 
 
 class Inbox:

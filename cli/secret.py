@@ -20,9 +20,10 @@ from bus.secrets import (
     name_invalid,
     value_bytes_max,
 )
+from cli.asking import request_option
 from cli.output import Failure, Table, date, is_terminal, wrong_usage
 from cli.past import Asked, Listed, at_any_time
-from cli.request import request_option, talking
+from cli.request import talking
 from cli.session import THE_MASTER, Session, on_cluster
 from components.sealing import SealRefused, seal
 

@@ -19,8 +19,9 @@ from bus.nouns import Position
 from bus.port import Bus, Extent, NotCurrent
 from bus.queries import DIVERGED, Instance
 from bus.subjects import Author, SubjectError, parse_author
-from cli.moments import MOMENT, Moment, point_of
+from cli.moments import MOMENT, Moment
 from cli.output import Failure, Output, wrong_usage
+from cli.points import point_of
 from cli.roll import roll_call, servers
 from cli.session import (
     THE_MASTER,

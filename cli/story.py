@@ -16,8 +16,7 @@ from bus.documents import AppSpec, JobSpec
 from bus.events import Event, Fact
 from bus.nouns import NOBODY, HeldTask, Noun, Offer, Resources, TaskInfo, TaskStatus, Unfit
 from bus.port import Record
-from cli.output import time_of_day
-from cli.progress import say_status
+from cli.output import say_status, time_of_day
 
 values_shown_max = 4
 """Members of a list that a line shows."""

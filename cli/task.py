@@ -6,19 +6,15 @@ from collections.abc import Sequence
 
 import click
 
-from bus.events import KillRequested
 from bus.nouns import TERMINAL, Position, TaskId
-from bus.port import Record
 from bus.queries import HistoryQuestion, HistoryRow, TaskRow, TasksQuestion, Trace, TraceRow
 from bus.subjects import Author, Kind
+from cli.asking import wait_options
 from cli.logs import print_log
 from cli.numbers import FiniteRange
-from cli.output import Failure, Fields, Table, cpus, date, span, time_of_day
+from cli.output import Failure, Fields, Table, cpus, date, say_status, span, time_of_day
 from cli.past import Asked, Listed, at_any_time
-from cli.progress import say_status, wait_task
-from cli.request import conversation, wait_options
 from cli.session import THE_MASTER, Session, on_cluster
-from cli.story import tell
 
 history_page = 1000
 """Events the master is asked for at once."""
@@ -147,6 +143,9 @@ async def history(session: Session, task_id: str) -> None:
     Example:
         busbar task history web
     """
+    from bus.port import Record
+    from cli.story import tell  # only who reads events pays for the imports
+
     lines = await history_of(session, "task", await _find_id(session, task_id))
     if not lines:
         raise _unknown(task_id)
@@ -233,6 +232,10 @@ async def kill(session: Session, task_id: str, grace_s: float | None, timeout_s:
     Example:
         busbar task kill web --grace-s 10
     """
+    from bus.events import KillRequested  # only who asks for a change pays for the imports
+    from cli.progress import wait_task
+    from cli.request import conversation
+
     row = await find_task(session, task_id)
     if row.status.state in TERMINAL:
         raise Failure(f"{row.task} has ended already: {say_status(row.status)}", next_="busbar task list")
