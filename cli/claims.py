@@ -20,7 +20,8 @@ from typing import NamedTuple, TypeVar
 
 from bus import codec
 from bus.app_rows import InstanceRow
-from bus.documents import AppSpec, JobSpec, parse_document, plain_env
+from bus.documents import AppSpec, JobSpec, plain_env
+from bus.documents.reading import parse_document
 from bus.nouns import AppId, TaskId, TaskState
 from bus.queries import CountsRow, Summary, TaskRow, TasksQuestion, Trace
 from bus.services import AppRequested, JobRequested, RunCreated, RunRequested

@@ -8,17 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import IO, TypeVar
 
-from bus.documents import (
-    APP_ID,
-    AppSpec,
-    DocumentError,
-    Given,
-    GroupSpec,
-    JobSpec,
-    PodSpec,
-    parse_document,
-    parse_partial,
-)
+from bus.documents import APP_ID, AppSpec, DocumentError, GroupSpec, JobSpec, PodSpec
+from bus.documents.reading import Given, parse_document, parse_partial
 from bus.nouns import AppId
 from cli.output import Failure
 

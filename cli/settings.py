@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from bus.documents import AppSpec, DocumentError, Given, parse_document
+from bus.documents import AppSpec, DocumentError
+from bus.documents.reading import Given, parse_document
 from cli.output import Failure, wrong_usage
 
 _MAPS = ("env", "labels", "secrets")

@@ -1,7 +1,8 @@
 """What people write: apps, pods and groups in Marathon's shape, jobs in Metronome's.
 
 Rule of this room: the fields, defaults and limits are the originals', and a wrong document is refused with
-the path of the field. (Marathon: `docs/rest-api/public/api/v2/types`; Metronome: `api/v1/schema`)
+the path of the field. What reads and judges documents is imported from `reading` and `rules`: most know only their shape.
+(Marathon: `docs/rest-api/public/api/v2/types`; Metronome: `api/v1/schema`)
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from bus.documents.app import (
 )
 from bus.documents.base import APP_ID, JOB_ID, Complaint, DocumentError, EnvSecret, Fetch, SecretSource, SecretVolume
 from bus.documents.group import GroupSpec
-from bus.documents.group_rules import dependency_cycle
 from bus.documents.ids import ROOT, is_below, parent, resolved
 from bus.documents.job import (
     Dependency,
@@ -34,8 +34,6 @@ from bus.documents.job import (
     Schedule,
 )
 from bus.documents.pod import Endpoint, PodCommand, PodContainer, PodHealthCheck, PodSpec, PodVolume, VolumeMount
-from bus.documents.reading import Given, check_document, merged, parse_apps, parse_document, parse_partial
-from bus.documents.rules import uris_of
 from bus.documents.secrets import Confided, Confiding, confided, plain_env, secret_env, secret_files
 
 __all__ = [
@@ -53,7 +51,6 @@ __all__ = [
     "Endpoint",
     "EnvSecret",
     "Fetch",
-    "Given",
     "GroupSpec",
     "HealthCheck",
     "HealthCommand",
@@ -78,18 +75,11 @@ __all__ = [
     "UnreachableStrategy",
     "UpgradeStrategy",
     "VolumeMount",
-    "check_document",
     "confided",
-    "dependency_cycle",
     "is_below",
-    "merged",
     "parent",
-    "parse_apps",
-    "parse_document",
-    "parse_partial",
     "plain_env",
     "resolved",
     "secret_env",
     "secret_files",
-    "uris_of",
 ]

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from bus.documents import AppSpec, DocumentError, check_document
+from bus.documents import AppSpec, DocumentError
+from bus.documents.reading import check_document
 from bus.events import Fact
 from bus.nouns import AppId, Refusal, TaskId
 from bus.services import (

@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bus.documents import AppSpec, DocumentError, GroupSpec, check_document
+from bus.documents import AppSpec, DocumentError, GroupSpec
 from bus.documents.ids import parent
+from bus.documents.reading import check_document
 from bus.nouns import AppId, Refusal
 from bus.plans import GroupTraits
 from bus.services import GroupRequested

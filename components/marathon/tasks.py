@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import msgspec
 from msgspec.structs import replace
 
-from bus.documents import AppSpec, plain_env, secret_env, secret_files, uris_of
+from bus.documents import AppSpec, plain_env, secret_env, secret_files
+from bus.documents.rules import uris_of
 from bus.nouns import AgentId, AppId, Command, FrameworkId, Offer, OfferId, Resources, TaskId, TaskInfo, TraceId
 from components.constraints import place_of
 from components.marathon.checks import check_of, health_of, readiness_of, watched_of

@@ -11,7 +11,8 @@ from itertools import islice
 
 import msgspec
 
-from bus.documents import Complaint, DocumentError, JobSpec, Schedule, check_document
+from bus.documents import Complaint, DocumentError, JobSpec, Schedule
+from bus.documents.reading import check_document
 from bus.events import Event, RequestRefused
 from bus.nouns import JobId, Now, Refusal
 from bus.services import (

@@ -11,7 +11,8 @@ from string import ascii_lowercase, digits
 
 import msgspec
 
-from bus.documents import JobSpec, plain_env, secret_env, secret_files, uris_of
+from bus.documents import JobSpec, plain_env, secret_env, secret_files
+from bus.documents.rules import uris_of
 from bus.nouns import AgentId, Command, FrameworkId, JobId, Now, Offer, OfferId, RunId, TaskId, TaskInfo, TraceId
 
 job_chars_max = 150

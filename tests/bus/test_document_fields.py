@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from bus.documents import AppSpec, DocumentError, GroupSpec, JobSpec, PodSpec, parse_document
+from bus.documents import AppSpec, DocumentError, GroupSpec, JobSpec, PodSpec
 from bus.documents.complaints import RULES, complaints_max, stand_in, type_of
+from bus.documents.reading import parse_document
 
 SHAPES: list[type[Any]] = [AppSpec, PodSpec, GroupSpec, JobSpec]
 

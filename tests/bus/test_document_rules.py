@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.documents import (
-    AppSpec,
-    DocumentError,
-    GroupSpec,
-    PodSpec,
-    dependency_cycle,
-    parse_apps,
-    parse_document,
-    parse_partial,
-)
+from bus.documents import AppSpec, DocumentError, GroupSpec, PodSpec
 from bus.documents.complaints import complaints_max
+from bus.documents.group_rules import dependency_cycle
+from bus.documents.reading import parse_apps, parse_document, parse_partial
 
 APP: dict[str, Any] = {"id": "/web", "cmd": "sleep 1"}
 CONTAINER: dict[str, Any] = {"name": "a", "resources": {}, "exec": {"command": {"shell": "x"}}}

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bus.documents import (
-    AppSpec,
-    DocumentError,
-    JobRunSpec,
-    JobSpec,
-    PortDefinition,
-    check_document,
-    parse_document,
-)
+from bus.documents import AppSpec, DocumentError, JobRunSpec, JobSpec, PortDefinition
+from bus.documents.reading import check_document, parse_document
 from bus.nouns import Resources
 from tests.bus import drawn, shapes
 

@@ -13,7 +13,8 @@ from marathon.models import MarathonApp, MarathonConstraint, MarathonGroup, Mara
 from marathon.models.app import MarathonUpgradeStrategy, PortDefinition, ReadinessCheck
 from marathon.models.container import MarathonContainer, MarathonContainerVolume
 
-from bus.documents import AppSpec, DocumentError, GroupSpec, parse_document
+from bus.documents import AppSpec, DocumentError, GroupSpec
+from bus.documents.reading import parse_document
 
 APP: dict[str, Any] = {"id": "/web", "cmd": "sleep 1"}
 NO_IMAGES = "no agent runs images: leave it out, and fetch what the command needs"

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.documents import (
-    AppSpec,
-    DocumentError,
-    JobSpec,
-    parse_document,
-    plain_env,
-    secret_env,
-    secret_files,
-)
+from bus.documents import AppSpec, DocumentError, JobSpec, plain_env, secret_env, secret_files
+from bus.documents.reading import parse_document
 from bus.nouns import AgentId, Command, FrameworkId, Resources, TaskId, TaskInfo
 from bus.secrets import name_invalid, names_of, path_invalid, paths_clash, references_invalid
 

@@ -3,7 +3,8 @@
 import json
 
 from bus.app_rows import ActionRow, AppRow, DeploymentRow, InstanceRow
-from bus.documents import AppSpec, PodSpec, parse_document
+from bus.documents import AppSpec, PodSpec
+from bus.documents.reading import parse_document
 from bus.nouns import AppId, Now, Source, TaskId, TaskState, TaskStatus, second
 from bus.plans import Action, Deed, DeploymentId, Outcome, Plan
 from bus.pod_rows import ContainerRow, EndpointRow, PodInstanceRow, PodRow

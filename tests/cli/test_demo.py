@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, parse_document
+from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec
+from bus.documents.reading import parse_document
 from cli.claims import CLAIMS, example
 
 EXAMPLES = [

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from bus.documents import GroupSpec, PodSpec, parse_document
+from bus.documents import GroupSpec, PodSpec
+from bus.documents.reading import parse_document
 from bus.events import RequestRefused
 from bus.nouns import Refusal, TaskId
 from bus.plans import DeploymentId, Outcome

@@ -15,7 +15,8 @@ import pytest
 from bus import codec, queries
 from bus.authority import Authority
 from bus.credentials import Credentials, CredentialsRefused, credentials_text, read_credentials
-from bus.documents import AppSpec, DocumentError, JobSpec, parse_document
+from bus.documents import AppSpec, DocumentError, JobSpec
+from bus.documents.reading import parse_document
 from bus.keyring import Wanted, issued
 from bus.nkey import For, Key, KeyRefused, check_public, claims_of
 from bus.nouns import Now

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from bus.app_rows import AppRow, VersionRow, VersionsQuestion
-from bus.documents import AppSpec, Given, check_document, merged, parse_apps, parse_document, parse_partial
+from bus.documents import AppSpec
+from bus.documents.reading import Given, check_document, merged, parse_apps, parse_document, parse_partial
 from bus.nouns import AppId
 from bus.services import (
     AppRequested,

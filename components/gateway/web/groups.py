@@ -10,7 +10,8 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from bus.app_rows import AppRow, GroupRow, GroupsQuestion, VersionsQuestion
-from bus.documents import GroupSpec, parse_document
+from bus.documents import GroupSpec
+from bus.documents.reading import parse_document
 from bus.nouns import AppId
 from bus.queries import QueryRefused
 from bus.services import GroupRequested, RemovalRequested, RollbackRequested

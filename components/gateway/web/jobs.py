@@ -12,7 +12,8 @@ import msgspec
 from starlette.responses import Response
 
 from bus.codec import Foreign, Unreadable, decode
-from bus.documents import JobSpec, Schedule, parse_document
+from bus.documents import JobSpec, Schedule
+from bus.documents.reading import parse_document
 from bus.events import Event, Fact
 from bus.job_rows import JobRow, QueuedRow, RunRow, RunsQuestion
 from bus.nouns import MASTER, JobId, Position, Refusal, RunId

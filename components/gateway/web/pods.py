@@ -10,7 +10,8 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from bus.app_rows import VersionsQuestion
-from bus.documents import PodSpec, parse_document
+from bus.documents import PodSpec
+from bus.documents.reading import parse_document
 from bus.nouns import AppId, TaskId
 from bus.pod_rows import PodInstanceRow, PodRow
 from bus.services import KillsRequested, PodRequested, RemovalRequested

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bus.documents import PodSpec, parse_document
+from bus.documents import PodSpec
+from bus.documents.reading import parse_document
 from bus.events import Event, KillRequested, OfferDeclined, RequestRefused
 from bus.nouns import NOTHING, TERMINAL, AppId, Now, Reason, Refusal, Resources, TaskId, TaskState
 from bus.plans import Outcome

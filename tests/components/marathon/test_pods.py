@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.documents import PodSpec, parse_document
+from bus.documents import PodSpec
+from bus.documents.reading import parse_document
 from bus.nouns import (
     MOVES,
     TERMINAL,
