@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from bus.daemon import write_secret
 from bus.nkey import Key, KeyRefused
 from bus.subjects import CLUSTER, SubjectError, check_id
 
@@ -98,6 +97,8 @@ def check_private(file: Path) -> None:
 
 def write_credentials(file: Path, credentials: Credentials) -> None:
     """For the bearer alone: whoever needs it reads the file, nobody passes a key on."""
+    from bus.daemon import write_secret  # only who founds or joins pays for the import
+
     write_secret(file, credentials_text(credentials))
 
 

@@ -32,7 +32,6 @@ from cli.plans import show_plan
 from cli.progress import app_row
 from cli.request import conversation
 from cli.session import MARATHON, Session, on_cluster
-from cli.settings import with_settings
 
 wait_s = 60.0
 """How long a deployment is watched unless said otherwise."""
@@ -100,6 +99,8 @@ async def set_(
         busbar app set /web instances=3 env.LOG_LEVEL=debug
         busbar app set /web upgradeStrategy.minimumHealthCapacity=0.5 labels.owner=null
     """
+    from cli.settings import with_settings  # only who changes fields pays for the import
+
     name = app_id(id)
     row = await app_row(session, name)
     if row is None:

@@ -6,12 +6,14 @@ Rule of this room: a wrong document is refused here, before anything is said on 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from bus.documents import APP_ID, AppSpec, DocumentError, GroupSpec, JobSpec, PodSpec
-from bus.documents.reading import Given, parse_document, parse_partial
 from bus.nouns import AppId
 from cli.output import Failure
+
+if TYPE_CHECKING:
+    from bus.documents.reading import Given
 
 D = TypeVar("D", bound=AppSpec | JobSpec | PodSpec | GroupSpec)
 R = TypeVar("R")
@@ -27,11 +29,15 @@ def called(file: IO[bytes]) -> str:
 
 def read_document(file: IO[bytes], shape: type[D]) -> D:
     """The document in a file. Raises Failure that names the fields."""
+    from bus.documents.reading import parse_document  # only who hands something over pays for the import
+
     return _read(file, lambda text: parse_document(text, shape))
 
 
 def read_partial(file: IO[bytes], app: AppId) -> Given:
     """What a file says of an app, which keeps its other fields. Raises Failure that names the fields."""
+    from bus.documents.reading import parse_partial
+
     return _read(file, lambda text: parse_partial(text, at=app))
 
 

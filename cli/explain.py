@@ -19,8 +19,6 @@ from bus.waiting_rows import Check, Explanation, JobExplanation, Wants
 from cli.output import Failure, Part, Table, time_of_day
 from cli.past import Asked
 from cli.session import THE_MASTER, NotThere
-from components.constraints import Tally, unmet
-from components.explaining import shortage
 from components.matching import (
     CONSTRAINT,
     CPUS,
@@ -98,6 +96,8 @@ def _lacks(answer: Answer, row: AgentRow) -> list[Shortfall]:
         region=row.region,
         zone=row.zone,
     )
+    from components.constraints import Tally, unmet  # only who is told why pays for the imports
+
     tally = Tally.told(wants.constraints, wants.placed, wants.places)
     short = [*wrong_role(wants.roles, row.role), *unmet(wants.constraints, offer, tally), *_avoided(answer, row.agent)]
     numbers = (*wants.port_numbers, *[0] * (wants.ports - len(wants.port_numbers)))
@@ -126,6 +126,8 @@ def _only(answer: Answer, others: Sequence[NotOffered], node: str) -> tuple[Answ
         raise Failure(f"no node is called {node!r}; there are: {', '.join(known) or 'none'}", next_="busbar node list")
     unfit = [check.unfit for check in checks]
     unfit += [Unfit(agent=one.agent, offer=OfferId(""), **short._asdict()) for one in here for short in one.lacks]
+    from components.explaining import shortage
+
     note = shortage([unfit]) if unfit else f"nothing speaks against {node}"
     return replace(answer, checks=checks, note=note), here
 

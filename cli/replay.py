@@ -20,8 +20,6 @@ from cli.numbers import FiniteRange
 from cli.output import Failure, Output, wrong_usage
 from cli.session import Session, Where, in_session, json_option, the_reach, where_options
 from cli.story import each, tell
-from eventstore.errors import StoreFailed, StoreRefused
-from eventstore.store import open_reader
 
 POSITION = click.IntRange(min=1)
 
@@ -106,6 +104,9 @@ async def _from_bus(session: Session, span: Span) -> None:
 
 
 async def _from_store(store: str, out: Output, span: Span) -> None:
+    from eventstore.errors import StoreFailed, StoreRefused  # only who asks a store pays for the imports
+    from eventstore.store import open_reader
+
     try:
         async with open_reader(store) as reader:
             await _tell(reader.records(after=span.first - 1, to=span.last), out, span)

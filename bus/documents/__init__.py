@@ -1,7 +1,7 @@
 """What people write: apps, pods and groups in Marathon's shape, jobs in Metronome's.
 
 Rule of this room: the fields, defaults and limits are the originals', and a wrong document is refused with
-the path of the field. What reads and judges documents is imported from `reading` and `rules`: most know only their shape.
+the path of the field. What reads and judges documents is in `reading` and `rules`: most need no more than their shape.
 (Marathon: `docs/rest-api/public/api/v2/types`; Metronome: `api/v1/schema`)
 """
 
