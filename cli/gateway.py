@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import click
@@ -17,8 +17,10 @@ from bus.jetstream import connect
 from bus.subjects import Author, Kind
 from cli.output import Failure, wrong_usage
 from cli.wiring import EXPECTED, Place, lost, note, place_options
-from components.gateway import GatewayConfig
 from components.runtime import system_clock
+
+if TYPE_CHECKING:
+    from components.gateway import GatewayConfig
 
 log = logs.get_logger()
 _port = click.IntRange(0, 65535)
@@ -44,6 +46,8 @@ def gateway(place: Place, users: str | None, is_open: bool, **settings: Any) -> 
         busbar access token create --gateway web | busbar access join -o web.json
         busbar run gateway --credentials web.json --users users --host 0.0.0.0
     """
+    from components.gateway import GatewayConfig  # no other component pays for the import
+
     if (users is None) != is_open:
         raise wrong_usage("expected one of --users FILE and --open")
     try:

@@ -13,12 +13,9 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
 from itertools import pairwise
-from multiprocessing import get_context
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bus.codec import link
 from bus.nouns import Position
@@ -27,6 +24,10 @@ from eventstore.chain import End, genesis
 from eventstore.readonly import DAMAGE, salvaged
 from eventstore.schema import STREAM, Header
 from eventstore.walk import BEGINNING, Finding, Start, Told, Walk, Walked, text_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from multiprocessing.sharedctypes import Synchronized
 
 stretch_events_min = 25_000
 """Fewer are not worth another process."""
@@ -99,6 +100,9 @@ def walk_at_once(
     path: Path, header: Header, ways: list[Stretch], indexes: bool, told: Told
 ) -> tuple[list[Walked], Finding | None]:
     """Walk all stretches, in this process and in others; what they found, and what SQLite says of its pages."""
+    from concurrent.futures import ProcessPoolExecutor, wait  # only who verifies a long store pays for the imports
+    from multiprocessing import get_context
+
     whole, context = header.mode == STREAM, get_context("spawn")
     looked = context.Value("Q", 0)
     others = min(_cores(), len(ways)) - 1

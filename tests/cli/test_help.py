@@ -17,6 +17,10 @@ STREAMS = {
 """Commands that answer nothing: they are components."""
 
 
+line_chars_max = 100
+"""Help is not wider."""
+
+
 def walk(command, path):
     """Every command with the words that call it."""
     yield path, command
@@ -71,6 +75,13 @@ def test_every_command_that_answers_speaks_json(path):
 def test_the_help_of_the_house_names_every_room(room):
     """`busbar --help` shows where to go."""
     assert f"\n  {room} " in CliRunner().invoke(busbar, ["--help"]).output
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_help_of_the_house_says_what_the_room_says(room):
+    """In as many characters as a line can have."""
+    said = click.Command(room, help=ROOMS[room].what).get_short_help_str(line_chars_max)
+    assert said == COMMANDS[f"busbar {room}"].get_short_help_str(line_chars_max)
 
 
 def test_the_version_is_told():

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,12 @@ class Cluster:
                 f"busbar {' '.join(args)}: exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
             )
         return done.stdout if code == 0 else done.stderr
+
+    def told(self, *args: str) -> str:
+        """What a command says beside its answer."""
+        done = self._command(*args)
+        assert done.returncode == 0, done.stderr[-1000:]
+        return done.stderr
 
     def _command(self, *args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -175,9 +181,16 @@ def processes_under(data: Path) -> list[str]:
 
 
 @contextmanager
-def datacenter(data: Path, *, agents: int = 2, up_options: tuple[str, ...] = (), masters: int = 1) -> Iterator[Cluster]:
+def datacenter(
+    data: Path,
+    *,
+    agents: int = 2,
+    up_options: tuple[str, ...] = (),
+    masters: int = 1,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Cluster]:
     """A running datacenter; nothing of it is left afterwards."""
-    cluster = Cluster(data, agents, up_options, masters)
+    cluster = Cluster(data, agents, up_options, masters, dict(os.environ) | dict(env or {}))
     cluster.up()
     try:
         yield cluster
