@@ -29,9 +29,9 @@ from cli.main import busbar
 from cli.minds import MAKERS
 from cli.moments import Moment, Point
 from cli.output import Output
-from cli.past import NAMES, Past, reading
 from cli.remote import PastTeller
 from cli.session import MARATHON, METRONOME, THE_MASTER
+from cli.then import NAMES, Past, reading
 from components.component import state_hash
 from components.mind import Mind
 from components.snapshots import snapshots_of
