@@ -23,7 +23,7 @@ from bus.queries import PastQuestion, QueryRefused, TasksQuestion, answer_ok, an
 from bus.services import AppSpecified, InstanceScheduled
 from bus.subjects import CLUSTER, Author, Kind
 from bus.subjects import ask as ask_subject
-from cli import moments, remote
+from cli import moments, points, remote
 from cli.changes import Change, Move, changes
 from cli.main import busbar
 from cli.minds import MAKERS
@@ -65,6 +65,7 @@ def long_after(monkeypatch: pytest.MonkeyPatch) -> Now:
     """It is a day after the last event was said."""
     now = Now(said_at(last()) + 86_400 * second)
     monkeypatch.setattr(moments, "wall_clock", lambda: now)
+    monkeypatch.setattr(points, "wall_clock", lambda: now)
     return now
 
 
