@@ -13,9 +13,10 @@ from tests.e2e.cluster import Cluster, datacenter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-NOBODYS = {"structlog", "nats.js", "importlib.metadata._meta", "cryptography", "httpx", "multiprocessing"}
+NOBODYS = {"nats.js", "importlib.metadata._meta", "cryptography", "httpx", "multiprocessing"}
 """What no command and no component needs to do what is tested here."""
-PEOPLES = {"rich"}
+PEOPLES = {"rich.console"}
+LOGS = {"structlog"}
 SERVERS = {"starlette", "uvicorn", "h11"}
 STORES = {"sqlite3", "aiosqlite", "eventstore.store"}
 FACTS = {"bus.codec", "bus.events", "bus.services"}
@@ -23,18 +24,19 @@ RULES = {"bus.documents.reading", "bus.documents.rules", "bus.patterns"}
 BUS = {"asyncio", "nats", "nacl", "bus.jetstream"}
 MINDS = {f"components.{name}" for name in ("master", "agent", "executor", "marathon", "metronome", "gateway")}
 ALWAYS = NOBODYS | PEOPLES | SERVERS
+SILENT = ALWAYS | LOGS
 COMMANDS = {
-    "--help": ALWAYS | STORES | FACTS | RULES | BUS | MINDS,
-    "status --json": ALWAYS | STORES | FACTS | RULES | MINDS,
-    "status": ALWAYS | STORES | FACTS | RULES | MINDS,
-    "task list --json": ALWAYS | STORES | FACTS | RULES | MINDS | {"bus.documents"},
-    "task trace TASK": ALWAYS | STORES | FACTS | RULES | MINDS | {"bus.documents"},
-    "node list": ALWAYS | STORES | FACTS | RULES | MINDS | {"bus.documents"},
-    "app list --json": ALWAYS | STORES | RULES | MINDS,
-    "job list": ALWAYS | STORES | RULES | MINDS,
-    "events tail": ALWAYS | STORES | RULES | MINDS,
-    "task history TASK": ALWAYS | STORES | RULES | MINDS,
-    "state tasks --store STORE --json": ALWAYS | {"nats", "bus.jetstream"} | MINDS - {"components.master"},
+    "--help": SILENT | STORES | FACTS | RULES | BUS | MINDS,
+    "status --json": SILENT | STORES | FACTS | RULES | MINDS,
+    "status": SILENT | STORES | FACTS | RULES | MINDS,
+    "task list --json": SILENT | STORES | FACTS | RULES | MINDS | {"bus.documents"},
+    "task trace TASK": SILENT | STORES | FACTS | RULES | MINDS | {"bus.documents"},
+    "node list": SILENT | STORES | FACTS | RULES | MINDS | {"bus.documents"},
+    "app list --json": SILENT | STORES | RULES | MINDS,
+    "job list": SILENT | STORES | RULES | MINDS,
+    "events tail": SILENT | STORES | RULES | MINDS,
+    "task history TASK": SILENT | STORES | RULES | MINDS,
+    "state tasks --store STORE --json": SILENT | {"nats", "bus.jetstream"} | MINDS - {"components.master"},
 }
 """What a command must not load."""
 COMPONENTS = {
@@ -43,7 +45,7 @@ COMPONENTS = {
     "a1-cmd": ALWAYS | RULES | MINDS - {"components.executor"},
     "marathon": ALWAYS | MINDS - {"components.marathon"},
     "metronome": ALWAYS | MINDS - {"components.metronome"},
-    "gateway": PEOPLES | {"structlog", "nats.js", "httpx"} | MINDS - {"components.gateway"},
+    "gateway": PEOPLES | {"nats.js", "httpx"} | MINDS - {"components.gateway"},
 }
 """What the process of a component must not load until it is ready."""
 
