@@ -17,7 +17,8 @@ from contextlib import asynccontextmanager
 from bus import logs
 from bus.nouns import TaskId
 from components.executor.config import ExecutorConfig
-from components.executor.launcher.main import HELD, LINKS, LOCK, SOCKET, shutdown_grace_s
+from components.executor.launcher.journal import unseen
+from components.executor.launcher.main import HELD, LOCK, SOCKET, shutdown_grace_s
 from components.executor.launcher.wire import line_bytes_max
 
 log = logs.get_logger()
@@ -30,6 +31,7 @@ import sys
 for name in ("components", "components.executor"):
     sys.modules[name] = type(sys)(name)
 sys.modules["components.executor"].__path__ = [sys.argv[1]]
+from components.executor.launcher.journal import unseen
 from components.executor.launcher.main import main
 main(sys.argv[2], float(sys.argv[3]))
 """
@@ -152,7 +154,7 @@ async def shutdown_launcher(work: str) -> None:
     try:
         async with asyncio.timeout(shutdown_timeout_s):
             link = await _connect(work)
-            if link is None and _left_behind(work):
+            if link is None and unseen(work):
                 await _start(work, attach_timeout_s)
                 link = await _connect(work)
             if link is not None:
@@ -170,11 +172,6 @@ async def _hung_up(link: Link) -> None:
             await link.hear()
     except LinkBroken:
         link.close()
-
-
-def _left_behind(work: str) -> bool:
-    links = os.path.join(work, LINKS)
-    return os.path.isdir(links) and bool(os.listdir(links))
 
 
 def _held(work: str) -> bool:

@@ -12,10 +12,12 @@ a task is confined, or it is not executed.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from components.executor.launcher.volumes import NotShared, Volume
 
@@ -105,7 +107,7 @@ def _identity(path: str) -> tuple[int, int, int] | None:
 class Confinement:
     """What one task is to be kept from, as it is on this machine now."""
 
-    __slots__ = ("_covers", "_hidden", "_kept", "_pins", "capabilities", "root", "sandbox", "volumes")
+    __slots__ = ("_disks", "_hidden", "_kept", "_pins", "capabilities", "root", "sandbox", "volumes")
 
     def __init__(
         self, sandbox: str, hide: Iterable[str], keep: Iterable[str] = (), volumes: Sequence[Volume] = ()
@@ -116,8 +118,7 @@ class Confinement:
         self._hidden = hidden = _now_hidden(tuple(hide))
         self._kept = list(dict.fromkeys(path for each in (sandbox, *keep) for path in (os.path.realpath(each), each)))
         self._pins = [_mounting(way, way, _BIND | _REC) for way in _movable(hidden.ways)]
-        disks = _disks() if self.root else ()
-        self._covers = [*hidden.covers, *(_mounting("/dev/null", disk, _BIND) for disk in disks)]
+        self._disks = [_mounting("/dev/null", disk, _BIND) for disk in _disks()] if self.root else []
         self.capabilities = _permitted() & sum(1 << number for number in KEPT.values()) if self.root else 0
 
     def enter(self) -> None:
@@ -156,7 +157,8 @@ class Confinement:
     def _cover(self) -> None:
         take(self._pins)
         kept = [_opened(path) for path in self._kept]
-        take(self._covers)
+        take(self._hidden.covers)
+        take(self._disks, passing_over=errno.ENOENT)
         for directory, path in zip(kept, self._kept, strict=True):
             _put_back(directory, path)
             os.close(directory)
@@ -205,13 +207,16 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def _disks() -> Iterator[str]:
-    """The devices through which root would read a file system without asking it."""
-    for directory in filter(os.path.isdir, _RAW_DISKS):
-        for name in os.listdir(directory):
-            path = f"/dev/{name.replace('!', '/')}"
-            if os.path.exists(path):
-                yield path
+def _disks() -> tuple[str, ...]:
+    """The devices through which root would read a file system without asking it, whether they are in /dev or not."""
+    return tuple(f"/dev/{name.replace('!', '/')}" for directory in _RAW_DISKS for name in _names(directory))
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
 
 
 def _opened(path: str) -> int:
@@ -236,6 +241,7 @@ def _put_back(directory: int, path: str) -> None:
         _attach(f"/proc/self/fd/{directory}", path, _BIND | _REC)
 
 
+@lru_cache(maxsize=256)
 def _mounting(source: str | None, target: str, flags: int, kind: str | None = None, options: str | None = None) -> Step:
     """mount(2)."""
     parts = [None if part is None else os.fsencode(part) for part in (source, target, kind, options)]
@@ -282,10 +288,10 @@ def _write(path: str, text: str) -> None:
     os.close(file)
 
 
-def take(steps: Iterable[Step]) -> None:
-    """Make the calls one after another. Raises the OSError of the first that fails."""
+def take(steps: Iterable[Step], passing_over: int = 0) -> None:
+    """Make the calls one after another. Raises the OSError of the first that fails with another error than this."""
     for what, call, given in steps:
-        if call(*given) < 0:
+        if call(*given) < 0 and ctypes.get_errno() != passing_over:
             _call(what, -1)
 
 

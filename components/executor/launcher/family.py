@@ -30,7 +30,6 @@ class Task:
         "claim",
         "id",
         "kill_at",
-        "link",
         "newborn",
         "phase",
         "pid",
@@ -41,9 +40,8 @@ class Task:
         "until",
     )
 
-    def __init__(self, launch: Launch, sandbox: Sandbox, link: str, newborn: Newborn | Spawning | None) -> None:
+    def __init__(self, launch: Launch, sandbox: Sandbox, newborn: Newborn | Spawning | None) -> None:
         self.id, self.pid, self.start, self.sandbox = launch.task, launch.pid, launch.start, sandbox
-        self.link = link
         self.claim: int | None = None
         """The `launch` file while the process is to be written into it; pid is 0 until then."""
         self.newborn, self.adopted = newborn, newborn is None

@@ -33,7 +33,7 @@ from typing import NoReturn
 from components.executor.launcher.birth import HANDLED, IGNORED, Order
 from components.executor.launcher.checks import Checks
 from components.executor.launcher.confine import be_undumpable, obstacle
-from components.executor.launcher.links import Links
+from components.executor.launcher.journal import Journal
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import log
 from components.executor.launcher.secrets import secrets_in
@@ -41,7 +41,7 @@ from components.executor.launcher.table import Table
 from components.executor.launcher.volumes import volumes_in
 from components.executor.launcher.wire import Connection, Message
 
-LOCK, SOCKET, LINKS = "launcher.lock", "launcher.sock", "tasks"
+LOCK, SOCKET = "launcher.lock", "launcher.sock"
 HELD = 75
 """Exit status if another launcher has the work directory. (sysexits.h: EX_TEMPFAIL)"""
 connections_max = 16
@@ -57,7 +57,7 @@ class Launcher:
         self.path, self.work, self.listening, self.idle_s = path, work, listening, idle_s
         self.obstacle: str | None = None
         self.loop = Loop()
-        self.table = Table(self.loop, Links(f"/proc/self/fd/{work}/{LINKS}"), self._tell)
+        self.table = Table(self.loop, Journal(f"/proc/self/fd/{work}"), self._tell)
         self.checks = Checks(self.loop, self._tell)
         self.table.on_reaped = self.checks.reaped
         self.connections: list[Connection] = []

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from components.executor.launcher import birth, pidfd, tree
 from components.executor.launcher.birth import Newborn, Order
 from components.executor.launcher.family import LAUNCHING, RUNNING, SWEEPING, Family, Task
-from components.executor.launcher.links import Links, is_new
+from components.executor.launcher.journal import Journal
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import Records, log
 from components.executor.launcher.sandbox import Launch, Sandbox, boot_id
@@ -36,8 +36,8 @@ Message = dict[str, object]
 class Table:
     """All tasks that are not told as ended yet."""
 
-    def __init__(self, loop: Loop, links: Links, tell: Callable[[Message], None]) -> None:
-        self.loop, self.links, self.tell = loop, links, tell
+    def __init__(self, loop: Loop, journal: Journal, tell: Callable[[Message], None]) -> None:
+        self.loop, self.journal, self.tell = loop, journal, tell
         self.boot = boot_id()
         self.tasks: dict[str, Task] = {}
         self.family = Family(self.tasks)
@@ -84,16 +84,16 @@ class Table:
 
     def adopt_all(self) -> None:
         """Answer for what a launcher before this one started and did not see to the end."""
-        for name, path in self.links:
+        for pid, path in list(self.journal):
             try:
                 launch = Sandbox(path).launch()
             except OSError as error:
                 log(f"not adopted: {error}")
                 launch = None
-            if launch is not None and (is_new(name) or name == str(launch.pid)):
+            if launch is not None and pid in (0, launch.pid):
                 self._adopt(launch.task, Sandbox(path))
-            if launch is None or launch.task not in self.tasks or is_new(name):
-                self.links.remove(name, path)
+            if launch is None or launch.task not in self.tasks:
+                self.journal.remove(path)
 
     def reap(self) -> None:
         """Collect every child that ended: main processes, and orphans that were left to us."""
@@ -131,14 +131,14 @@ class Table:
         launch = self._launched(order.task, newborn.pid)
         try:
             sandbox.record(claim, launch)
-            link = self.links.add(str(launch.pid), sandbox.path) if launch.pid else self.links.new(sandbox.path)
+            self.journal.add(launch.pid, sandbox.path)
         except OSError as error:
             newborn.abandon()
             if not launch.pid:
                 os.close(claim)
             self._tell_failed(order.task, str(error))
             return
-        task = self.tasks[order.task] = Task(launch, sandbox, link, newborn)
+        task = self.tasks[order.task] = Task(launch, sandbox, newborn)
         task.claim = None if launch.pid else claim
         self.loop.watch(newborn.error, lambda _mask: self._born(task))
         self.loop.alarm((task.id, "launch"), time.monotonic() + launch_timeout_s, lambda: self._late(task))
@@ -172,7 +172,7 @@ class Table:
             self._kill(task, kill_at - time.monotonic())
         try:
             task.sandbox.complete(claim, launch)
-            task.link = self.links.name(task.link, pid)
+            self.journal.add(pid, task.sandbox.path)
         except OSError as error:
             log(f"{task.id}: {error}")  # the next launcher will have to look for it
 
@@ -212,7 +212,7 @@ class Table:
             return False
         elif launch.task != task:
             self._tell_failed(task, f"{sandbox.path} is the sandbox of {launch.task}")
-        elif launch.boot != self.boot or (status is not None and not self.links.has(str(launch.pid), sandbox.path)):
+        elif launch.boot != self.boot or (status is not None and not self.journal.has(launch.pid, sandbox.path)):
             self._tell_ended(task, sandbox, status)
         elif self._is_known(launch, sandbox):
             self._take_over(launch, sandbox, status)
@@ -230,12 +230,12 @@ class Table:
         return bool(launch.pid)
 
     def _take_over(self, launch: Launch, sandbox: Sandbox, status: int | None) -> None:
-        task = self.tasks[launch.task] = Task(launch, sandbox, str(launch.pid), None)
+        task = self.tasks[launch.task] = Task(launch, sandbox, None)
         task.pidfd = self._open(launch) if status is None else None
         if task.pidfd is None:
             self._sweep_from_now(task, status)
             return
-        self.links.add(task.link, sandbox.path)
+        self.journal.add(launch.pid, sandbox.path)
         self.loop.watch(task.pidfd, lambda _mask: self._gone(task))
         self.tell({"say": "started", "task": task.id, "pid": task.pid})
 
@@ -328,7 +328,7 @@ class Table:
             os.close(task.pidfd)
         if task.claim is not None:
             os.close(task.claim)
-        self.links.remove(task.link, task.sandbox.path)
+        self.journal.remove(task.sandbox.path)
         del self.tasks[task.id]
 
     def _tell_failed(self, task: str, message: str) -> None:

@@ -254,13 +254,13 @@ async def test_a_launcher_that_does_not_answer_ends_the_executor(place):
 
 async def test_a_launcher_that_cannot_start_ends_the_executor(place):
     place.work.mkdir()
-    place.work.joinpath("tasks").write_text("in the way")
+    place.work.joinpath("tasks.log").mkdir()
     executor = component(place.config, partial(ExecutorHands, place.config))
     assert executor.hands is not None
     state = executor.start()
-    with pytest.raises(LauncherLost, match="File exists"):
+    with pytest.raises(LauncherLost, match="Is a directory"):
         await executor.hands().run(state, lambda sight: asyncio.sleep(0))
-    place.work.joinpath("tasks").unlink()
+    place.work.joinpath("tasks.log").rmdir()
 
 
 async def test_a_burst_reports_every_end_once(world):

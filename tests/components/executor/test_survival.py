@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.executor.attach import shutdown_launcher
+from components.executor.launcher.journal import unseen
 from components.executor.launcher.pidfd import wait_status
 from tests.components.executor.place import Place, alive, wait_until
 from tests.components.executor.test_launcher import ESCAPES, FOREVER, escaped
@@ -151,7 +152,8 @@ async def died_in_between(place, client, task: str) -> None:
     launch = place.sandbox(task) / ".busbar/launch"
     fields = {name: value for line in launch.read_text().splitlines() for name, value in json.loads(line).items()}
     launch.write_text(json.dumps({name: fields[name] for name in ("task", "boot")}) + "\n")
-    (place.work / f"tasks/{pid}").rename(place.work / "tasks/new-1")
+    journal = place.work / "tasks.log"
+    journal.write_text(journal.read_text().replace(f'"pid": {pid}', '"pid": 0'))
 
 
 async def test_a_process_that_was_not_written_down_is_found(place):
@@ -162,7 +164,7 @@ async def test_a_process_that_was_not_written_down_is_found(place):
     client = await place.attach()
     client.launch("t1", GATED)
     pid = await client.started("t1")
-    assert os.readlink(place.work / f"tasks/{pid}") == str(place.sandbox("t1"))
+    assert unseen(str(place.work)) == {str(place.sandbox("t1")): pid}
     open_gate(place)
     assert await client.ended("t1") == (6 << 8 if kernel_tells_exits() else None)
     assert place.read("t1", "launches") == "launched\n"
@@ -174,7 +176,7 @@ async def test_a_process_that_was_not_written_down_is_ended_at_a_shutdown(place)
     await died_in_between(place, client, "t1")
     await shutdown_launcher(str(place.work))
     assert not alive(int(place.read("t1")))
-    assert os.listdir(place.work / "tasks") == []
+    assert unseen(str(place.work)) == {}
 
 
 async def test_a_process_that_was_not_written_down_and_is_gone_is_lost(place):
@@ -293,7 +295,7 @@ async def test_shutting_down_ends_what_a_killed_launcher_left(place):
     assert alive(pid)
     await shutdown_launcher(str(place.work))
     assert not alive(pid)
-    assert os.listdir(place.work / "tasks") == []
+    assert unseen(str(place.work)) == {}
 
 
 async def test_who_asks_later_is_told_that_everything_was_stopped(place):
