@@ -37,6 +37,7 @@ from cli.output import Failure, wrong_usage
 from cli.processes import identify, record
 from cli.session import Credentials, Where, find
 from components.component import Component, State
+from components.garbage import looked_at_once
 from components.mind import LogUnreadable
 from components.runtime import live
 from eventstore.errors import StoreDiverged, StoreFailed, StoreGap, StoreLocked, StoreRefused
@@ -126,7 +127,8 @@ def run_component(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> N
     """Run a component until SIGTERM or SIGINT. Raises Failure if it cannot go on."""
     note(place, name)
     try:
-        asyncio.run(_run(place, wire, name))
+        with looked_at_once():
+            asyncio.run(_run(place, wire, name))
     except EXPECTED as error:
         log.error("cannot go on", by=name, why=f"{type(error).__name__}: {error}")
         raise Failure(f"{name}: {error}") from None

@@ -257,12 +257,15 @@ SAID_BY_THE_LOOP = (LeaderResigned, LogKept)
 
 def apply(component: Component[S], state: S, event: Event) -> None:
     """Fold one event of the component's own log, with what all components remember."""
-    assert event.n == state.n + 1, f"{component.author}: event {event.n} after {state.n}"
-    assert event.at >= state.at, f"{component.author} #{event.n}: {event.at} is before {state.at}"
-    state.n, state.at, state.heard = event.n, event.at, max(state.heard, event.heard)
-    if isinstance(event.fact, Term):
-        assert event.fact.epoch == state.epoch + 1, f"{component.author}: term {event.fact.epoch} after {state.epoch}"
-        state.epoch = event.fact.epoch
+    n, fact, heard = event.n, event.fact, event.heard
+    assert n == state.n + 1, f"{component.author}: event {n} after {state.n}"
+    assert event.at >= state.at, f"{component.author} #{n}: {event.at} is before {state.at}"
+    state.n, state.at = n, event.at
+    if heard > state.heard:
+        state.heard = heard
+    if isinstance(fact, Term):
+        assert fact.epoch == state.epoch + 1, f"{component.author}: term {fact.epoch} after {state.epoch}"
+        state.epoch = fact.epoch
     if event.epochs:
         state.epochs.update(event.epochs)
     if event.request is not None:
@@ -270,7 +273,7 @@ def apply(component: Component[S], state: S, event: Event) -> None:
         if answered in state.answers:
             return  # the same answer said again: folded once already
         _remember(state, event, answered)
-    if not isinstance(event.fact, SAID_BY_THE_LOOP):
+    if not isinstance(fact, SAID_BY_THE_LOOP):
         component.fold(state, event)
 
 

@@ -213,7 +213,9 @@ class App:
     @property
     def even(self) -> bool:
         """Whether nothing is to be done with its instances now."""
-        return not self.moves
+        if self.outdated or self.deed is Deed.RESTART:
+            return not self.moves
+        return len(self.waiting) + len(self.launched) == self.wanted
 
     @property
     def as_wanted(self) -> bool:
@@ -304,6 +306,8 @@ def in_rounds(app: App) -> bool:
 
 def last_any_port(spec: RunSpec, ports: tuple[int, ...], before: int) -> int:
     """The last of a task's ports that was chosen for it; `before` if it asked for each by number."""
+    if not ports:
+        return before
     asked = {port.port for port in spec.wanted_ports}
     return next((port for port in reversed(ports) if port not in asked), before)
 
