@@ -84,8 +84,14 @@ from components.referring import fold_names
 
 
 def fold(state: MarathonState, event: Event) -> None:
-    """Fold one event of Marathon's log."""
+    """Fold one event of Marathon's log. (The frequent ones first: a rebuild folds millions)"""
     match event.fact:
+        case AppUpdated() as fact:
+            _updated(state, fact, event)
+        case InstanceScheduled() as fact:
+            _scheduled(state, fact, event)
+        case InstanceDismissed() as fact:
+            _dismissed(state, fact, event)
         case LeaderElected():
             state.to_register, state.admitted = True, False
             count_anew(state)
@@ -125,10 +131,6 @@ def fold(state: MarathonState, event: Event) -> None:
         case DeploymentEnded() as fact:
             for app_id in ended(state, fact):
                 settle(state, app_id, state.apps[app_id])
-        case InstanceScheduled() as fact:
-            _scheduled(state, fact, event)
-        case InstanceDismissed() as fact:
-            _dismissed(state, fact, event)
         case InstanceDeactivated() as fact:
             app = state.apps[fact.app]
             deactivate(state, app, fact, event)
@@ -150,8 +152,6 @@ def fold(state: MarathonState, event: Event) -> None:
             fold_readiness(app, fact)
             app.mark(fact.task)
             settle(state, fact.app, app)
-        case AppUpdated() as fact:
-            _updated(state, fact, event)
         case DelayReset(app=app_id):
             _forgive(state, app_id, state.apps[app_id])
 
@@ -216,8 +216,8 @@ def _count_unused(app: App, reason: str, at: Now) -> None:
 
 
 def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
-    for task in fact.launch:
-        _launched(state, task, at)
+    for name in dict.fromkeys(_launched(state, task, at) for task in fact.launch):
+        settle(state, name, state.apps[name])
     used = dict.fromkeys(task.app for task in fact.launch)
     for app_id in used:
         app = state.apps.get(app_id) if app_id is not None else None
@@ -227,7 +227,8 @@ def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
     _answered(state, fact, at, used)
 
 
-def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
+def _launched(state: MarathonState, task: TaskInfo, at: Now) -> AppId:
+    """Whose instance it is: that app is to be settled."""
     key = TaskId(task.group.id) if task.group is not None else task.task
     app_id = state.owners[key]
     app = state.apps[app_id]
@@ -240,7 +241,7 @@ def _launched(state: MarathonState, task: TaskInfo, at: Now) -> None:
     app.verdicts.pop(task.agent, None)
     state.unconfirmed[task.task] = at
     state.last_ports[task.agent] = last_any_port(app.spec, task.ports, state.last_ports.get(task.agent, 0))
-    settle(state, app_id, app)
+    return app_id
 
 
 def _fresh(waited: Waiting, task: TaskInfo, at: Now) -> Launched:

@@ -206,6 +206,8 @@ def ended(state: MarathonState, fact: DeploymentEnded) -> list[AppId]:
 
 def came_further(state: MarathonState, app_id: AppId, app: App, *, gone: bool) -> None:
     """Whatever changed of an app: whether its deployment is done with it, and until when it must come further."""
+    if app.deployment is None and app.deadline is None:
+        return
     deployment = state.deployments.get(app.deployment) if app.deployment is not None else None
     if deployment is not None and app.deed is not None:
         assert app.deployment is not None

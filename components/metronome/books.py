@@ -21,7 +21,7 @@ def settle(state: MetronomeState, run: Run) -> None:
     """What follows from any change of a run: whether it is adrift, and when it is due."""
     if run.adrift:
         state.adrift[run.run] = None
-    else:
+    elif state.adrift:
         state.adrift.pop(run.run, None)
     run.due = _due(state, "run", run.run, run.due, run.next_due())
 

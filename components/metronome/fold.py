@@ -48,8 +48,12 @@ from components.referring import fold_names
 
 
 def fold(state: MetronomeState, event: Event) -> None:
-    """Fold one event of Metronome's log."""
+    """Fold one event of Metronome's log. (The frequent ones first: a rebuild folds millions)"""
     match event.fact:
+        case RunUpdated() as fact:
+            _updated(state, fact, event)
+        case RunCreated() as fact:
+            _created(state, fact, event)
         case LeaderElected():
             state.to_register, state.admitted = True, False
         case FrameworkRegistered():
@@ -81,14 +85,10 @@ def _fold_jobs(state: MetronomeState, event: Event) -> None:
             job_removed(state, fact.job, event.at)
         case ScheduleSkipped() as fact:
             fires_next(state, fact.job, fact.schedule, fact.next_at)
-        case RunCreated() as fact:
-            _created(state, fact, event)
         case AttemptScheduled() as fact:
             _scheduled(state, fact, event)
         case RunStopped() as fact:
             _stopped(state, fact)
-        case RunUpdated() as fact:
-            _updated(state, fact, event)
 
 
 # ---- the master and its offers ----------------------------------------------------------------------------------

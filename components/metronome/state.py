@@ -136,15 +136,15 @@ class Run:
     @property
     def adrift(self) -> bool:
         """Whether it is active and stands on nothing."""
-        return not self.ended and self.current is None and self.retry_at is None
+        return self.retry_at is None and not self.ended and self.current is None
 
     @property
     def ask_at(self) -> Now | None:
         """When the master is asked about a launch that nobody has reported."""
-        current = self.current
-        if current is None or current.status is not None or current.asked_at is None:
+        latest = self.attempts[-1] if self.attempts else None
+        if latest is None or latest.status is not None or latest.asked_at is None or not self.current:
             return None
-        return Now(current.asked_at + confirm_s * second)
+        return Now(latest.asked_at + confirm_s * second)
 
     def attempt(self, task: TaskId) -> Attempt:
         """The attempt that is this task."""
@@ -152,8 +152,10 @@ class Run:
 
     def next_due(self) -> Now | None:
         """When somebody must decide about it."""
-        if self.ended or self.stopping:
-            return None if self.ended else self.ask_at
+        if self.ended:
+            return None
+        if self.stopping:
+            return self.ask_at
         if self.job_removed:
             return Now(0)
         return min(filter(None, (self.ask_at, self.start_by, self.end_by, self.retry_at)), default=None)
