@@ -17,6 +17,9 @@ events_waiting_max = 4000
 events_one_by_one_max = 8
 """Up to so many waiting events a decision of a single one travels alone. (nats-server stages an atomic batch in a
 directory of its own, which takes it about as long as storing this many single messages)"""
+gather_s = 0.04
+"""From the beginning of an append of more than that to the next one. (nats-server takes 3.2 ms for a batch of 2, 3.9 of
+10, 5.7 of 100, and stores one after another: who has much to say says it in few, and leaves time to others)"""
 
 
 class Outbox:
@@ -28,6 +31,8 @@ class Outbox:
         self._filled, self._changed = asyncio.Event(), asyncio.Condition()
         self.sent_n = 0
         """Number of the last event whose append is acknowledged."""
+        self._gathered_at = -gather_s
+        """When the last append of many began, by the event loop's clock."""
 
     def put(self, decided: Decided) -> None:
         """A decision is to be published."""
@@ -38,6 +43,7 @@ class Outbox:
     async def take(self) -> Decided:
         """As many whole decisions as one append may hold; they stay counted until `sent`."""
         await self._filled.wait()
+        await self._gather()
         if self._events <= events_one_by_one_max and len(self._decided[0].events) == 1:
             return self._take_one()
         events: list[Event] = []
@@ -53,7 +59,15 @@ class Outbox:
             self._decided.popleft()
         if not self._decided:
             self._filled.clear()
+        if len(events) > events_one_by_one_max:
+            self._gathered_at = asyncio.get_running_loop().time()
         return Decided(events, messages)
+
+    async def _gather(self) -> None:
+        """Wait for more, if the last append was one of many just now and there are not many yet."""
+        left_s = self._gathered_at + gather_s - asyncio.get_running_loop().time()
+        if left_s > 0 and self._events < batch_events_max:
+            await asyncio.sleep(left_s)
 
     def _take_one(self) -> Decided:
         decided = self._decided.popleft()

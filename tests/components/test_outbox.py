@@ -9,7 +9,8 @@ from bus.nouns import Now
 from bus.port import Message, batch_events_max
 from bus.subjects import Author, Kind
 from components.mind import Decided
-from components.outbox import Outbox, events_one_by_one_max, events_waiting_max
+from components.outbox import Outbox, events_one_by_one_max, events_waiting_max, gather_s
+from tests.simulation.clock import VirtualLoop
 
 pytestmark = pytest.mark.timeout(10)
 ME = Author(Kind.MASTER, "main")
@@ -51,6 +52,25 @@ async def test_many_travel_together() -> None:
     """From the bound on, whatever has gathered is one append."""
     many = events_one_by_one_max + 1
     assert await appends(filled(*[1] * many), 1) == [list(range(1, many + 1))]
+
+
+def test_behind_many_more_are_gathered() -> None:
+    """What is decided soon after an append of many waits for company; behind an append of few, nothing waits."""
+    loop, many = VirtualLoop(), events_one_by_one_max + 1
+
+    async def story() -> list[float]:
+        outbox, at = filled(1), []
+        for size in (1, many, 2, 2):
+            await appends(outbox, 1)
+            at.append(loop.time())
+            outbox.put(decision(outbox.sent_n + 1, size))
+        await appends(outbox, 1)
+        return [*at, loop.time()]
+
+    try:
+        assert loop.run_until_complete(story()) == [0.0, 0.0, 0.0, gather_s, gather_s]
+    finally:
+        loop.close()
 
 
 async def test_a_decision_is_never_cut() -> None:
