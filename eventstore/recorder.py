@@ -22,6 +22,11 @@ log = logs.get_logger()
 pause_s = 0.1
 """Before what came is stored: one commit for all that is said meanwhile, and no disk is kept busy by the copy of an
 event while its addressee waits to be told. A store is this much, at most twice, behind its stream."""
+busy_pause_s = 0.3
+"""Likewise, while much is said: a commit writes each page of the indexes that it touched, so that an event among 60
+takes 45 us of CPU time, among 200 30, among 600 22."""
+busy_events, enough_events = 30, 1000
+"""In one group, from which on much is said; and so many are stored at once."""
 
 
 class Recorder:
@@ -86,7 +91,8 @@ class Recorder:
         """Copy what comes, until cancelled; what is nobody's event is alarmed."""
         async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
             async for records in groups:
-                await asyncio.sleep(pause_s)  # what comes meanwhile is the next group
+                if len(records) < enough_events:  # what comes meanwhile is the next group
+                    await asyncio.sleep(busy_pause_s if len(records) >= busy_events else pause_s)
                 await self.store(records)
 
 
