@@ -176,7 +176,7 @@ class Snapshots(Generic[S]):
 
     def _state(self, content: _Content) -> S:
         try:
-            with _no_collection():
+            with no_collection():
                 state = msgspec.msgpack.decode(content.state, type=type(self.component.start()))
                 state.answers = {each.answered: Answer(each.at, each.to, _fact(each)) for each in content.answers}
         except msgspec.DecodeError as error:
@@ -276,7 +276,7 @@ def _reader(fact: type[Fact]) -> msgspec.msgpack.Decoder[Fact]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """A million new objects, none of them garbage: looking for it takes twice as long as reading them."""
     was = gc.isenabled()
     gc.disable()

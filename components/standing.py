@@ -24,6 +24,7 @@ from components.instance import MASTERS, Presence, fetch, roll_call
 from components.keeping import Keeper
 from components.logtime import LogTime
 from components.mind import Clock, Decided, Mind
+from components.snapshots import no_collection
 from eventstore.recorder import Recorder
 
 T = TypeVar("T")
@@ -73,8 +74,9 @@ class OwnLog(Generic[S]):
             if self.keeper is not None:
                 self.fence = self.folded = await self.keeper.resume()
                 self.presence.state = self.mind.state
-            async for records in self.recorder.recorded(self.component.author, after=self.fence):
-                self._remember(records)
+            with no_collection():
+                async for records in self.recorder.recorded(self.component.author, after=self.fence):
+                    self._remember(records)
         await self._read_to_head()
         self.keep()
 
