@@ -22,7 +22,7 @@ from cli.hold import Content, disk, end_leftovers, hold, sole, supervisor_of
 from cli.output import Failure, NoCluster, Output, Table, date, wrong_usage
 from cli.processes import Process
 from cli.session import DATA, json_option, wall_clock
-from components.agent.hands import detect_resources
+from components.agent.machine import detect_resources
 from components.master.config import MasterConfig
 
 stop_s = 60.0

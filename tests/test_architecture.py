@@ -15,7 +15,7 @@ ROOMS = ("bus", "eventstore", "components", "cli")
 COMPONENTS = ("master", "agent", "executor", "marathon", "metronome", "gateway")
 SHELL = {"hands.py", "attach.py", "launcher", "processes.py", "sandbox.py", "standing.py", "watching.py", "gate.py"}
 SHELL |= {"attempts.py", "mounts.py", "traffic.py"}
-SHELL |= {"fetching.py", "shelf.py", "checking.py", "artifacts.py"}
+SHELL |= {"machine.py", "fetching.py", "shelf.py", "checking.py", "artifacts.py"}
 SHELL |= {"web"}
 """In a component, the files and folders that may touch the world."""
 PURE_ELSEWHERE = (

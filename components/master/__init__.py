@@ -4,6 +4,7 @@ component(MasterConfig())                                       the mind alone
 component(config, partial(MasterHands, config, bus, path), StandingWitness(bus, node))
                                                                 with hands that ping and look into the store, and with a
                                                                 witness that compares what it holds with who leads
+Rule of this room: who wants the settings alone loads no mind.
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bus.events import LeaderElected
 from bus.nouns import MASTER
 from bus.subjects import Author, Kind
 from components.component import Component, Hands, Witness, settings_of
-from components.master.books import auditor
 from components.master.config import MasterConfig
-from components.master.decide import decide
-from components.master.fold import fold
-from components.master.queries import QUERIES, passport
-from components.master.ranked import Ranked
-from components.master.state import MasterState, start, wake_at
-from components.master.vault import HandOn, handed_on, sealing, vault
+
+if TYPE_CHECKING:
+    from components.master.state import MasterState
+    from components.master.vault import HandOn
 
 __all__ = ["MasterConfig", "component"]
 
@@ -36,6 +35,14 @@ def component(
     hand_on: HandOn | None = None,
 ) -> Component[MasterState]:
     """The master under the name of its one log. `hand_on` opens secrets, if anybody here can."""
+    from components.master.books import auditor
+    from components.master.decide import decide
+    from components.master.fold import fold
+    from components.master.queries import QUERIES, passport
+    from components.master.ranked import Ranked
+    from components.master.state import start, wake_at
+    from components.master.vault import handed_on, sealing, vault
+
     return Component(
         author=Author(Kind.MASTER, MASTER),
         term=LeaderElected,

@@ -24,7 +24,8 @@ from bus.nouns import (
     TraceId,
 )
 from bus.subjects import Author, Kind
-from components.agent import AgentConfig, AgentState, component
+from components.agent import AgentConfig, component
+from components.agent.state import AgentState
 from tests.components.driver import Stage
 
 MASTER = Author(Kind.MASTER, "main")

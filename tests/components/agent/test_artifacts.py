@@ -18,8 +18,8 @@ import pytest
 
 from bus.events import ArtifactsAwaited, KillDirected, TaskDelivered, TaskReported
 from bus.nouns import Command, Reason, Resources, TaskGroup, TaskGroupId, TaskId, TaskState, Uri
-from components.agent import AgentState
 from components.agent.decide import ArtifactsFetched, ArtifactsMissed, SecretsArrived
+from components.agent.state import AgentState
 from components.component import Sight
 from components.fetcher.order import Limits, Order, Verdict
 from tests.components.agent.play import MASTER, info, launched, marked, reports, stage

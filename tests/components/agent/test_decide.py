@@ -21,8 +21,8 @@ from bus.events import (
 from bus.nouns import AgentId, AppId, Command, Position, Refusal, Resources, Source, TaskId, TaskState, second
 from bus.services import AppRemoved, RemovalRequested
 from bus.subjects import Author, Kind
-from components.agent import ResourcesDetected, component
-from components.agent.decide import held_bytes_max
+from components.agent import component
+from components.agent.decide import ResourcesDetected, held_bytes_max
 from components.agent.state import slim
 from components.places import sandbox_name
 from tests.components.agent.play import (

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from bus.events import AgentRegistered, Event, KillDelivered, KillDirected, TaskDelivered, TaskGathered, TaskReported
 from bus.nouns import Command, Reason, Resources, TaskGroup, TaskId, TaskState, Uri
-from components.agent import AgentState, component
+from components.agent import component
 from components.agent.decide import ArtifactsFetched, ArtifactsMissed, SecretsArrived, SecretsWithheld
-from components.agent.state import gathered
+from components.agent.state import AgentState, gathered
 from components.component import Component, Say
 from tests.components.agent.play import MASTER, config, launched, reports, stage
 from tests.components.driver import Stage, only, types

@@ -17,8 +17,10 @@ from bus.memory import MemoryBus, MemoryServer
 from bus.nouns import ExecutorId, Now, Refusal, Resources, TaskGroup, TaskGroupId, TaskId, TaskState
 from bus.queries import LogPiece, LogQuestion, QueryRefused, pack
 from bus.subjects import CLUSTER, ping
-from components.agent import AgentState, ResourcesDetected
-from components.agent.hands import AgentHands, detect_resources, shared
+from components.agent.decide import ResourcesDetected
+from components.agent.hands import AgentHands
+from components.agent.machine import detect_resources, shared
+from components.agent.state import AgentState
 from components.component import Sight
 from tests.components.agent.play import (
     EIGHT,

@@ -24,8 +24,9 @@ from bus.events import (
 )
 from bus.nouns import MOVES, TERMINAL, AgentId, Now, Refusal, TaskId, TaskState
 from bus.subjects import Author, Kind
-from components.agent import AgentState, ResourcesDetected, component
-from components.agent.state import after, believed_s, hear_first_s
+from components.agent import component
+from components.agent.decide import ResourcesDetected
+from components.agent.state import AgentState, after, believed_s, hear_first_s
 from components.component import Component, Heard, Input, Say
 from tests.components.agent.play import EIGHT, EXECUTOR, MASTER, config, launched, marked, status
 from tests.components.driver import START, Stage

@@ -7,7 +7,7 @@ from typing import Any
 from bus.events import AgentAdmitted, AgentRefused
 from bus.nouns import AgentId, Refusal, TaskState
 from bus.queries import Standing, TasksQuestion, pack
-from components.agent import AgentState
+from components.agent.state import AgentState
 from tests.components.agent.play import EIGHT, MASTER, reports, runs, stage
 from tests.components.driver import Stage
 

@@ -19,12 +19,12 @@ from bus.nouns import Command, Now, Reason, TaskId, TaskState
 from bus.queries import answer_ok, answer_refused
 from bus.secrets import SecretAnswer, SecretQuestion, SecretsAwaited
 from bus.subjects import CLUSTER, ask, ping
-from components.agent import AgentState
 from components.agent import shelf as room
 from components.agent.decide import SecretsArrived, SecretsWithheld
 from components.agent.fetching import again_s
 from components.agent.hands import AgentHands
 from components.agent.shelf import Shelf, ShelfRefused, file_system, wipe
+from components.agent.state import AgentState
 from components.component import Sight
 from components.places import secrets_for, secrets_of
 from components.sealing import AgentKey, Vault, seal

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bus.events import KillDelivered, TaskDelivered
 from bus.nouns import AgentId, Check, Command, FrameworkId, Resources, TaskId, TaskInfo, TraceId
 from bus.subjects import Author, Kind
-from components.executor import ExecutorConfig, ExecutorState, component
+from components.executor import ExecutorConfig, component
+from components.executor.state import ExecutorState
 from tests.components.driver import Stage
 
 AGENT = Author(Kind.AGENT, "a1")

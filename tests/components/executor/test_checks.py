@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from bus.events import TaskReported
 from bus.nouns import Check, Probe, Reason, TaskId, TaskState, TaskStatus, is_news, second
-from components.executor import ExecutorState
 from components.executor.sights import CheckFound, HealthSeen, TaskEnded, TaskStarted
+from components.executor.state import ExecutorState
 from tests.components.driver import Stage, only
 from tests.components.executor.nouns import AGENT, delivered, killed, stage
 

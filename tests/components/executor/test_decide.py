@@ -7,9 +7,9 @@ import pytest
 from bus.events import RequestRefused, TaskReported
 from bus.nouns import AgentId, ExecutorId, Reason, Refusal, Source, TaskId, TaskState, TaskStatus, second
 from bus.subjects import Author, Kind, SubjectError
-from components.executor import ExecutorConfig, ExecutorState
+from components.executor import ExecutorConfig
 from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
-from components.executor.state import ended_max
+from components.executor.state import ExecutorState, ended_max
 from tests.components.driver import Stage, only
 from tests.components.executor.nouns import AGENT, CONFIG, delivered, killed, stage
 

@@ -12,9 +12,9 @@ from msgspec.structs import replace as with_
 from bus.events import Event, TaskDelivered, TaskReported
 from bus.nouns import TERMINAL, Check, Probe, TaskGroup, TaskId, TaskState
 from components.component import Component, Sight
-from components.executor import ExecutorState, component
+from components.executor import component
 from components.executor.sights import HealthSeen, LaunchFailed, TaskEnded, TaskStarted
-from components.executor.state import fold
+from components.executor.state import ExecutorState, fold
 from tests.components.driver import Stage, only
 from tests.components.executor.nouns import AGENT, CONFIG, delivered, killed, stage
 

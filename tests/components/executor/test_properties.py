@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from bus.events import Event, TaskReported
 from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskId, TaskState, second
 from components.component import Component, Sight
-from components.executor import ExecutorState, component
+from components.executor import component
 from components.executor.sights import LaunchFailed, TaskEnded, TaskStarted
-from components.executor.state import fold
+from components.executor.state import ExecutorState, fold
 from tests.components.driver import Stage
 from tests.components.executor.nouns import AGENT, CONFIG, delivered, killed
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from bus.events import Event, Fact, TaskReported
 from bus.nouns import TERMINAL, Command, Now, TaskId, TaskState, TaskStatus
 from components.component import Sight
-from components.executor import ExecutorState, component
+from components.executor import component
 from components.executor.hands import ExecutorHands
+from components.executor.state import ExecutorState
 from tests.components.driver import Stage
 from tests.components.executor.nouns import AGENT, delivered, killed
 from tests.components.executor.place import Place, patience_s
