@@ -5,30 +5,24 @@ Rule of this room: it prints what the list commands print; only the time is anot
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from importlib import import_module
 
 import click
 
-from cli.app import apps
-from cli.framework import frameworks
-from cli.job import jobs
-from cli.job_runs import runs
-from cli.node import nodes
-from cli.offer import offers
 from cli.output import Part, date
 from cli.past import Asked, Listed, Then, at_a_time
 from cli.task import tasks
 
-ROOMS: dict[str, Callable[[Asked], Awaitable[Listed]]] = {
-    "agents": nodes,
-    "frameworks": frameworks,
-    "offers": offers,
-    "tasks": tasks,
-    "apps": apps,
-    "jobs": jobs,
-    "runs": runs,
+ROOMS = {
+    "agents": "cli.node:nodes",
+    "frameworks": "cli.framework:frameworks",
+    "offers": "cli.offer:offers",
+    "tasks": "cli.task:tasks",
+    "apps": "cli.app:apps",
+    "jobs": "cli.job:jobs",
+    "runs": "cli.job_runs:runs",
 }
-"""What there is in a datacenter, and who lists it."""
+"""What there is in a datacenter, and who lists it: imported when it is asked for."""
 _TOGETHER = {"all": tuple(ROOMS), "jobs": ("jobs", "runs")}
 WHAT = ("agents", "tasks", "apps", "jobs", "offers", "frameworks", "all")
 
@@ -49,9 +43,17 @@ async def state(then: Then, what: str, ended_too: bool) -> None:
         busbar state --store master.db --at 2026-11-22T21:00 --json
     """
     names = _TOGETHER.get(what, (what,))
-    found = {name: await (tasks(then, ended_too=ended_too) if name == "tasks" else ROOMS[name](then)) for name in names}
+    found = {name: await _listed(then, name, ended_too=ended_too) for name in names}
     content = {"position": then.point.position, "at": then.point.at} | {name: each.rows for name, each in found.items()}
     parts: list[Part] = [f"after event {then.point.position}, {date(then.point.at)}"]
     for name, each in found.items():
         parts += ["", name, each.table]
     then.out.show(content, *parts)
+
+
+async def _listed(asked: Asked, name: str, *, ended_too: bool) -> Listed:
+    if name == "tasks":
+        return await tasks(asked, ended_too=ended_too)
+    module, _, lister = ROOMS[name].partition(":")
+    found: Listed = await getattr(import_module(module), lister)(asked)
+    return found

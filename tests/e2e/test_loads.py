@@ -36,7 +36,10 @@ COMMANDS = {
     "job list": SILENT | STORES | RULES | MINDS,
     "events tail": SILENT | STORES | RULES | MINDS,
     "task history TASK": SILENT | STORES | RULES | MINDS,
-    "state tasks --store STORE --json": SILENT | {"nats", "bus.jetstream"} | MINDS - {"components.master"},
+    "state tasks --store STORE --json": SILENT
+    | {"nats", "bus.jetstream"}
+    | MINDS - {"components.master"}
+    | {"cli.app", "cli.job"},
 }
 """What a command must not load."""
 COMPONENTS = {
