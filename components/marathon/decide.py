@@ -1,5 +1,9 @@
 """How Marathon decides: hear, bring the apps to what they are to be, ask for offers if something waits for them.
 
+A task's new status is passed on by itself. What follows from it for the app, its deployment and the offers is seen from
+the state, is due at once and is decided next: so who waits for the status hears it in one event, and no sooner or later
+for what else there is to say. A request and its consequences are one decision.
+
 Rule of this room: only the master's word counts for offers and tasks, only clients are answered.
 """
 
@@ -52,13 +56,15 @@ def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) 
         yield _register(config)
     if isinstance(told, Heard):
         yield from _hear(config, state, told.event, now)
+        if isinstance(told.event.fact, TaskUpdated):
+            return
     elif isinstance(told, Seen):
         yield from _see(state, told.sight, now)
     elif isinstance(told, Wake):
         yield from _ask_for_unconfirmed(config, state, now)
     yield from overdue(state, now)
     yield from _deploy(state, first, now)
-    yield from _revive(config, state, now)
+    yield from _revive(config, state, told, now)
 
 
 def _deploy(state: MarathonState, first: int, now: Now) -> Iterator[Say]:
@@ -118,15 +124,18 @@ def _ask_for_unconfirmed(config: MarathonConfig, state: MarathonState, now: Now)
         yield Say(TaskReconciled(tasks=tasks), to=MASTER)
 
 
-def _revive(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[Say]:
+def _revive(config: MarathonConfig, state: MarathonState, told: Input, now: Now) -> Iterator[Say]:
     """Want offers again if something waits for one, or waited long enough after a failure.
 
-    What was given back would come again with the master's next batch: asking for it brings it at once.
+    What was given back would come again with the master's next batch: asking for it brings it at once. Where nobody is
+    heard it has the cause of what waits.
     """
     held_back = state.given_back or (state.hungry and (state.suppressed or state.filtered))
     due = bool(state.delays) and state.delays[0][0] <= now
     if state.admitted and (held_back or due):
-        yield Say(FrameworkRevived(framework=config.id), to=MASTER)
+        why = state.wanted_for if held_back and isinstance(told, Wake) else None
+        cause, actor, trace = why or (None, None, None)
+        yield Say(FrameworkRevived(framework=config.id), to=MASTER, cause=cause, actor=actor, trace=trace)
 
 
 def wake_at(config: MarathonConfig, state: MarathonState) -> Now | None:

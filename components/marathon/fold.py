@@ -40,6 +40,7 @@ from bus.services import (
     PodSpecified,
     ReadinessChanged,
 )
+from components.component import because
 from components.marathon.avoiding import avoid
 from components.marathon.containers import contained
 from components.marathon.health import count_anew, fold_check, fold_health, fold_readiness, note
@@ -171,6 +172,7 @@ def _reconciled(state: MarathonState, fact: TaskReconciled, at: Now) -> None:
 
 def _revived(state: MarathonState, at: Now) -> None:
     state.suppressed = state.filtered = state.hungry = state.given_back = False
+    state.wanted_for = None
     while state.delays and state.delays[0][0] <= at:
         _, app_id = state.delays.pop(0)
         app = state.apps[app_id]
@@ -186,7 +188,7 @@ def _answered(
     state: MarathonState, fact: OfferAccepted | OfferDeclined, at: Now, used: dict[AppId | None, None]
 ) -> None:
     """`used`: the apps for which the same offer was taken."""
-    state.hungry = False
+    state.hungry, state.wanted_for = False, None
     state.filtered = True
     state.given_back = state.given_back or fact.refuse_s == 0
     for one in fact.unfit:
@@ -278,7 +280,8 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
             app.absent[fact.replaces].replaced_by = fact.task
         if fact.replaces in state.expunged:
             state.expunged[fact.replaces] = fact.task
-    state.hungry = state.hungry or app.ready(event.at)
+    if not state.hungry and app.ready(event.at):
+        state.hungry, state.wanted_for = True, because(event)
     settle(state, fact.app, app)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bus.documents.constraints import GROUP_BY
 from bus.nouns import AgentId, AppId, Now, Position, TaskId, TaskState, TaskStatus, TraceId, Unfit
 from bus.plans import Deed, DeploymentId, GroupTraits
-from components.component import State
+from components.component import Because, State
 from components.marathon.changing import Before, Deployment, RunSpec, Specified
 from components.marathon.containers import Termination, instance_of
 from components.marathon.instances import Launched, Waiting, is_up
@@ -284,6 +284,8 @@ class MarathonState(State):
     given_back: bool = False
     """Whether something offered was given back only because one decision could not use more of it, or could not yet:
     instances that spread over groups are placed in rounds."""
+    wanted_for: Because | None = None
+    """What led to that an instance waits that did not when the last offers were answered."""
 
     @property
     def idle(self) -> bool:

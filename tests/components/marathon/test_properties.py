@@ -42,7 +42,7 @@ from bus.services import (
     RollbackRequested,
     ScaleRequested,
 )
-from components.component import Say, apply
+from components.component import Input, Say, apply
 from components.marathon import MarathonConfig, offers, updates
 from components.marathon.instances import is_up
 from components.marathon.rolling import least_up
@@ -452,7 +452,7 @@ def offers_do_not_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
 def only_delays_revive(monkeypatch: pytest.MonkeyPatch) -> None:
     mind = import_module("components.marathon.decide")
 
-    def wrong(config: MarathonConfig, state: MarathonState, now: Now) -> Iterator[Say]:
+    def wrong(config: MarathonConfig, state: MarathonState, _told: Input, now: Now) -> Iterator[Say]:
         if state.admitted and state.delays and state.delays[0][0] <= now:
             yield Say(FrameworkRevived(framework=config.id), to="main")
 
