@@ -6,6 +6,7 @@ Rule of this room: lines are made from the fields of the fact, so a new type of 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import msgspec
@@ -59,10 +60,16 @@ def _head(event: Event, type_: str) -> str:
 
 def words_of(fact: Fact) -> Iterator[str]:
     """The fields of a fact that hold more than their default, as `name=value`."""
-    for field in msgspec.structs.fields(fact):
-        value = getattr(fact, field.name)
-        if value not in (None, "", (), {}, field.default):
-            yield f"{field.name}={_short(field.name, value)}"
+    for name, default in _fields(type(fact)):
+        value = getattr(fact, name)
+        if value not in (None, "", (), {}, default):
+            yield f"{name}={_short(name, value)}"
+
+
+@cache
+def _fields(kind: type[Fact]) -> tuple[tuple[str, object], ...]:
+    """The fields of a type of fact with their defaults: msgspec reads all its annotations to tell them."""
+    return tuple((field.name, field.default) for field in msgspec.structs.fields(kind))
 
 
 def _short(name: str, value: object) -> str:

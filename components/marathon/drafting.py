@@ -128,7 +128,7 @@ def _merged(known: App | None, app: AppSpec, partial: tuple[str, ...] | None) ->
     spec = known.latest.spec
     if not isinstance(spec, AppSpec):
         raise Refused(Refusal.INVALID, f"{app.id} is a pod, and is not changed as an app - at `$.id`")
-    names = {field.encode_name: field.name for field in msgspec.structs.fields(AppSpec)}
+    names = dict(zip(AppSpec.__struct_encode_fields__, AppSpec.__struct_fields__, strict=True))
     unknown = next((name for name in partial if name not in names), None)
     if unknown is not None:
         raise Refused(Refusal.INVALID, f"an app has no field {unknown!r} - at `$`")

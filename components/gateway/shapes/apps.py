@@ -87,8 +87,8 @@ def _written(spec: AppSpec) -> dict[str, Any]:
 def full(part: Any) -> dict[str, object]:
     """A part of a document with every field that has a value, also those that are as usual."""
     found: dict[str, object] = {}
-    for field in msgspec.structs.fields(part):
-        value = getattr(part, field.name)
+    for name, wire in zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True):
+        value = getattr(part, name)
         if isinstance(value, msgspec.Struct):
             value = full(value)
         elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
@@ -96,7 +96,7 @@ def full(part: Any) -> dict[str, object]:
         elif isinstance(value, float):
             value = number(value)
         if value is not None and value != () and value != {}:
-            found[field.encode_name] = msgspec.to_builtins(value)
+            found[wire] = msgspec.to_builtins(value)
     return found
 
 
