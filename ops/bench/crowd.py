@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bus import codec
 from bus.events import (
     AgentRegistered,
     Event,
@@ -68,11 +69,12 @@ def status_of(task: TaskId, state: TaskState) -> TaskStatus:
 class Crowd:
     """A master, and who speaks to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
         self.now, self.position = START, Position(0)
         self.mind: Mind[MasterState] = Mind(master.component(master.MasterConfig()), CLUSTER, lambda: self.now)
         self.log: list[Record] = []
-        """What the master said and nobody took."""
+        """What the master said and nobody took; if it shall be whole, what it was told, too."""
         self.offered: list[tuple[FrameworkId, Offer]] = []
         """What it offered and nobody took."""
         self._n: dict[Author, int] = {}
@@ -102,7 +104,10 @@ class Crowd:
         """The next that somebody says to the master."""
         self._n[author] = self._n.get(author, 0) + 1
         self.position = Position(self.position + 1)
-        return Event(by=author, to=MASTER, fact=fact, at=self.now, n=self._n[author], epoch=1, position=self.position)
+        event = Event(by=author, to=MASTER, fact=fact, at=self.now, n=self._n[author], epoch=1, position=self.position)
+        if self._whole:
+            self.log.append(Record(self.position, codec.subject(CLUSTER, event), codec.encode(event)))
+        return event
 
     @property
     def due(self) -> bool:

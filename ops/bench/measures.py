@@ -25,6 +25,7 @@ from ops.bench.service import service
 from ops.bench.site import Site, running
 from ops.bench.sizes import Size
 from ops.bench.sustained import sustained
+from ops.bench.turns import turns
 
 
 def start(directory: Path, size: Size) -> Iterator[Figure]:
@@ -116,6 +117,7 @@ def logs(directory: Path, size: Size) -> Iterator[Figure]:
 def allocates(_directory: Path, size: Size) -> Iterator[Figure]:
     """One allocation of everything to everybody."""
     yield from allocation(*size.ranked, size.allocations)
+    yield from turns(*size.ranked, size.allocations)
 
 
 def footprints(directory: Path, size: Size) -> Iterator[Figure]:

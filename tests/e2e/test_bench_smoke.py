@@ -97,6 +97,8 @@ def test_an_allocation_serves_everybody(measured: dict[str, dict[str, Any]]) -> 
     allocation = measured["allocation"]
     whole = allocation["200 agents x 20 frameworks, one allocation"]["p50"]
     assert 0 < allocation["its longest decision"]["p50"] <= whole
+    gap, took = "in the loop, most without a turn", "in the loop, until everything is offered"
+    assert 0 < allocation[gap]["p50"] <= allocation[took]["p50"]
 
 
 def test_memory_is_of_processes_that_hold_what_they_should(measured: dict[str, dict[str, Any]]) -> None:
