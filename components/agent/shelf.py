@@ -109,6 +109,8 @@ def _write(path: str, value: bytes) -> None:
 
 
 def _remove(path: str) -> None:
+    if not os.path.lexists(path):
+        return  # as of most tasks
     try:
         for kind in (ENV, FILES):
             if os.path.isdir(f"{path}/{kind}") and not os.path.islink(f"{path}/{kind}"):

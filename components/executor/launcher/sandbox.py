@@ -66,14 +66,17 @@ class Sandbox:
         try:
             _write(claim, json.dumps(fields) + "\n")
             os.fsync(claim)
-            directory = self._directory()
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
         finally:
             if launch.pid:
                 os.close(claim)
+
+    def settle(self) -> None:
+        """See that it is on the disk that there is a `launch` file. Raises OSError."""
+        directory = self._directory()
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def complete(self, claim: int, launch: Launch) -> None:
         """Write the second line of the `launch` file and close it. Raises OSError."""

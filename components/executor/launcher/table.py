@@ -123,7 +123,7 @@ class Table:
 
     def _begin(self, order: Order, sandbox: Sandbox, claim: int) -> None:
         try:
-            newborn = birth.bear(order)
+            newborn = birth.bear(order, sandbox.settle)
         except (OSError, LookupError, ValueError) as error:
             os.close(claim)
             self._fail(order.task, sandbox, str(error))
