@@ -38,7 +38,7 @@ ready_s = 30.0
 """How long a datacenter may take to come up."""
 several_ready_s = 60.0
 """The same of several nodes, whose servers elect leaders first. (nats-server: 4 to 9 s)"""
-look_again_s = 0.05
+look_again_s = 0.03
 settle_s = 3.0
 """How long the ends of tasks may take to reach the master."""
 
@@ -78,19 +78,24 @@ def _last_words(plan: Plan) -> str:
 
 
 async def _look(session: Session, plan: Plan) -> tuple[list[Summary], list[str]]:
-    """Who answers, and which conditions do not hold yet."""
-    summaries, missing = [], []
+    """Who answers, and which conditions do not hold yet. Everybody is asked at once."""
     of_agents = (author for agent_id in plan.agent_ids for author in (agent(agent_id), executor_of(agent_id)))
-    for author in (THE_MASTER, *of_agents, MARATHON, METRONOME):
-        try:
-            summaries.append(await session.look(author, "summary", Summary))
-        except NotThere:
-            missing.append(f"{author} does not answer")
+    authors = (THE_MASTER, *of_agents, MARATHON, METRONOME)
+    answers = await asyncio.gather(*(_summary(session, author) for author in authors))
+    summaries = [answer for answer in answers if answer is not None]
+    missing = [f"{author} does not answer" for author, answer in zip(authors, answers, strict=True) if answer is None]
     if not missing:
         missing = [missed for singleton in SINGLETONS for missed in await _absent(session, plan, singleton)]
     if not missing and plan.gateway_port is not None:
         missing = await _no_gateway(session)
     return summaries, missing or await _not_admitted(session, plan)
+
+
+async def _summary(session: Session, author: Author) -> Summary | None:
+    try:
+        return await session.look(author, "summary", Summary)
+    except NotThere:
+        return None
 
 
 async def _no_gateway(session: Session) -> list[str]:
@@ -114,9 +119,11 @@ async def _absent(session: Session, plan: Plan, singleton: Author) -> list[str]:
 
 async def _not_admitted(session: Session, plan: Plan) -> list[str]:
     try:
-        agents = await session.look(THE_MASTER, "agents", list[AgentRow])
-        frameworks = await session.look(THE_MASTER, "frameworks", list[FrameworkRow])
-        standings = [await session.look(agent(agent_id), "standing", Standing) for agent_id in plan.agent_ids]
+        agents, frameworks, standings = await asyncio.gather(
+            session.look(THE_MASTER, "agents", list[AgentRow]),
+            session.look(THE_MASTER, "frameworks", list[FrameworkRow]),
+            asyncio.gather(*(session.look(agent(agent_id), "standing", Standing) for agent_id in plan.agent_ids)),
+        )
     except NotThere as error:
         return [error.message]
     known = {str(row.agent) for row in agents if row.state == "ACTIVE"} | {str(row.framework) for row in frameworks}
