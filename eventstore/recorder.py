@@ -26,7 +26,7 @@ busy_pause_s = 0.3
 """Likewise, while much is said: a commit writes each page of the indexes that it touched, so that an event among 60
 takes 45 us of CPU time, among 200 30, among 600 22."""
 busy_events, enough_events = 30, 1000
-"""In one group, from which on much is said; and so many are stored at once."""
+"""In one group, from which on much is said; and so many are stored at once. (11 us each to judge)"""
 
 
 class Recorder:
@@ -67,9 +67,10 @@ class Recorder:
         return self.log == everything(self.bus.cluster)
 
     async def store(self, records: Sequence[Record]) -> None:
-        """Store what follows; what is nobody's event is alarmed."""
-        for row in await self.writer.append(records):
-            log.error("foreign message on the stream", position=row.position, why=row.foreign_because)
+        """Store what follows, never so much at once that others wait for it; what is nobody's event is alarmed."""
+        for begin in range(0, len(records), enough_events):
+            for row in await self.writer.append(records[begin : begin + enough_events]):
+                log.error("foreign message on the stream", position=row.position, why=row.foreign_because)
 
     async def copy(self, end: Position) -> None:
         """Store what the stream has up to a position. Raises StreamTrimmed, StreamDiverged, StoreDiverged, StoreGap."""

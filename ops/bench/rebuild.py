@@ -19,6 +19,7 @@ from bus.subjects import CLUSTER
 from components import agent, executor, marathon, master, metronome
 from components.component import Component, State, apply, state_hash
 from components.mind import Mind
+from components.snapshots import no_collection
 from eventstore.store import open_reader
 from ops.bench.figures import Figure
 
@@ -75,9 +76,10 @@ async def _timed(events: int, work: Coroutine[None, None, object]) -> float:
 async def _rebuilt(store: Path, component: Rebuilt) -> State:
     mind = Mind(component, CLUSTER, lambda: Now(0))
     async with open_reader(store) as reader:
-        async for records in reader.records(author=component.author):
-            for record in records:
-                mind.remember(record)
+        with no_collection():
+            async for records in reader.records(author=component.author):
+                for record in records:
+                    mind.remember(record)
     assert mind.whole, "the log ends in the middle of a decision"
     state: State = mind.state
     return state
