@@ -85,14 +85,14 @@ def _surplus(app: App) -> TaskId:
     if len(app.up) < len(app.launched):
         down = [task for task in _by_age(app, app.launched) if task not in app.up]
         return next((task for task in down if app.launched[task].state is TaskState.UNREACHABLE), down[0])
-    return _of_the_fullest(app, list(_by_age(app, app.launched)))
+    return _of_the_fullest(app, _by_age(app, app.launched))
 
 
-def _of_the_fullest(app: App, tasks: list[TaskId]) -> TaskId:
+def _of_the_fullest(app: App, tasks: Iterator[TaskId]) -> TaskId:
     """The first of the largest group: what spreads evenly stays even. (Marathon: `Constraints.selectTasksToKill`)"""
     fields = [each[0] for each in app.spec.constraints if each[1] == GROUP_BY]
     if not fields:
-        return tasks[0]
+        return next(tasks)
     tally = tally_of(app)
 
     def crowd(task: TaskId) -> tuple[int, ...]:

@@ -121,6 +121,8 @@ class App:
     """Of the launched, those that count in a deployment. (`is_up`)"""
     old_up: dict[TaskId, None] = field(default_factory=dict)
     """Of these, the outdated."""
+    returned: dict[TaskId, None] = field(default_factory=dict)
+    """Of the launched, those that came back after they had been replaced."""
     dying: dict[TaskId, Launched] = field(default_factory=dict)
     """Dismissed, to be killed, not yet ended."""
     absent: dict[TaskId, Launched] = field(default_factory=dict)
@@ -230,10 +232,14 @@ class App:
         return first is not None and not held_back
 
     def mark(self, task: TaskId) -> None:
-        """After any change of one of its instances: whether it counts in a deployment. (fold)"""
+        """After any change of one of its instances: whether it counts in a deployment, and came back. (fold)"""
         one = self.launched.get(task)
-        up = one is not None and is_up(one)
-        for marked, counts in ((self.up, up), (self.old_up, up and task in self.outdated)):
+        up, returned = one is not None and is_up(one), one is not None and one.returned
+        for marked, counts in (
+            (self.up, up),
+            (self.old_up, up and task in self.outdated),
+            (self.returned, returned),
+        ):
             if not counts:
                 marked.pop(task, None)
             elif task not in marked:
@@ -345,6 +351,7 @@ def _check_lost(state: MarathonState) -> None:
 def _check_app(state: MarathonState, app_id: AppId, app: App) -> None:
     assert app.even or app_id in state.uneven, f"{_story(app_id, app)}; no rest is due"
     assert 0 <= app.running <= len(app.launched), _story(app_id, app)
+    assert sorted(app.returned) == sorted(task for task, one in app.launched.items() if one.returned), app.returned
     assert app.waiting or not app.verdicts, f"{_story(app_id, app)}; nothing waits, yet verdicts are kept"
     assert not app.removed or app.waiting or app.launched or app.dying, f"{_story(app_id, app)}; removed and not gone"
     assert app.deployment is None or app.deployment in state.deployments, f"{app_id} is locked by {app.deployment}"

@@ -57,9 +57,9 @@ def is_waited_for(app: App, status: TaskStatus) -> bool:
 
 def why_surplus(app: App, task: TaskId) -> str:
     """Why there is an instance too many, and why it is this one, if one came back that had been replaced."""
-    returned = [name for name, one in app.launched.items() if one.returned]
-    if not returned:
+    if not app.returned:
         return ""
+    returned = [name for name in app.launched if name in app.returned]
     who = "it came back" if task in returned else f"{returned[-1]} came back"
     return f"{who} after it had been replaced; killSelection is {app.spec.kill_selection}"
 

@@ -37,7 +37,7 @@ class Ranked:
             ranking = self._ranking = Ranking(claims, state.capacity, self._weights)
         else:
             ranking.resize(state.capacity)
-            for name in (*moved_since(state, self._n), *sorted(self._given)):
+            for name in sorted({*moved_since(state, self._n), *self._given}):
                 framework = state.frameworks.get(name)
                 if framework is not None:
                     ranking.put(_claim(framework))
