@@ -7,7 +7,6 @@ started it starts it again, and it rebuilds from its log.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -46,9 +45,6 @@ from eventstore.errors import StoreDiverged, StoreFailed, StoreGap, StoreLocked,
 S = TypeVar("S", bound=State)
 log = logs.get_logger()
 
-young_max = 20_000
-"""New objects between two looks for garbage: an event is some, and most of what a component makes stays or is gone at
-once. (Python: 700, which takes a busy master 7 % of its time)"""
 EXPECTED = (
     BusClosed,
     BusUnreachable,
@@ -130,7 +126,6 @@ class Wired(NamedTuple, Generic[S]):
 def run_component(place: Place, wire: Callable[[Bus], Wired[S]], name: str) -> None:
     """Run a component until SIGTERM or SIGINT. Raises Failure if it cannot go on."""
     note(place, name)
-    gc.set_threshold(young_max)
     try:
         with looked_at_once():
             asyncio.run(_run(place, wire, name))

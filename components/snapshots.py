@@ -11,13 +11,12 @@ this store's log is passed over, and what it would have saved is folded.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +30,7 @@ from bus.events import FACTS, Event, Fact, LeaderResigned
 from bus.nouns import Now, Position
 from bus.port import Record
 from components.component import Answer, Component, S
+from components.garbage import no_collection
 from components.mind import Mind
 from components.versions import version_of
 from eventstore.store import Reader
@@ -273,15 +273,3 @@ def _fact(answered: _Answered) -> Fact:
 @cache
 def _reader(fact: type[Fact]) -> msgspec.msgpack.Decoder[Fact]:
     return msgspec.msgpack.Decoder(fact)
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """A million new objects, none of them garbage: looking for it takes twice as long as reading them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

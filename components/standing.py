@@ -20,11 +20,11 @@ from bus.subjects import own_log, terms
 from bus.vouching import CheckpointMade
 from components.component import Component, S, state_hash
 from components.election import Watch
+from components.garbage import no_collection
 from components.instance import MASTERS, Presence, fetch, roll_call
 from components.keeping import Keeper
 from components.logtime import LogTime
 from components.mind import Clock, Decided, Mind
-from components.snapshots import no_collection
 from eventstore.recorder import Recorder
 
 T = TypeVar("T")

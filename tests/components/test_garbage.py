@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from components.garbage import looked_at_once
+from components.garbage import looked_at_once, no_collection
 
 
 class Thing:
@@ -34,6 +34,19 @@ def test_what_a_search_left_is_not_looked_at_again() -> None:
         assert gc.get_freeze_count() - before < len(kept), "everything is put aside again"
     assert gc.get_freeze_count() == 0
     gc.collect()
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_is_read_anew_is_not_looked_at_at_all() -> None:
+    """A rebuild makes no garbage; elsewhere it puts nothing aside."""
+    with no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+    with looked_at_once():
+        with no_collection():
+            kept = [Thing() for _ in range(1000)]
+        assert gc.get_freeze_count() > len(kept)
     assert gc.get_freeze_count() == 0
 
 
