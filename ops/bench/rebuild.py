@@ -18,8 +18,8 @@ from bus.port import Record
 from bus.subjects import CLUSTER
 from components import agent, executor, marathon, master, metronome
 from components.component import Component, State, apply, state_hash
+from components.garbage import no_collection
 from components.mind import Mind
-from components.snapshots import no_collection
 from eventstore.store import open_reader
 from ops.bench.figures import Figure
 
