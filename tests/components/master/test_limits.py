@@ -87,6 +87,34 @@ def test_an_invalid_accept_of_many_tasks_is_cut_and_completed(dc):
     assert not dc.state.accepts
 
 
+def test_an_accept_of_many_tasks_on_somebody_elses_offer_comes_to_an_end(dc):
+    """All are dropped, nothing is closed, and nothing of it stays due."""
+    dc.register("a1", HUGE)
+    dc.enroll("marathon")
+    dc.enroll("thief")
+    (offer,) = dc.offers("marathon")
+    assert len(updates(dc.accept("thief", [offer], *tasks()))) == MANY
+    assert not dc.state.accepts
+    assert dc.offers("marathon") == [offer]
+
+
+def test_what_rides_on_an_accept_of_many_tasks_waits_for_its_last(dc):
+    """The first decision keeps what was declined with it, and that no more are wanted."""
+    dc.register("a1", HUGE)
+    dc.register("a2")
+    dc.enroll("marathon")
+    mine, other = dc.offers("marathon")
+    fact = OfferAccepted(offers=(mine,), launch=tuple(tasks()), declined=(other,), suppressed=True)
+    dc.hear(Author(Kind.FRAMEWORK, "marathon"), fact)
+    assert dc.offers("marathon") == [mine, other]
+    assert not dc.state.frameworks["marathon"].suppressed
+    dc.restart()
+    events = dc.settle()
+    assert only(events, TaskLaunched)[-1].recovered == (mine, other)
+    assert dc.state.frameworks["marathon"].suppressed
+    assert dc.offers("marathon") == []
+
+
 def test_an_accept_cut_by_a_crash_goes_on(dc):
     dc.register("a1", HUGE)
     dc.enroll("marathon")

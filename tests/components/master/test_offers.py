@@ -186,8 +186,17 @@ def test_a_revive_that_brings_nothing_is_said_apart(dc):
     assert made(dc.report("n1", "t1", "TASK_FINISHED")) == [("a", ["n1"])]
 
 
-def test_a_revive_brings_others_what_is_theirs(dc):
-    """Of two nodes each may have one, the one that revives counts as wanting for the order."""
+def test_a_revive_where_nothing_is_for_the_framework_is_said_apart(dc):
+    """What is kept for another role is not offered for it."""
+    dc.enroll("a")
+    dc.suppress("a")
+    dc.register("n1", role="web")
+    assert types(dc.revive("a")) == ["framework.revived"]
+    assert dc.offers("a") == []
+
+
+def test_a_revive_clears_the_filters_of_one_framework_only(dc):
+    """Who declined is offered all of it again, and the other one's filters stand."""
     dc.enroll("a")
     dc.enroll("b")
     dc.suppress("a")
