@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
 import pytest
 
 from bus.events import Event, LeaderElected
@@ -9,10 +13,11 @@ from bus.nouns import Now
 from bus.port import Message, batch_events_max
 from bus.subjects import Author, Kind
 from components.mind import Decided
-from components.outbox import Outbox, events_one_by_one_max, events_waiting_max, gather_s
+from components.outbox import Outbox, events_one_by_one_max, events_waiting_max, gather_events, gather_s
 from tests.simulation.clock import VirtualLoop
 
 pytestmark = pytest.mark.timeout(10)
+T = TypeVar("T")
 ME = Author(Kind.MASTER, "main")
 
 
@@ -56,19 +61,44 @@ async def test_many_travel_together() -> None:
 
 def test_behind_many_more_are_gathered() -> None:
     """What is decided soon after an append of many waits for company; behind an append of few, nothing waits."""
-    loop, many = VirtualLoop(), events_one_by_one_max + 1
+    many = events_one_by_one_max + 1
+    assert virtually(appended_at(1, many, 2, 2)) == [0.0, 0.0, gather_s, gather_s]
 
-    async def story() -> list[float]:
-        outbox, at = filled(1), []
-        for size in (1, many, 2, 2):
-            await appends(outbox, 1)
-            at.append(loop.time())
-            outbox.put(decision(outbox.sent_n + 1, size))
+
+def test_enough_are_not_kept_waiting() -> None:
+    many = events_one_by_one_max + 1
+    assert virtually(appended_at(many, gather_events, gather_events, 1)) == [0.0, 0.0, 0.0, gather_s]
+
+
+def test_enough_may_come_while_it_waits() -> None:
+    async def story() -> float:
+        outbox = filled(events_one_by_one_max + 1)
         await appends(outbox, 1)
-        return [*at, loop.time()]
+        outbox.put(decision(outbox.sent_n + 1, 2))
+        waits = asyncio.ensure_future(appends(outbox, 1))
+        await asyncio.sleep(gather_s / 2)
+        outbox.put(decision(outbox.sent_n + 3, gather_events))
+        assert [len(one) for one in await waits] == [2 + gather_events]
+        return asyncio.get_running_loop().time()
 
+    assert virtually(story()) == gather_s / 2
+
+
+async def appended_at(*sizes: int) -> list[float]:
+    """When decisions of these sizes were appended, each decided once the one before it was."""
+    outbox, at = Outbox(), list[float]()
+    for size in sizes:
+        outbox.put(decision(outbox.sent_n + 1, size))
+        await appends(outbox, 1)
+        at.append(asyncio.get_running_loop().time())
+    return at
+
+
+def virtually(story: Coroutine[None, None, T]) -> T:
+    """What becomes of a story in which time passes only where somebody waits."""
+    loop = VirtualLoop()
     try:
-        assert loop.run_until_complete(story()) == [0.0, 0.0, 0.0, gather_s, gather_s]
+        return loop.run_until_complete(story)
     finally:
         loop.close()
 
