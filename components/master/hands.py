@@ -35,6 +35,8 @@ from eventstore.store import Reader, open_reader
 
 MYSELF = Author(Kind.MASTER, MASTER)
 pings_at_once_max = 1000
+pings_in_a_row_max = 100
+"""Pings that are begun before others on the event loop get a turn."""
 catch_up_s = 2.0
 catch_up_pause_s = 0.01
 history_rows_max = 1000
@@ -155,7 +157,11 @@ class MasterHands:
     async def _round(self, see: See) -> None:
         """Ping everybody once. What a bus that is down keeps from the master is nobody's silence."""
         async with asyncio.TaskGroup() as group:
-            pings = [(watched, group.create_task(self._answers(author))) for author, watched in self._watched.items()]
+            pings = []
+            for author, watched in list(self._watched.items()):
+                pings.append((watched, group.create_task(self._answers(author))))
+                if len(pings) % pings_in_a_row_max == 0:
+                    await asyncio.sleep(0)
         if not all(answered.result() for _, answered in pings) and not await self._bus_answers():
             return
         for watched, answered in pings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -13,14 +14,14 @@ import pytest
 from bus.codec import encode, link, subject
 from bus.events import AgentRegistered
 from bus.memory import Faults, MemoryBus, MemoryServer
-from bus.nouns import AgentId, FrameworkId, TaskState
+from bus.nouns import AgentId, FrameworkId, TaskState, parse_resources
 from bus.port import Message, Record
 from bus.queries import HistoryQuestion, QueryRefused, pack
 from bus.subjects import CLUSTER, Author, Kind, own_log, ping
 from components.component import Sight
 from components.master import MasterConfig, component
 from components.master.decide import PingsMissed
-from components.master.hands import MYSELF, MasterHands
+from components.master.hands import MYSELF, MasterHands, pings_in_a_row_max
 from components.runtime import live
 from eventstore.store import open_writer
 from tests.components.master.datacenter import Datacenter, info
@@ -94,6 +95,34 @@ def test_who_does_not_answer_is_seen_after_five_pings():
         await asyncio.sleep(76)
 
     assert watch(dc, script) == [(75, missed(dc, A1))]
+
+
+class Counted(Faults):
+    """How many questions begin in each turn of the loop."""
+
+    def __init__(self) -> None:
+        self.turn, self.begun = 0, Counter[int]()
+
+    async def ask(self, subject: str) -> bool:
+        self.begun[self.turn] += 1
+        return True
+
+
+def test_a_round_of_many_pings_leaves_turns_to_others():
+    dc, count, counted = Datacenter(), 350, Counted()
+    for number in range(count):
+        dc.hear(Author(Kind.AGENT, f"n{number}"), AgentRegistered(hostname="n", resources=parse_resources("cpus:1")))
+
+    async def script(hands, bus, seen):
+        for number in range(count):
+            await bus.serve(ping(CLUSTER, Author(Kind.AGENT, f"n{number}")), pong)
+        await asyncio.sleep(15)
+        for counted.turn in range(1, 100):
+            await asyncio.sleep(0)
+
+    watch(dc, script, faults=counted)
+    assert sum(counted.begun.values()) >= count
+    assert max(counted.begun.values()) <= pings_in_a_row_max
 
 
 def test_one_answer_starts_the_count_anew():
