@@ -194,6 +194,14 @@ async def test_a_kill_right_behind_the_launch_ends_the_task(place):
     assert await client.ended("t1") == 9
 
 
+async def test_a_gentle_kill_right_behind_the_launch_is_not_lost(place):
+    """SIGTERM comes to the process as soon as there is one, not only SIGKILL when the grace is over."""
+    client = await place.attach()
+    client.launch("t1", FOREVER)
+    client.kill("t1", 3600)
+    assert await client.ended("t1") == 15
+
+
 # ---- the whole tree
 
 ESCAPES = """
