@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -101,14 +104,26 @@ class Slurm(Peer):
             process.terminate()
             process.wait()
         self._daemons = []
+        for pid in self._left_over():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _left_over(self) -> Iterator[int]:
+        """Processes of jobs that outlive slurmd: all have in their environment whose configuration is theirs."""
+        mine = f"SLURM_CONF={self.directory / 'slurm.conf'}".encode()
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if mine in environment.read_bytes().split(b"\0"):
+                    yield int(environment.parent.name)
 
     def _submit(self, *argv: str, output: str = "/dev/null") -> str:
         submitted = ("sbatch", "--parsable", "-o", output, *argv)
         done = subprocess.run(submitted, env=self._environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    def _left(self, job: str, state: str = "PD,CF,R,CG") -> int:
-        return len(lines(self._said("squeue", "-h", "-r", "-j", job, "-t", state)))
+    def _left(self, job: str) -> int:
+        """Tasks of a job that have not ended."""
+        return len(lines(self._said("squeue", "-h", "-r", "-j", job, "-t", "PD,CF,R,CG")))
 
     def burst(self, count: int) -> None:
         job = self._submit(f"--array=1-{count}", "--wrap", "/bin/true")
@@ -130,8 +145,11 @@ class Slurm(Peer):
         return took_s
 
     def up(self, count: int) -> None:
-        self._service = self._submit(f"--array=1-{count}", "--wrap", "exec sleep 1000")
-        wait_until(f"{count} jobs run", lambda: self._left(self._service, "R") == count)
+        runs = self.directory / f"runs-{secrets.token_hex(4)}"
+        runs.mkdir()  # the state R of a job says that it was placed, not that it runs
+        script = f"echo > {runs}/$SLURM_ARRAY_TASK_ID; exec sleep 1000"
+        self._service = self._submit(f"--array=1-{count}", "--wrap", script)
+        wait_until(f"{count} jobs run", lambda: len(list(runs.iterdir())) == count)
 
     def down(self) -> None:
         self._said("scancel", self._service)
