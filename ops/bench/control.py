@@ -39,6 +39,7 @@ AGENTS_LOG = "agents.log"
 ready_s = 60.0
 registered_s = 600.0
 query_s = 30.0
+lone_tasks = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ async def control(data: Path, agents: int, each: int, rounds: int) -> list[Figur
         before, first = plane.usage(), await _end(plane.bus)
         told = [await _round(plane, agents, each) for _ in range(rounds)]
         after, events = plane.usage(), await _end(plane.bus) - first
+        lone = [await _round(plane, agents, 1, on=1) for _ in range(lone_tasks)]
     who, done = f"{agents} agents, {count} tasks", count * rounds
     used = {name: 1000 * (usage.cpu_s - before[name].cpu_s) / done for name, usage in after.items()}
     return [
@@ -74,6 +76,7 @@ async def control(data: Path, agents: int, each: int, rounds: int) -> list[Figur
         Figure(f"{who}: accepted -> RUNNING", "tasks/s", [count / one_.ran_s for one_ in told], ">= 2,000"),
         Figure("  one of them", "ms", [took for one_ in told for took in one_.took_ms]),
         Figure("  RUNNING -> FINISHED", "tasks/s", [count / one_.ended_s for one_ in told]),
+        Figure("  one task alone, accepted -> RUNNING", "ms", [took for one_ in lone for took in one_.took_ms]),
         *(one(f"  CPU per task, {name}", "ms", spent) for name, spent in used.items()),
         one("  CPU per task, all", "ms", sum(used.values())),
         one("  events per task", "", events / done),
@@ -88,8 +91,9 @@ class _Round:
     ended_s: float
 
 
-async def _round(plane: Plane, agents: int, each: int) -> _Round:
-    ran_s, took_ms = await plane.scheduler.launch(agents, each)
+async def _round(plane: Plane, agents: int, each: int, on: int | None = None) -> _Round:
+    """So many tasks on each agent, or only on so many of them."""
+    ran_s, took_ms = await plane.scheduler.launch(on or agents, each)
     began = time.perf_counter()
     plane.agents.write(f"{FINISH}\n")
     plane.agents.flush()

@@ -65,6 +65,7 @@ def agents(directory: Path, sweep: Sweep) -> list[Series]:
     rates = [_find(figures, "accepted -> RUNNING") for figures in found]
     return [
         Series("a task from accepted to RUNNING, among many", "ms", sizes, [1000 / rate for rate in rates], each=True),
+        series("one task alone, from accepted to RUNNING", "ms", "one task alone", each=True),
         series("CPU per task, master", "ms", "CPU per task, master", each=True),
         series("CPU per task, bus", "ms", "CPU per task, bus", each=True),
         series("all agents registered", "s", "agents register", each=False),

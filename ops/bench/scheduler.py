@@ -101,10 +101,12 @@ class Scheduler:
                             self._updated(fact)
 
     def _answer(self, offers: tuple[Offer, ...], cause: Position) -> None:
-        unwanted = [offer for offer in offers if offer.agent in self._served or not self._unserved]
+        unwanted = []
         for offer in offers:
             if self._unserved and offer.agent not in self._served:
                 self._accept(offer, cause)
+            else:
+                unwanted.append(offer)
         if unwanted:
             self._say(OfferDeclined(offers=tuple(offer.offer for offer in unwanted), refuse_s=refuse_s), cause)
 

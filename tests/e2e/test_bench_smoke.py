@@ -88,6 +88,7 @@ def test_the_control_plane_runs_every_simulated_task(measured: dict[str, dict[st
     """Two tasks on each of twenty agents are heard RUNNING; a task takes five events of its own and shares some."""
     control = measured["control"]
     assert control["one of them"]["n"] == 20 * 2
+    assert control["one task alone, accepted -> RUNNING"]["n"] == 5
     assert control["20 agents, 40 tasks: accepted -> RUNNING"]["p50"] > 0
     assert 5 <= control["events per task"]["p50"] <= 9
 
