@@ -24,7 +24,7 @@ from ops.bench.rebuild import rebuild
 from ops.bench.service import service
 from ops.bench.site import Site, running
 from ops.bench.sizes import Size
-from ops.bench.sustained import sustained
+from ops.bench.sustained import crowded, sustained
 from ops.bench.turns import turns
 
 
@@ -102,8 +102,9 @@ def fails_over(directory: Path, size: Size) -> Iterator[Figure]:
 
 def controls(directory: Path, size: Size) -> Iterator[Figure]:
     """The control plane alone: simulated agents on a real bus, and a real master."""
-    for agents, each in size.crowds:
-        yield from asyncio.run(control(directory / f"control-{agents}", agents, each, size.crowd_rounds))
+    for agents, each, sync in size.crowds:
+        where = directory / f"control-{agents}-{sync}"
+        yield from asyncio.run(control(where, agents, each, size.crowd_rounds, sync))
 
 
 def logs(directory: Path, size: Size) -> Iterator[Figure]:
@@ -112,6 +113,7 @@ def logs(directory: Path, size: Size) -> Iterator[Figure]:
         for sync in ("always", "2m"):
             where = directory / f"log-{count}-{sync}"
             yield from asyncio.run(sustained(where, count, sync, size.sustained, size.crowd_rounds))
+            yield from asyncio.run(crowded(where / "crowded", count, sync, size.at_once, size.crowd_rounds))
 
 
 def allocates(_directory: Path, size: Size) -> Iterator[Figure]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from bus.binary import find_binary
 from bus.credentials import Credentials
 from bus.ensemble import Ensemble
+from bus.keyring import Keyring
 from bus.server import EmbeddedServer
 from ops.bench.site import usage_of
 
@@ -24,8 +25,14 @@ _SETTING = "sync_interval: {}"
 class Servers(NamedTuple):
     """Servers that run."""
 
-    administrator: Credentials
+    keyring: Keyring
+    urls: Sequence[str]
     pids: Sequence[int]
+
+    @property
+    def administrator(self) -> Credentials:
+        """Credentials that open everything."""
+        return self.keyring.administrator(self.urls)
 
     def cpu_s(self) -> float:
         """CPU seconds of all of them so far."""
@@ -35,19 +42,19 @@ class Servers(NamedTuple):
 @asynccontextmanager
 async def servers(data: Path, count: int, sync: str = DEFAULT) -> AsyncIterator[Servers]:
     """So many servers of one stream, until the end of the block."""
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     given = EmbeddedServer(data) if count == 1 else Ensemble(data, count=count)
     await given.start()
     try:
         if sync == DEFAULT:
             pids = [given.pid] if isinstance(given, EmbeddedServer) else [member.pid for member in given.members]
-            yield Servers(given.administrator, [pid for pid in pids if pid is not None])
+            yield Servers(given.keyring, given.urls, [pid for pid in pids if pid is not None])
             return
     finally:
         await given.stop()
     started = [_start(config, sync) for config in sorted(data.glob("bus*/nats-server.conf"))]
     try:
-        yield Servers(given.administrator, [process.pid for process in started])
+        yield Servers(given.keyring, given.urls, [process.pid for process in started])
     finally:
         for process in started:
             process.terminate()

@@ -25,11 +25,18 @@ class Size:
     history_tasks: int = 10_000
     failovers: int = 30
     questions: int = 20
-    crowds: tuple[tuple[int, int], ...] = ((1000, 10), (10_000, 1))
-    """Simulated agents, and tasks for each."""
+    crowds: tuple[tuple[int, int, str], ...] = (
+        (1000, 10, "always"),
+        (10_000, 1, "always"),
+        (1000, 10, "2m"),
+        (10_000, 1, "2m"),
+    )
+    """Simulated agents, tasks for each, and the `sync_interval` of the bus."""
     crowd_rounds: int = 3
     commands: int = 20
     lines: int = 100
+    at_once: int = 10_000
+    """Events that many logs say one by one."""
     sustained: int = 100_000
     """Events said without a pause."""
     ranked: tuple[int, int] = (10_000, 1000)
@@ -52,10 +59,11 @@ QUICK = Size(
     history_tasks=20,
     questions=1,
     failovers=1,
-    crowds=((20, 2),),
+    crowds=((20, 2, "always"), (5, 1, "2m")),
     crowd_rounds=1,
     commands=1,
     lines=3,
+    at_once=400,
     sustained=2000,
     ranked=(200, 20),
     allocations=1,

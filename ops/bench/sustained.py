@@ -16,12 +16,13 @@ from pathlib import Path
 from bus.events import Event, LeaderElected, TaskUpdated
 from bus.jetstream import connect
 from bus.nouns import AgentId, FrameworkId, Now, Position, TaskId, TaskState
-from bus.port import Bus
-from bus.subjects import Author, Kind
+from bus.port import Bus, Fence, Message
+from bus.subjects import Author, Kind, own_log, subject_of
 from components.component import Ask, Component, Input, Say, See, State
 from components.runtime import live
 from eventstore.recorder import Recorder, open_recorder
 from eventstore.verify import verify
+from ops.bench.appending import BODY
 from ops.bench.crowd import status_of
 from ops.bench.figures import Figure
 from ops.bench.servers import Servers, servers
@@ -29,6 +30,7 @@ from ops.bench.servers import Servers, servers
 each_decision = 10
 """Events of one decision."""
 look_s = 0.02
+logs_at_once = 400
 AUTHOR = Author(Kind.MASTER, "main")
 
 
@@ -131,3 +133,27 @@ async def _round(found: Servers, store: Path, events: int) -> tuple[float, list[
     assert checked.good, checked.finding
     assert checked.last == last > events, f"{checked.last} events are stored, {last} were said"
     return events / (progress.last_at - progress.first_at), progress.behind_s, own, server
+
+
+async def crowded(directory: Path, count: int, sync: str, events: int, rounds: int) -> list[Figure]:
+    """Events a second of many logs at once, each of which says one after the other: what agents do in a burst."""
+    async with servers(directory, count, sync) as found:
+        bus, rates = await connect(found.administrator, name="bench"), []
+        for number in range(rounds):
+            began = time.perf_counter()
+            async with asyncio.TaskGroup() as group:
+                for log in range(logs_at_once):
+                    group.create_task(_say_alone(bus, f"a{number}-{log}", events // logs_at_once))
+            rates.append(events // logs_at_once * logs_at_once / (time.perf_counter() - began))
+        await bus.close()
+    return [Figure(f"R{count}, sync_interval {sync}, {logs_at_once} logs one event at a time", "events/s", rates)]
+
+
+async def _say_alone(bus: Bus, name: str, events: int) -> None:
+    author = Author(Kind.AGENT, name)
+    subject, fence = (
+        subject_of(bus.cluster, author, TaskUpdated.type, "main"),
+        Fence(own_log(bus.cluster, author), Position(0)),
+    )
+    for _ in range(events):
+        fence = fence._replace(last=await bus.append([Message(subject, BODY)], fence))
