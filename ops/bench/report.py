@@ -114,7 +114,7 @@ def tables(files: Sequence[Path]) -> dict[str, str]:
     for file in files:
         found = json.loads(file.read_text())
         figures |= found["figures"]
-        where = ", ".join(f"{name} {found['machine'][name]}" for name in TOLD)
+        where = ", ".join(f"{name} {found['machine'].get(name, '?')}" for name in TOLD)
         notes.append(f"{', '.join(found['figures'])}: {where}.")
         runs = [
             f"{name} {each['took_s']:.0f} s at {each['load'][0]}" for name, each in found.get("measured", {}).items()
