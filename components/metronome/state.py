@@ -148,7 +148,10 @@ class Run:
 
     def attempt(self, task: TaskId) -> Attempt:
         """The attempt that is this task."""
-        return next(attempt for attempt in reversed(self.attempts) if attempt.task == task)
+        for attempt in reversed(self.attempts):
+            if attempt.task == task:
+                return attempt
+        raise AssertionError(f"{task} is no attempt of {self.run}")
 
     def next_due(self) -> Now | None:
         """When somebody must decide about it."""
