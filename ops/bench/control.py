@@ -60,10 +60,11 @@ class Plane:
         return {name: usage for name, usage in found.items() if usage is not None}
 
 
-async def control(data: Path, agents: int, each: int, rounds: int, sync: str = DEFAULT) -> list[Figure]:
-    """Tasks a second from the first accept to the last RUNNING heard, with so many agents and tasks on each."""
+async def control(data: Path, agents: int, each: int, rounds: int, sync: str = DEFAULT, idle: int = 0) -> list[Figure]:
+    """Tasks a second from the first accept to the last RUNNING heard, with so many agents and tasks on each; beside the
+    scheduler are `idle` frameworks that want nothing."""
     count = agents * each
-    async with _plane(data, agents, sync) as plane:
+    async with _plane(data, agents, sync, idle) as plane:
         await _check_books(plane.bus, agents)
         before, first = plane.usage(), await _end(plane.bus)
         told = [await _round(plane, agents, each) for _ in range(rounds)]
@@ -124,7 +125,7 @@ async def _end(bus: JetStreamBus) -> Position:
 
 
 @asynccontextmanager
-async def _plane(data: Path, agents: int, sync: str) -> AsyncIterator[Plane]:
+async def _plane(data: Path, agents: int, sync: str, idle: int) -> AsyncIterator[Plane]:
     (data / "master").mkdir(parents=True)
     master = Process(data, "master", "master", "--node", "n1", "--store", str(data / "master" / "events.db"))
     async with servers(data, 1, sync) as server, AsyncExitStack() as stack:
@@ -134,7 +135,7 @@ async def _plane(data: Path, agents: int, sync: str) -> AsyncIterator[Plane]:
         bus = await connect(read_credentials(credentials_file(str(data))), name="bench")
         stack.push_async_callback(bus.close)
         await _until_led(bus, master)
-        crowd, registered_s = await stack.enter_async_context(_simulated(data, agents))
+        crowd, registered_s = await stack.enter_async_context(_simulated(data, agents, idle))
         scheduling = await connect(read_credentials(data / "keys" / "scheduler.json"), name="bench-scheduler")
         stack.push_async_callback(scheduling.close)
         assert crowd.stdin is not None
@@ -168,10 +169,10 @@ async def _until_led(bus: JetStreamBus, master: Process) -> None:
 
 
 @asynccontextmanager
-async def _simulated(data: Path, agents: int) -> AsyncIterator[tuple[subprocess.Popen[str], float]]:
+async def _simulated(data: Path, agents: int, idle: int) -> AsyncIterator[tuple[subprocess.Popen[str], float]]:
     """The process of all agents, and how long they took until every one was admitted."""
     began = time.perf_counter()
-    process = _start_agents(data, agents)
+    process = _start_agents(data, agents, idle)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(registered_s):
@@ -183,11 +184,11 @@ async def _simulated(data: Path, agents: int) -> AsyncIterator[tuple[subprocess.
         process.wait()
 
 
-def _start_agents(data: Path, agents: int) -> subprocess.Popen[str]:
+def _start_agents(data: Path, agents: int, idle: int) -> subprocess.Popen[str]:
     root = str(Path(__file__).parent.parent.parent)
     with (data / AGENTS_LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "ops.bench.simulated", str(data), str(agents)],
+            [sys.executable, "-P", "-m", "ops.bench.simulated", str(data), str(agents), str(idle)],
             env=os.environ | {"PYTHONPATH": root},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -40,24 +40,43 @@ class Sweep:
     """Frameworks, where agents become more."""
     many: int = 1000
     """Agents, where frameworks become more."""
+    plane: int = 100
+    """Agents of a control plane, where frameworks become more."""
     rounds: int = 3
 
 
 QUICK = Sweep(
-    agents=(2, 10), tasks=20, history=(100, 1000), ranked_agents=(10, 50), frameworks=(1, 5), few=2, many=20, rounds=1
+    agents=(2, 10),
+    tasks=20,
+    history=(100, 1000),
+    ranked_agents=(10, 50),
+    frameworks=(1, 5),
+    few=2,
+    many=20,
+    plane=2,
+    rounds=1,
 )
 
 
 def agents(directory: Path, sweep: Sweep) -> list[Series]:
     """The control plane with ever more agents: `ops.bench.control`."""
+    shapes = [(count, max(1, sweep.tasks // count), 0) for count in sweep.agents]
+    return _planes(directory, sweep.agents, shapes)
+
+
+def idle(directory: Path, sweep: Sweep) -> list[Series]:
+    """The control plane with ever more frameworks that want nothing at the time."""
+    shapes = [(sweep.plane, max(1, sweep.tasks // sweep.plane), count - 1) for count in sweep.frameworks]
+    return _planes(directory, sweep.frameworks, shapes)
+
+
+def _planes(directory: Path, sizes: Sequence[int], shapes: Sequence[tuple[int, int, int]]) -> list[Series]:
     found: list[dict[str, float]] = []
-    for count in sweep.agents:
-        data = directory / f"agents-{count}"
-        each = max(1, sweep.tasks // count)
-        figures = asyncio.run(control(data, count, each, 1))
-        size = sum(file.stat().st_size for file in (data / "master").glob("events.db*"))
-        found.append(_by_name(figures) | {"store": size / (count * each)})
-    sizes = sweep.agents
+    for size, (count, each, others) in zip(sizes, shapes, strict=True):
+        data = directory / f"plane-{size}"
+        figures = asyncio.run(control(data, count, each, 1, idle=others))
+        stored = sum(file.stat().st_size for file in (data / "master").glob("events.db*"))
+        found.append(_by_name(figures) | {"store": stored / (count * each)})
 
     def series(name: str, unit: str, key: str, *, each: bool) -> Series:
         return Series(name, unit, sizes, [_find(figures, key) for figures in found], each)
@@ -68,7 +87,7 @@ def agents(directory: Path, sweep: Sweep) -> list[Series]:
         series("one task alone, from accepted to RUNNING", "ms", "one task alone", each=True),
         series("CPU per task, master", "ms", "CPU per task, master", each=True),
         series("CPU per task, bus", "ms", "CPU per task, bus", each=True),
-        series("all agents registered", "s", "agents register", each=False),
+        series("all registered", "s", "agents register", each=False),
         series("memory of the master", "MB", "memory of the master", each=False),
         series("store, per task", "bytes", "store", each=True),
     ]
@@ -119,6 +138,7 @@ def _allocations(sizes: Sequence[int], shapes: Sequence[tuple[int, int]], rounds
 SWEEPS: dict[str, tuple[Callable[[Path, Sweep], list[Series]], str]] = {
     "agents": (agents, "agents"),
     "history": (history, "tasks in history"),
+    "frameworks": (idle, "frameworks"),
     "allocation-agents": (ranked_agents, "agents"),
     "allocation-frameworks": (frameworks, "frameworks"),
 }

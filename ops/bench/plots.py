@@ -12,6 +12,9 @@ from ops.bench.figures import Content, number
 from ops.bench.fitting import Series
 
 FASTER = "faster than n log n"
+in_a_row_max = 4
+margin = 5
+"""Above and below, so that what is flat looks flat."""
 
 
 def sheet(name: str, what: str, series: Sequence[Series], where: Content) -> str:
@@ -39,13 +42,18 @@ def plot(file: Path, what: str, series: Sequence[Series]) -> str:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, places = pyplot.subplots(1, len(series), figsize=(3.6 * len(series), 3.2), squeeze=False)
-    for place, each in zip(places[0], series, strict=True):
+    rows = -(-len(series) // in_a_row_max)
+    columns = -(-len(series) // rows)
+    figure, places = pyplot.subplots(rows, columns, figsize=(3.6 * columns, 3.2 * rows), squeeze=False)
+    for place in places.flat[len(series) :]:
+        place.axis("off")
+    for place, each in zip(places.flat, series, strict=False):
         colour = "tab:red" if each.too_fast else "tab:blue"
         place.loglog(each.sizes, each.values, "o-", color=colour)
         place.set_title(
             f"{each.name}\nexponent {each.exponent:.2f}{', ' + FASTER if each.too_fast else ''}", fontsize=8
         )
+        place.set_ylim(min(each.values) / margin, max(each.values) * margin)
         place.set_xlabel(what)
         place.set_ylabel(each.unit)
         place.grid(visible=True, which="major", alpha=0.3)
