@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bus.nouns import NOTHING, AgentId, FrameworkId, Now, OfferId, Resources, TaskInfo, normal, total
 from components.master.state import (
+    NOT_YET_RUNNING,
     Agent,
     Filter,
     Framework,
@@ -320,6 +321,8 @@ def check_all(state: MasterState) -> None:
         check_agent(state, agent)
         assert all(state.tasks[task].holds for task in sorted(agent.task_ids)), agent.agent
         assert not any(state.tasks[task].holds for task in sorted(agent.lost_ids)), agent.agent
+        starting = [task for task in sorted(agent.task_ids) if state.tasks[task].status.state in NOT_YET_RUNNING]
+        assert agent.starting == len(starting), f"{agent.agent}: {agent.starting} is not {len(starting)}"
     _check_indexes(state)
     for framework in state.frameworks.values():
         amounts = [state.offers[name].resources for name in sorted(framework.offer_ids)]

@@ -46,6 +46,7 @@ from components.master.books import (
 from components.master.identities import fold_access
 from components.master.membership import fold_membership, note_unfinished, revive, suppress
 from components.master.state import (
+    NOT_YET_RUNNING,
     Accept,
     Agent,
     Alarm,
@@ -57,6 +58,7 @@ from components.master.state import (
     Secret,
     Task,
     owned,
+    starting_max,
 )
 
 NEVER_LAUNCHED = (Reason.TASK_INVALID, Reason.TASK_GROUP_INVALID, Reason.INVALID_OFFERS)
@@ -166,6 +168,10 @@ def _launch(state: MasterState, event: Event, fact: TaskLaunched) -> None:
     if info.group is not None:
         state.groups.setdefault(info.group.id, {})[info.task] = None
         state.tasks[info.task].extra = NOTHING if info.group.index else info.group.executor
+    agent = state.agents[info.agent]
+    agent.starting += 1
+    if agent.starting == starting_max:
+        touch(state, agent, event.n, event.at)
     note(state, info.agent, event.n)
     _close(state, event, info.framework, fact.recovered, fact.filter_until)
     if fact.suppressed:
@@ -201,11 +207,13 @@ def _move(state: MasterState, event: Event, fact: TaskUpdated) -> None:
         _end(state, agent, task)
     if fact.acted_n:
         agent.acted_n, agent.known_n = max(agent.acted_n, fact.acted_n), max(agent.known_n, task.launched_n)
+    full = agent.starting >= starting_max
+    agent.starting += (status.state in NOT_YET_RUNNING) - (before in NOT_YET_RUNNING)
     due = bool(agent.later)
     if due or not agent.active:
         agent.later.pop(status.task, None)
         note_unfinished(state, agent)
-    if due or held != task.holds:
+    if due or held != task.holds or full != (agent.starting >= starting_max):
         touch(state, agent, event.n, event.at)
 
 

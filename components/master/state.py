@@ -39,6 +39,10 @@ AT_ONCE = Now(0)
 NOWHERE = Position(0)
 ENDED_OR_LOST = TERMINAL | {TaskState.UNREACHABLE}
 """States in which a task holds no resources. (Mesos: terminal or UNREACHABLE)"""
+NOT_YET_RUNNING = (TaskState.STAGING, TaskState.STARTING)
+starting_max = 300
+"""Tasks that an agent has to start yet, from which on it is not offered: they would be launched faster than it starts
+them (50 to 150 a second), until its list of tasks is full and it drops the next."""
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -106,6 +110,8 @@ class Agent:
     """Those that hold resources."""
     lost_ids: set[TaskId] = field(default_factory=set)
     """Those that are UNREACHABLE."""
+    starting: int = 0
+    """How many of its tasks are launched and do not run yet."""
     later: dict[TaskId, TaskStatus] = field(default_factory=dict)
     """What the last registration changes about tasks and is not yet said."""
     filters: dict[FrameworkId, list[Filter]] = field(default_factory=dict)
@@ -344,7 +350,7 @@ def start(config: MasterConfig) -> MasterState:
 def allocatable(state: MasterState, agent: Agent) -> bool:
     """Whether what is free on an agent is worth an offer, and the agent can be offered at all."""
     enough = agent.free.cpu_milli >= state.minimum_cpu_milli or agent.free.mem_mb >= state.minimum_mem_mb
-    return enough and agent.active and not agent.later
+    return enough and agent.active and not agent.later and agent.starting < starting_max
 
 
 def owned(state: MasterState, framework: FrameworkId, names: Iterable[OfferId]) -> tuple[OfferId, ...]:

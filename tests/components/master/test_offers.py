@@ -7,9 +7,10 @@ import math
 import pytest
 
 from bus.events import FrameworkSuppressed, OfferMade, OfferRecovered, OfferRescinded
-from bus.nouns import NOTHING, Now, Rescinded, parse_resources, second
+from bus.nouns import NOTHING, Now, Rescinded, TaskState, parse_resources, second
 from components.master import MasterConfig
 from components.master.offers import filter_until, next_tick
+from components.master.state import starting_max
 from tests.components.driver import only, types
 from tests.components.master.datacenter import BIG, NOON, Datacenter, at, info, made, offered
 
@@ -285,3 +286,18 @@ def test_what_a_task_gives_back_is_offered_at_once(dc):
     dc.launch("a", "n1", info("t1", "n1", "a", resources="cpus:1;mem:1024"))
     events = dc.report("n1", "t1", "TASK_FINISHED")
     assert types(events) == ["task.updated", "offer.made"]
+
+
+def test_an_agent_with_many_tasks_to_start_is_offered_again_once_one_of_them_runs(dc):
+    """Else tasks are launched faster than it starts them, until it has no room in its list and drops the next."""
+    dc.register("a1", resources="cpus:8;mem:100000;disk:10000")
+    dc.enroll("marathon")
+    small = [info(f"t{number}", resources="cpus:0.01;mem:32") for number in range(starting_max)]
+    few, rest = small[:-1], small[-1:]
+    dc.accept("marathon", dc.offers("marathon"), *few, refuse_s=0)
+    assert made(dc.pass_time(1)) == [("marathon", ["a1"])]
+    dc.accept("marathon", dc.offers("marathon"), *rest, refuse_s=0)
+    assert made(dc.pass_time(1)) == []
+    assert made(dc.report("a1", "t0", TaskState.STARTING)) == []
+    assert made(dc.report("a1", "t0", TaskState.RUNNING)) == [("marathon", ["a1"])]
+    assert made(dc.report("a1", "t1", TaskState.RUNNING)) == []  # what is free is offered already
