@@ -155,6 +155,7 @@ class _Life(Generic[S]):
             while self._wake_due():
                 self._wake()
                 await self._pause()
+                await asyncio.sleep(0)  # one allocation may be many decisions, each due at once behind the one before
             if waiting:
                 self._take(waiting.popleft())
             elif not await self._await_input(waiting):
