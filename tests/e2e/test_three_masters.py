@@ -83,6 +83,7 @@ def stream_leader(cluster: Cluster) -> str:
 
 def happened_once(cluster: Cluster, since: int) -> None:
     """Of one run asked for since a position: one request, one run, one launch, one delivery, one end."""
+    wait_for("the stream is led", lambda: any(each["leader"] for each in cluster.look().get("servers", ())))
     told = Counter(event["type"] for event in cluster.events("--from", str(since + 1)) if about_tick(event))
     once = ("run.requested", "run.created", "task.launched", "task.delivered")
     assert {type_: told[type_] for type_ in once} == dict.fromkeys(once, 1)
