@@ -153,9 +153,9 @@ class _Life(Generic[S]):
         in_a_row = 0
         while True:
             while self._wake_due():
+                await asyncio.sleep(0)  # one allocation may be many decisions, each due at once behind the one before
                 self._wake()
                 await self._pause()
-                await asyncio.sleep(0)  # one allocation may be many decisions, each due at once behind the one before
             if waiting:
                 self._take(waiting.popleft())
             elif not await self._await_input(waiting):
