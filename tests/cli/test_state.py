@@ -442,7 +442,7 @@ def scaled_in(said):
 
 
 def test_a_changed_app_is_told_field_by_field(tmp_path):
-    """Where an app is given another number of instances, that field is told, with both values."""
+    """An app is given another number of instances: that field is told, with both values. (none: the default, 1)"""
     seed = next(seed for seed in range(1, 20) if scaled_in(map(event_of, stream(seed))))
     said = [event_of(record) for record in stream(seed)]
     scaled, store, told = scaled_in(said), recorded(tmp_path, seed), []
@@ -452,7 +452,7 @@ def test_a_changed_app_is_told_field_by_field(tmp_path):
         assert isinstance(event.fact, AppSpecified)
         mine = [change for change in found if change["id"] == event.fact.app.id and change["change"] == "changed"]
         moves = [move for change in mine for move in change["moves"] if move["field"] == "instances"]
-        ends = [(move["before"] or 1, move["after"] or 1) for move in moves]  # the default is left out of a row
+        ends = [tuple(1 if move[end] is None else move[end] for end in ("before", "after")) for move in moves]
         assert all(after == event.fact.app.instances != before for before, after in ends)
         told += moves
     assert told, "no app was scaled in this history"
