@@ -29,6 +29,8 @@ from ops.bench.servers import Servers, servers
 
 each_decision = 10
 """Events of one decision."""
+elected_s = 30.0
+"""For new servers to have a leader: they are silent until then, 4 to 9 s."""
 look_s = 0.02
 logs_at_once = 400
 AUTHOR = Author(Kind.MASTER, "main")
@@ -114,7 +116,7 @@ async def sustained(directory: Path, count: int, sync: str, events: int, rounds:
 
 async def _round(found: Servers, store: Path, events: int) -> tuple[float, list[float], float, float]:
     progress, stop = Progress(), asyncio.Event()
-    bus = await connect(found.administrator, name="bench")
+    bus = await connect(found.administrator, name="bench", connect_s=elected_s)
     own, server = time.process_time(), found.cpu_s()
     component = talker(events, progress)
     life = asyncio.create_task(
