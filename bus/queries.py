@@ -24,6 +24,7 @@ from bus.nouns import (
     RunId,
     TaskGroupId,
     TaskId,
+    TaskInfo,
     TaskStatus,
     TraceId,
 )
@@ -264,6 +265,24 @@ class TaskRow(Noun, frozen=True):
     run: RunId | None = None
     group: TaskGroupId | None = None
     """The tasks it started with."""
+
+
+def task_row(info: TaskInfo, status: TaskStatus, since: Now, launched_at: Now) -> TaskRow:
+    """A task as whoever remembers it tells of it."""
+    return TaskRow(
+        task=info.task,
+        name=info.name,
+        framework=info.framework,
+        agent=info.agent,
+        status=status,
+        since=since,
+        launched_at=launched_at,
+        resources=info.resources,
+        app=info.app,
+        job=info.job,
+        run=info.run,
+        group=info.group.id if info.group is not None else None,
+    )
 
 
 class AlarmRow(Noun, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bus.nouns import Now
-from bus.queries import Standing, TaskRow, TasksQuestion
+from bus.queries import Standing, TaskRow, TasksQuestion, task_row
 from components.agent.config import AgentConfig
 from components.agent.state import AgentState, Task
 
@@ -18,21 +18,7 @@ def tasks(state: AgentState, question: bytes, _now: Now) -> list[TaskRow]:
 
 
 def _row(task: Task) -> TaskRow:
-    info = task.info
-    return TaskRow(
-        task=info.task,
-        name=info.name,
-        framework=info.framework,
-        agent=info.agent,
-        status=task.status,
-        since=task.since,
-        launched_at=task.launched_at,
-        resources=info.resources,
-        app=info.app,
-        job=info.job,
-        run=info.run,
-        group=info.group.id if info.group is not None else None,
-    )
+    return task_row(task.info, task.status, task.since, task.launched_at)
 
 
 def standing(config: AgentConfig, state: AgentState, _question: bytes, _now: Now) -> Standing:

@@ -23,6 +23,7 @@ from bus.queries import (
     TaskRow,
     TasksQuestion,
     TokenRow,
+    task_row,
 )
 from components.component import Query
 from components.master.allocator import dominant_share_milli
@@ -100,21 +101,7 @@ def tasks(state: MasterState, question: bytes, _now: Now) -> list[TaskRow]:
 
 
 def _task_row(task: Task) -> TaskRow:
-    info = task.info
-    return TaskRow(
-        task=info.task,
-        name=info.name,
-        framework=info.framework,
-        agent=info.agent,
-        status=task.status,
-        since=task.since,
-        launched_at=task.launched_at,
-        resources=info.resources,
-        app=info.app,
-        job=info.job,
-        run=info.run,
-        group=info.group.id if info.group is not None else None,
-    )
+    return task_row(task.info, task.status, task.since, task.launched_at)
 
 
 def alarms(state: MasterState, _question: bytes, _now: Now) -> list[AlarmRow]:
