@@ -226,9 +226,12 @@ class Connection:
 
     async def _on_closed(self) -> None:
         if self.links and self._closed is None:
-            why = f"the connection to {self.url} is closed for good: {self._client.last_error or self._why}"
-            self.end(why, self._client.last_error)
-            self._tell_owner(why)
+            self._end_for_good()
+
+    def _end_for_good(self) -> None:
+        error = self._client.last_error
+        self.end(f"the connection to {self.url} is closed for good: {error or self._why}", error)
+        self._tell_owner(str(self._closed))
 
     def _tell_owner(self, text: str) -> None:
         if self.on_lost is None:
@@ -251,8 +254,8 @@ class Connection:
             self._client.say(sends, reply)
         except OutboundBufferLimitError:
             raise NoAnswer(f"no connection to {self.url}") from None
-        except ConnectionClosedError:
-            self.end(f"the connection to {self.url} is closed for good", None)
+        except ConnectionClosedError:  # before nats-py tells of it
+            self._end_for_good()
             self.check()
 
     async def ask(self, *sends: Send, timeout_s: float) -> Parcel:

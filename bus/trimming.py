@@ -28,7 +28,6 @@ abandoned_s = 15.0
 """A stream that took nothing for so long is not being trimmed any more: who began it gave up, or is dead."""
 thaw_s = 60.0
 """How long it is tried to make the stream take messages again."""
-_readers_rounds_max = 20
 
 
 async def trim(stream: Stream, first: Position) -> None:
@@ -134,13 +133,13 @@ async def _settled(stream: Stream) -> Position:
 
 
 async def _end_readers(stream: Stream) -> None:
-    """Nobody reads from before the cut on: a reader whose next message is dropped would be given the one after."""
-    for _ in range(_readers_rounds_max):
-        names = (await stream.ask(f"CONSUMER.NAMES.{stream.name}", {}))["consumers"]
-        if not names:
-            return
+    """Nobody reads from before the cut on: a reader whose next message is dropped would be given the one after.
+
+    Meanwhile whoever has a message refused looks what its log ends with, again and again, and is a reader, too: how
+    many rounds it takes is chance, so the time is the bound.
+    """
+    while names := (await stream.ask(f"CONSUMER.NAMES.{stream.name}", {}))["consumers"]:
         await asyncio.gather(*(_end_reader(stream, name) for name in names))
-    raise NoAnswer(f"the readers of stream {stream.name} do not end")
 
 
 async def _end_reader(stream: Stream, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import msgspec
 import pytest
 
 from bus.authority import Authority, Issuer, founded_s, passport, read_authority, read_issuer, write_keys
+from bus.connection import Connection
 from bus.credentials import Credentials, CredentialsRefused
 from bus.jetstream import JetStreamBus, connect
 from bus.nkey import For, Key, KeyRefused, claims_of, signed
 from bus.permits import Role, Space
 from bus.port import BusClosed, BusUnreachable, Fence, Message, NotPermitted
+from bus.replies import Send
 from bus.server import EmbeddedServer
 
 pytestmark = pytest.mark.timeout(60)
@@ -128,6 +131,24 @@ async def test_who_is_connected_when_the_passport_expires_is_thrown_out(server: 
     with pytest.raises(BusClosed, match="authentication expired"):
         await anext(bus.follow("dc.>", after=0))  # type: ignore[arg-type]
     await bus.close()
+
+
+async def test_who_speaks_before_nats_py_tells_of_the_end_hears_why(server: EmbeddedServer) -> None:
+    """The client is closed first, and says so in a later turn: in between, the reason is told just the same."""
+    key = Key.new(For.USER)
+    token = server.keyring.issuer.passport(Role.VIEWER, "u-late", key.public, at_s=founded_s)
+    told: list[str] = []
+    connection = Connection(bearing(server, Role.VIEWER, "u-late", key, token), told.append)
+    await connection.open(name="u-late", connect_s=5)
+    await connection._client._process_err("'user authentication expired'")
+    while not connection._client.is_closed:
+        await asyncio.sleep(0)
+    assert not told, "the client has told already"
+    with pytest.raises(BusClosed, match="authentication expired"):
+        await connection.send(Send("word", b""))
+    await connection.close()
+    assert len(told) == 1
+    assert "authentication expired" in told[0]
 
 
 async def test_a_passport_of_a_foreign_authority_is_refused(server: EmbeddedServer) -> None:
