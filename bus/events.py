@@ -152,6 +152,9 @@ class AgentStarted(Term, frozen=True):
 class ExecutorStarted(Term, frozen=True):
     """An executor process began to speak for its tasks."""
 
+    boot: str = ""
+    """Which run of the machine it began in: what an earlier one was about to execute may have been executed."""
+
 
 # ---- refusals ---------------------------------------------------------------------------------------------------
 

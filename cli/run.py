@@ -339,6 +339,7 @@ def executor(place: Place, agent_id: str, id_: str, work: str, hide: tuple[str, 
     """
     from components.executor import ExecutorConfig, component
     from components.executor.hands import ExecutorHands
+    from components.executor.launcher.sandbox import boot_id
 
     config = checked(
         ExecutorConfig,
@@ -346,6 +347,7 @@ def executor(place: Place, agent_id: str, id_: str, work: str, hide: tuple[str, 
         id=ExecutorId(id_),
         work=str(Path(work).absolute()),
         hide=hide,
+        boot=boot_id(),
         unconfined=unconfined,
     )
     run_component(place, lambda _bus: Wired(component(config, partial(ExecutorHands, config))), f"executor.{config.id}")

@@ -202,7 +202,7 @@ class Component(Generic[S]):
     """A mind and hands, under the name of one log."""
 
     author: Author
-    term: type[Term]
+    term: Callable[..., Term]
     """What begins a term: leader.elected, agent.started or executor.started."""
     start: Callable[[], S]
     fold: Callable[[S, Event], None]

@@ -29,12 +29,12 @@ def component(
 
     return Component(
         author=config.author,
-        term=ExecutorStarted,
+        term=partial(ExecutorStarted, boot=config.boot),
         start=ExecutorState,
         fold=fold,
         decide=partial(decide, config),
         wake_at=wake_at,
         check=spread(check, lambda state: len(state.tasks)),
         hands=hands,
-        settings=settings_of("executor", config, leave_out=("hide",)),
+        settings=settings_of("executor", config, leave_out=("hide", "boot")),
     )

@@ -19,6 +19,8 @@ class ExecutorConfig:
     """The directory of the launcher's socket, lock and log; absolute."""
     hide: tuple[str, ...] = ()
     """Directories and files that no task may see, beside the launcher's own; absolute."""
+    boot: str = ""
+    """Which run of this machine it is. (/proc/sys/kernel/random/boot_id)"""
     unconfined: bool = False
     """Tasks may see whatever their user may."""
     launcher_idle_s: float = 60.0

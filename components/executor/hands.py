@@ -1,7 +1,8 @@
 """What an executor does in the world: it attaches to its launcher, and tells it to launch and to kill.
 
 Rule of this room: what is wanted is known here as it is in the log, so a broken connection is only a pause: the next
-one is told everything again, and a launcher takes a thing told twice as told once.
+one is told everything again, and a launcher takes a thing told twice as told once. It forgets nothing while the machine
+runs; so what may have been executed before the machine stopped is asked for, never launched.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class _Wanted:
 
     delivered: TaskDelivered
     started: bool
+    """It may have been executed: it is not launched, but asked for."""
     kill_at: Now | None
+    gone: bool = False
+    """It is of another run of the machine: nothing of it is left, and only what is written down tells how it ended."""
 
 
 class ExecutorHands:
@@ -64,9 +68,10 @@ class ExecutorHands:
         epoch, now = state.epoch, max(self._clock(), state.at)
         self._checking.open(see)
         for name, task in state.tasks.items():
-            started = task.status.state is not TaskState.STARTING
+            started = task.status.state is not TaskState.STARTING or task.boot != state.boot
             kill_at = self._here(task.kill_at, now) if task.kill_at is not None else None
-            self._wanted[name] = _Wanted(delivered=task.delivered, started=started, kill_at=kill_at)
+            gone = task.boot not in ("", state.boot)
+            self._wanted[name] = _Wanted(delivered=task.delivered, started=started, kill_at=kill_at, gone=gone)
             if task.status.state is TaskState.RUNNING and task.running_since is not None:
                 self._look_after(name, (now - task.running_since) / second)
         try:
@@ -165,7 +170,9 @@ class ExecutorHands:
             return  # everything wanted is told on attaching
         wanted = self._wanted[name]
         where = {"task": name, "sandbox": wanted.delivered.sandbox}
-        if wanted.kill_at is not None:
+        if wanted.gone:
+            self._link.say({"do": "watch", **where})
+        elif wanted.kill_at is not None:
             grace_s = max(0, wanted.kill_at - self._clock()) / second
             self._link.say({"do": "kill", "grace_s": grace_s, **where})
         elif wanted.started:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import insort
 from dataclasses import dataclass, field
 
-from bus.events import Event, TaskDelivered, TaskReported
+from bus.events import Event, ExecutorStarted, TaskDelivered, TaskReported
 from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskGroup, TaskGroupId, TaskId, TaskState, TaskStatus, second
 from components.component import State
 
@@ -44,6 +44,8 @@ class Task:
     running_since: Now | None = None
     proven: bool = False
     """Whether it was healthy once: from then on each failed check counts."""
+    boot: str = ""
+    """The run of the machine in which it was said to be starting: nowhere else is it executed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,11 +70,15 @@ class ExecutorState(State):
     """Those that are not over: some of it lives, or is still to be delivered."""
     due: list[tuple[Now, TaskId]] = field(default_factory=list)
     """Every task's `due_at`, ascending."""
+    boot: str = ""
+    """The run of the machine that the latest term began in."""
 
 
 def fold(state: ExecutorState, event: Event) -> None:
     """Remember what was reported; everything else the executor says changes nothing."""
-    if isinstance(event.fact, TaskReported):
+    if isinstance(event.fact, ExecutorStarted):
+        state.boot = event.fact.boot
+    elif isinstance(event.fact, TaskReported):
         _remember(state, event.fact, event.at)
 
 
@@ -96,7 +102,7 @@ def _begin(state: ExecutorState, delivered: TaskDelivered, status: TaskStatus, a
         assert delivered.task.group is not None, f"{status.task}: {status.state} as it is delivered"
         _end(state, status)  # one of a group, delivered and never started
         return
-    task = Task(delivered=delivered, status=status)
+    task = Task(delivered=delivered, status=status, boot=state.boot)
     assert status.state is TaskState.STARTING, f"{status.task}: begins as {status.state}"
     assert status.task not in state.tasks, f"{status.task}: begins again"
     state.tasks[status.task] = task

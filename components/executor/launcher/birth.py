@@ -10,7 +10,7 @@ import pwd
 import resource
 import signal
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -117,8 +117,8 @@ def _entry(name: str | None) -> pwd.struct_passwd | None:
         raise LookupError(f"user {name!r} does not exist on this host") from None
 
 
-def bear(order: Order, settle: Callable[[], None] = lambda: None) -> Newborn | Spawning:
-    """Who will execute the order when told to, once something is settled. Raises OSError, LookupError or ValueError."""
+def bear(order: Order) -> Newborn | Spawning:
+    """Who will execute the order when told to. Raises OSError, LookupError or ValueError."""
     person = _Person(order.user)
     env = person.env | order.env
     if order.check and order.hide is not None:
@@ -135,9 +135,8 @@ def bear(order: Order, settle: Callable[[], None] = lambda: None) -> Newborn | S
     try:
         _open_files(order, person, opened)
         if confinement is None or not confinement.root or person.switch or order.check or order.secrets:
-            settle()
             return _fork(order, env, person, confinement, opened)
-        return _spawn(order, env, confinement, opened, settle)
+        return _spawn(order, env, confinement, opened)
     finally:
         for fd in opened:
             os.close(fd)
@@ -156,12 +155,10 @@ def _fork(
     return Newborn(pid, word, error)
 
 
-def _spawn(
-    order: Order, env: dict[str, str], confinement: Confinement, opened: list[int], settle: Callable[[], None]
-) -> Spawning:
+def _spawn(order: Order, env: dict[str, str], confinement: Confinement, opened: list[int]) -> Spawning:
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # these are the main thread's
     try:
-        spawning = Spawning(order.argv, env, order.sandbox, confinement, tuple(opened), settle)
+        spawning = Spawning(order.argv, env, order.sandbox, confinement, tuple(opened))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
     opened.clear()

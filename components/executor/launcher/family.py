@@ -37,18 +37,21 @@ class Task:
         "sandbox",
         "start",
         "status",
+        "stopped",
         "until",
     )
 
     def __init__(self, launch: Launch, sandbox: Sandbox, newborn: Newborn | Spawning | None) -> None:
         self.id, self.pid, self.start, self.sandbox = launch.task, launch.pid, launch.start, sandbox
         self.claim: int | None = None
-        """The `launch` file while the process is to be written into it; pid is 0 until then."""
+        """The record in its sandbox while the process is to be written into it; pid is 0 until then."""
         self.newborn, self.adopted = newborn, newborn is None
         self.phase = RUNNING if self.adopted else LAUNCHING
         self.kill_at: float | None = None
         self.pidfd: int | None = None
         self.status: int | None = None
+        self.stopped = False
+        """It is ended because everything is."""
         self.until = 0.0
 
 

@@ -26,10 +26,10 @@ def log(text: str) -> None:
 class Unwritten:
     """A status that is not on the disk yet."""
 
-    __slots__ = ("sandbox", "status")
+    __slots__ = ("sandbox", "status", "stopped")
 
-    def __init__(self, sandbox: Sandbox, status: int) -> None:
-        self.sandbox, self.status = sandbox, status
+    def __init__(self, sandbox: Sandbox, status: int, *, stopped: bool) -> None:
+        self.sandbox, self.status, self.stopped = sandbox, status, stopped
 
 
 class Records:
@@ -40,17 +40,17 @@ class Records:
         self.unwritten: dict[str, Unwritten] = {}
         """Oldest first."""
 
-    def write(self, task: str, sandbox: Sandbox, status: int) -> None:
+    def write(self, task: str, sandbox: Sandbox, status: int, *, stopped: bool) -> None:
         """Record a status, now or as soon as the disk takes it."""
         try:
             sandbox.end(status)
         except OSError as error:
             log(f"{task}: wait status {status} cannot be recorded: {error}")
             if not isinstance(error, FileNotFoundError):  # else the sandbox was deleted: nobody will ask for it
-                self._keep(task, sandbox, status)
+                self._keep(task, Unwritten(sandbox, status, stopped=stopped))
 
-    def _keep(self, task: str, sandbox: Sandbox, status: int) -> None:
-        self.unwritten[task] = Unwritten(sandbox, status)
+    def _keep(self, task: str, unwritten: Unwritten) -> None:
+        self.unwritten[task] = unwritten
         if len(self.unwritten) > unwritten_max:
             del self.unwritten[next(iter(self.unwritten))]
         self._loop.alarm("unwritten", time.monotonic() + write_again_s, self._write_again)
@@ -58,4 +58,4 @@ class Records:
     def _write_again(self) -> None:
         waiting, self.unwritten = self.unwritten, {}
         for task, unwritten in waiting.items():
-            self.write(task, unwritten.sandbox, unwritten.status)
+            self.write(task, unwritten.sandbox, unwritten.status, stopped=unwritten.stopped)

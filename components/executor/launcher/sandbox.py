@@ -1,18 +1,29 @@
-"""What a task's sandbox tells about it: `.busbar/launch`, then `.busbar/exit` or `.busbar/failed`; and
-`.busbar/stopped` in front of them if it is ended because everything is.
+"""What a task's sandbox tells about it: `.busbar`, a line for each thing that happened to it.
 
-Rule of this room: the first line of `launch` is complete and on the disk before the command is executed, so a sandbox
-without one has executed nothing. A process that is not there by then follows in a second line, which need not survive
-the machine: after it, pids mean nothing. `exit` and `failed` appear whole or not at all.
+    {"task": "t1", "boot": ...}         it may be executed from now on
+    {"pid": 4711, "start": 93742}       it is this process; in the first line, if it was known by then
+    {"stopped": true}                   it is ended because everything is
+    {"status": 256}                     its main process ended with this raw wait status
+    {"failed": "..."}                   its command was never executed, and why
+
+Rule of this room: what is said here is said before it is acted upon; a line is there whole or not at all. It outlives
+whoever wrote it, and is not forced onto the disk: a machine that stops without warning may take it along. So in another
+run of the machine (`boot`) no executor asks for what one before may have executed (`ExecutorState`), and pids mean
+nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
+from contextlib import suppress
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+RECORD = ".busbar"
+record_bytes_max = 65536
 
 
 def boot_id() -> str:
@@ -30,6 +41,24 @@ class Launch:
         self.task, self.pid, self.start, self.boot = task, pid, start, boot
 
 
+class Told:
+    """What the lines say together."""
+
+    __slots__ = ("failure", "launch", "status", "stopped")
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        """Raises ValueError, KeyError, TypeError."""
+        self.stopped = fields.get("stopped") is True
+        failure, status = fields.get("failed"), fields.get("status")
+        self.failure = None if failure is None else str(failure)
+        self.status = None if status is None else _whole(status)
+        self.launch: Launch | None = None
+        """None if nothing was to be executed."""
+        if self.failure is None:
+            pid, start = _whole(fields.get("pid", 0)), _whole(fields.get("start", 0))
+            self.launch = Launch(str(fields["task"]), pid, start, str(fields["boot"]))
+
+
 class Sandbox:
     """A task's directory."""
 
@@ -38,130 +67,128 @@ class Sandbox:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def prepare(self) -> None:
-        """Create what is missing. Raises OSError."""
-        os.makedirs(self.path, mode=0o755, exist_ok=True)
-        try:
-            os.mkdir(f"{self.path}/.busbar", 0o755)
-        except FileExistsError:
-            os.close(self._directory())  # if it is anything but a directory, that is the error to raise
-
     def claim(self) -> int:
-        """The new, empty `launch` file. Raises FileExistsError if the task was launched before."""
-        directory = self._directory()
-        try:
-            return os.open("launch", _CREATE | os.O_EXCL, 0o644, dir_fd=directory)
-        finally:
-            os.close(directory)
+        """The new, empty record, in a sandbox that is created if it is missing. Raises OSError: FileExistsError if the
+        task was launched before.
+        """
+        flags = _APPEND | os.O_CREAT | os.O_EXCL
+        with suppress(FileExistsError):
+            os.makedirs(self.path, mode=0o755)
+        return os.open(f"{self.path}/{RECORD}", flags, 0o644)
 
     def unclaim(self) -> None:
-        """Remove a `launch` file that is incomplete."""
-        os.unlink(f"{self.path}/.busbar/launch")
+        """Remove a record that says nothing."""
+        os.unlink(f"{self.path}/{RECORD}")
 
     def record(self, claim: int, launch: Launch) -> None:
-        """Write the first line of the `launch` file, and close that if no second is to follow. Raises OSError."""
+        """Write that the task may be executed, and close the record if its process is known. Raises OSError."""
         fields: dict[str, object] = {"task": launch.task, "boot": launch.boot}
         if launch.pid:
             fields |= {"pid": launch.pid, "start": launch.start}
         try:
-            _write(claim, json.dumps(fields) + "\n")
-            os.fsync(claim)
+            _write(claim, fields)
         finally:
             if launch.pid:
                 os.close(claim)
 
-    def settle(self) -> None:
-        """See that it is on the disk that there is a `launch` file. Raises OSError."""
-        directory = self._directory()
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
     def complete(self, claim: int, launch: Launch) -> None:
-        """Write the second line of the `launch` file and close it. Raises OSError."""
+        """Write which process the task is, and close the record. Raises OSError."""
         try:
-            _write(claim, json.dumps({"pid": launch.pid, "start": launch.start}) + "\n")
+            _write(claim, {"pid": launch.pid, "start": launch.start})
         finally:
             os.close(claim)
 
-    def launch(self) -> Launch | None:
-        """The `launch` file, if there is a complete line of it. Raises OSError."""
-        lines = (self._read("launch") or "").split("\n")[:-1]
-        if not lines:
-            return None
-        try:
-            fields = json.loads(lines[0]) | (json.loads(lines[1]) if len(lines) > 1 else {})
-            pid, start = int(fields.get("pid", 0)), int(fields.get("start", 0))
-            return Launch(str(fields["task"]), pid, start, str(fields["boot"]))
-        except (ValueError, KeyError, TypeError):
-            raise OSError(f"{self.path}/.busbar/launch was tampered with") from None
-
     def end(self, status: int) -> None:
         """Write the raw wait status of the task's main process. Raises OSError."""
-        self._replace("exit", f"{status}\n")
+        self._append({"status": status})
 
     def stop(self) -> None:
         """Write that the task is ended because everything is: nobody wanted it to, nor did it fail. Raises OSError."""
-        self._replace("stopped", "")
+        self._append({"stopped": True})
 
     def fail(self, message: str) -> None:
         """Write why the command was never executed. Raises OSError."""
-        self._replace("failed", message)
+        self._append({"failed": message})
 
-    @property
-    def status(self) -> int | None:
-        """The raw wait status of the task's main process, if it was recorded."""
-        text = self._read("exit")
-        return int(text) if text and text.strip().isdigit() else None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the task was ended because everything was. Raises OSError."""
-        return self._read("stopped") is not None
-
-    @property
-    def failure(self) -> str | None:
-        """Why the command was never executed, if that is so."""
-        return self._read("failed")
-
-    def _directory(self) -> int:
-        """Our directory in the sandbox. A task's user owns the sandbox and may swap what is in it, but not for ours."""
-        directory = os.open(f"{self.path}/.busbar", _DIRECTORY)
-        if os.fstat(directory).st_uid != os.geteuid():
-            os.close(directory)
-            raise PermissionError(f"{self.path}/.busbar was tampered with: it is another user's")
-        return directory
-
-    def _read(self, name: str) -> str | None:
+    def told(self) -> Told | None:
+        """What the record says; None if nothing was to be executed. Raises OSError."""
         try:
-            directory = self._directory()
+            file = _open_own(f"{self.path}/{RECORD}", _READ)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            file = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
-        except FileNotFoundError:
+            lines = (_of_0_5(file) if _is_directory(file) else os.read(file, record_bytes_max)).split(b"\n")[:-1]
+        finally:
+            os.close(file)
+        if not lines:
             return None
-        finally:
-            os.close(directory)
-        with open(file, encoding="utf-8", errors="replace") as text:
-            return text.read(65536)
-
-    def _replace(self, name: str, text: str) -> None:
-        directory = self._directory()
         try:
-            file = os.open(f"{name}.new", _CREATE | os.O_TRUNC, 0o644, dir_fd=directory)
+            fields: dict[str, object] = {}
+            for line in lines:
+                fields |= json.loads(line)
+            return Told(fields)
+        except (ValueError, KeyError, TypeError):
+            raise OSError(f"{self.path}/{RECORD} was tampered with") from None
+
+    def _append(self, fields: dict[str, object]) -> None:
+        try:
+            file = _open_own(f"{self.path}/{RECORD}", _APPEND)
+        except IsADirectoryError:  # of a launcher of 0.5.0
+            directory = _open_own(f"{self.path}/{RECORD}", _READ | os.O_DIRECTORY)
             try:
-                _write(file, text)
-                os.fsync(file)
+                file = _open_own("launch", _APPEND, directory)
             finally:
-                os.close(file)
-            os.rename(f"{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
+                os.close(directory)
+        try:
+            _write(file, fields)
         finally:
-            os.close(directory)
+            os.close(file)
 
 
-def _write(file: int, text: str) -> None:
-    data = text.encode("utf-8", "backslashreplace")
-    while data:
-        data = data[os.write(file, data) :]
+def _open_own(path: str, flags: int, directory: int | None = None) -> int:
+    """A record. A task's user owns the sandbox and may swap what is in it, but not for what is ours: only by a second
+    name of another file, and that has two. Raises OSError.
+    """
+    file = os.open(path, flags, dir_fd=directory)
+    about = os.fstat(file)
+    kind, second = stat.S_IFMT(about.st_mode), stat.S_ISREG(about.st_mode) and about.st_nlink != 1
+    if kind not in (stat.S_IFREG, stat.S_IFDIR) or about.st_uid != os.geteuid() or second:
+        os.close(file)
+        raise PermissionError(f"{path} was tampered with: it is no file of ours")
+    return file
+
+
+def _is_directory(file: int) -> bool:
+    return stat.S_ISDIR(os.fstat(file).st_mode)
+
+
+def _of_0_5(directory: int) -> bytes:
+    """The lines that a launcher of 0.5.0 would have written: it made a directory, a file in it for each thing."""
+    found = {}
+    for name in ("launch", "stopped", "exit", "failed"):
+        with suppress(FileNotFoundError):
+            file = os.open(name, _READ, dir_fd=directory)
+            found[name] = os.read(file, record_bytes_max)
+            os.close(file)
+    lines = [found.pop("launch", b"")]
+    if "failed" in found:
+        lines.append(json.dumps({"failed": found["failed"].decode("utf-8", "replace")}).encode() + b"\n")
+    if "stopped" in found:
+        lines.append(b'{"stopped": true}\n')
+    if found.get("exit", b"").strip().isdigit():
+        lines.append(b'{"status": %d}\n' % int(found["exit"]))
+    return b"".join(lines)
+
+
+def _write(file: int, fields: dict[str, object]) -> None:
+    """One line, whole or not at all. Raises OSError."""
+    line, size = json.dumps(fields).encode() + b"\n", os.fstat(file).st_size
+    if os.write(file, line) != len(line):
+        os.ftruncate(file, size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _whole(number: object) -> int:
+    if isinstance(number, int):
+        return number
+    raise TypeError(number)

@@ -16,7 +16,7 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from components.executor.launcher.confine import Confinement
@@ -36,7 +36,6 @@ class Spawning:
         "_files",
         "_given_up",
         "_sandbox",
-        "_settle",
         "_why",
         "_word",
         "error",
@@ -50,13 +49,8 @@ class Spawning:
         sandbox: str,
         confinement: Confinement,
         files: Sequence[int],
-        settle: Callable[[], None],
     ) -> None:
-        """Have a thread prepare everything. It closes the files: stdin, stdout, stderr. Raises OSError.
-
-        `settle` is what must be done, too, before there is a process, and may take its time, as a disk does.
-        """
-        self._settle = settle
+        """Have a thread prepare everything. It closes the files: stdin, stdout, stderr. Raises OSError."""
         self._argv, self._env, self._sandbox, self._confinement, self._files = argv, env, sandbox, confinement, files
         self.pid = 0
         self._why: BaseException | None = None
@@ -99,7 +93,6 @@ class Spawning:
             self._confinement.enter()
             os.chdir(self._sandbox)
             path = _found(self._argv[0], self._env)  # asked here, a disk that does not answer holds up nobody else
-            self._settle()
         except BaseException as problem:
             self._why = problem
         os.close(ready)

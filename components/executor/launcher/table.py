@@ -2,7 +2,7 @@
 
     launching ─► running ─► sweeping ─► told and forgotten
 
-Rule of this room: the disk knows before anybody is told. A task is told `ended` when its status is recorded and no
+Rule of this room: it is written down before anybody is told. A task is told `ended` when its status is recorded and no
 process of it is left.
 """
 
@@ -18,7 +18,7 @@ from components.executor.launcher.family import LAUNCHING, RUNNING, SWEEPING, Fa
 from components.executor.launcher.journal import Journal
 from components.executor.launcher.loop import Loop
 from components.executor.launcher.records import Records, log
-from components.executor.launcher.sandbox import Launch, Sandbox, boot_id
+from components.executor.launcher.sandbox import Launch, Sandbox, Told, boot_id
 from components.executor.launcher.spawning import Spawning
 
 launch_timeout_s = 10.0
@@ -63,7 +63,7 @@ class Table:
     def watch(self, task: str, path: str) -> None:
         """Answer for a task that was started before."""
         if not self._known(task) and not self._adopt(task, Sandbox(path)):
-            self._tell_ended(task, Sandbox(path), None)
+            self._tell_ended(task, None, stopped=False)
 
     def kill(self, task: str, path: str, grace_s: float) -> None:
         """SIGTERM to the whole task, SIGKILL after the grace; said again it can only shorten the grace."""
@@ -76,6 +76,7 @@ class Table:
         """Kill every task that nobody is killing yet, and see to it that whoever asks later is told why it ended."""
         for task in list(self.tasks.values()):
             if task.phase != SWEEPING and task.kill_at is None:
+                task.stopped = True
                 try:
                     task.sandbox.stop()
                 except OSError as error:
@@ -86,10 +87,11 @@ class Table:
         """Answer for what a launcher before this one started and did not see to the end."""
         for pid, path in list(self.journal):
             try:
-                launch = Sandbox(path).launch()
+                told = Sandbox(path).told()
             except OSError as error:
                 log(f"not adopted: {error}")
-                launch = None
+                told = None
+            launch = None if told is None else told.launch
             if launch is not None and pid in (0, launch.pid):
                 self._adopt(launch.task, Sandbox(path))
             if launch is None or launch.task not in self.tasks:
@@ -112,7 +114,6 @@ class Table:
 
     def _claim(self, task: str, sandbox: Sandbox) -> int | None:
         """The right to execute a task, once; none if it was launched before, which is answered for."""
-        sandbox.prepare()
         try:
             return sandbox.claim()
         except FileExistsError:
@@ -123,7 +124,7 @@ class Table:
 
     def _begin(self, order: Order, sandbox: Sandbox, claim: int) -> None:
         try:
-            newborn = birth.bear(order, sandbox.settle)
+            newborn = birth.bear(order)
         except (OSError, LookupError, ValueError) as error:
             os.close(claim)
             self._fail(order.task, sandbox, str(error))
@@ -193,7 +194,7 @@ class Table:
         """Whether we answer for a task already; then what can be said of it is said again."""
         unwritten = self.records.unwritten.get(task)
         if task not in self.tasks and unwritten is not None:
-            self._tell_ended(task, unwritten.sandbox, unwritten.status)
+            self._tell_ended(task, unwritten.status, stopped=unwritten.stopped)
         elif task not in self.tasks:
             return False
         elif self.tasks[task].phase == RUNNING:
@@ -203,21 +204,23 @@ class Table:
     def _adopt(self, task: str, sandbox: Sandbox) -> bool:
         """Answer for what became of a task launched before us; false if nothing was ever executed."""
         try:
-            failure, launch, status = sandbox.failure, sandbox.launch(), sandbox.status
+            told = sandbox.told()
         except OSError as error:
-            failure, launch, status = str(error), None, None
-        if failure is not None:
-            self._tell_failed(task, failure)
-        elif launch is None:
+            self._tell_failed(task, str(error))
+            return True
+        if told is None:
             return False
+        launch, status = told.launch, told.status
+        if launch is None:
+            self._tell_failed(task, told.failure or "")
         elif launch.task != task:
             self._tell_failed(task, f"{sandbox.path} is the sandbox of {launch.task}")
         elif launch.boot != self.boot or (status is not None and not self.journal.has(launch.pid, sandbox.path)):
-            self._tell_ended(task, sandbox, status)
+            self._tell_ended(task, status, stopped=told.stopped)
         elif self._is_known(launch, sandbox):
-            self._take_over(launch, sandbox, status)
+            self._take_over(launch, sandbox, told)
         else:
-            self._tell_ended(task, sandbox, None)
+            self._tell_ended(task, None, stopped=told.stopped)
         return True
 
     def _is_known(self, launch: Launch, sandbox: Sandbox) -> bool:
@@ -229,11 +232,12 @@ class Table:
             launch.pid, launch.start = found.key
         return bool(launch.pid)
 
-    def _take_over(self, launch: Launch, sandbox: Sandbox, status: int | None) -> None:
+    def _take_over(self, launch: Launch, sandbox: Sandbox, told: Told) -> None:
         task = self.tasks[launch.task] = Task(launch, sandbox, None)
-        task.pidfd = self._open(launch) if status is None else None
+        task.stopped = told.stopped
+        task.pidfd = self._open(launch) if told.status is None else None
         if task.pidfd is None:
-            self._sweep_from_now(task, status)
+            self._sweep_from_now(task, told.status)
             return
         self.journal.add(launch.pid, sandbox.path)
         self.loop.watch(task.pidfd, lambda _mask: self._gone(task))
@@ -255,7 +259,6 @@ class Table:
     def _bury(self, task: str, sandbox: Sandbox) -> None:
         """See to it that a task that never began never will."""
         try:
-            sandbox.prepare()
             os.close(sandbox.claim())
         except OSError as error:
             log(f"{task}: {error}")
@@ -302,7 +305,7 @@ class Table:
         if self.tasks.get(task.id) is not task:
             return  # it ended because its command was never executed
         if status is not None:
-            self.records.write(task.id, task.sandbox, status)
+            self.records.write(task.id, task.sandbox, status, stopped=task.stopped)
         self._sweep_from_now(task, status)
 
     def _sweep_from_now(self, task: Task, status: int | None) -> None:
@@ -318,7 +321,7 @@ class Table:
         if left:
             log(f"{task.id}: left behind {[process.pid for process in self.family.processes(task)]}")
         self._forget(task)
-        self._tell_ended(task.id, task.sandbox, task.status)
+        self._tell_ended(task.id, task.status, stopped=task.stopped)
 
     def _forget(self, task: Task) -> None:
         for key in ("kill", "launch", "sweep", "reap"):
@@ -334,12 +337,7 @@ class Table:
     def _tell_failed(self, task: str, message: str) -> None:
         self.tell({"say": "failed", "task": task, "message": message})
 
-    def _tell_ended(self, task: str, sandbox: Sandbox, status: int | None) -> None:
-        try:
-            stopped = sandbox.stopped
-        except OSError as error:
-            log(f"{task}: {error}")
-            stopped = False
+    def _tell_ended(self, task: str, status: int | None, *, stopped: bool) -> None:
         self.tell({"say": "ended", "task": task, "status": status, "stopped": stopped})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -134,6 +135,11 @@ class Place:
 
     def read(self, task: str, name: str = "stdout") -> str:
         return (self.sandbox(task) / name).read_text()
+
+    def record(self, task: str) -> dict[str, object]:
+        """What the launcher wrote down about a task."""
+        lines = self.read(task, ".busbar").splitlines()
+        return {name: value for line in lines for name, value in json.loads(line).items()}
 
     async def wait_line(self, task: str, name: str = "stdout", *, lines: int = 1) -> list[str]:
         """The lines of a file in a sandbox, once there are as many."""

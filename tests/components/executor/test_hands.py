@@ -138,7 +138,7 @@ async def test_a_restarted_executor_goes_on(world):
     await world.die()
     await world.launch("said", "echo once >> lines")  # in the log, but its hands are dead
     open_gate(world.place, "ends")
-    await wait_until((world.place.sandbox("ends") / ".busbar/exit").exists)
+    await wait_until(lambda: "status" in world.place.record("ends"))
     await world.begin()
     assert (await world.wait_state("ends")).message == "Command exited with status 6"
     assert (await world.wait_state("said")).state is FINISHED
@@ -147,6 +147,59 @@ async def test_a_restarted_executor_goes_on(world):
     await world.kill("stays", 0.0)
     await world.wait_state("stays", KILLED)
     assert world.place.read("said", "lines") == "once\n"
+
+
+async def test_what_may_have_been_executed_before_the_machine_stopped_is_not_executed_again(world):
+    """Nothing of it is on the disk, not even that it was launched; the log alone says that it may have been."""
+    await world.die()
+    await world.begin_on("first")
+    await world.launch("t0", "true")
+    await world.wait_state("t0")  # the launcher is there
+    await world.launch("t1", f"echo launched >> launches; echo ready; {FOREVER}")
+    await world.die()
+    await world.place.wait_line("t1")
+    assert world.status("t1").state is STARTING
+    await world.restart_machine("second")
+    status = await world.wait_state("t1")
+    assert (status.state, status.reason) == (FAILED, Reason.EXECUTOR_TERMINATED)
+    assert world.place.read("t1", "launches") == "launched\n"
+    await world.launch("t2", "true")
+    assert (await world.wait_state("t2")).state is FINISHED
+
+
+async def test_who_takes_over_in_the_same_run_of_the_machine_launches_what_was_said_to_be_starting(world):
+    await world.die()
+    await world.begin_on("first")
+    await world.die()
+    await world.launch("t1", "echo once >> lines")  # in the log, but its hands are dead
+    await world.begin_on("first")
+    assert (await world.wait_state("t1")).state is FINISHED
+    assert world.place.read("t1", "lines") == "once\n"
+
+
+async def test_a_task_that_was_being_killed_when_the_machine_stopped_is_killed_but_was_executed(world):
+    """It is not said to have been killed before it was launched."""
+    await world.die()
+    await world.begin_on("first")
+    await world.launch("t1", f"trap '' TERM; echo ready; {FOREVER}")
+    await world.wait_state("t1", RUNNING)
+    await world.kill("t1", 3600)
+    await world.restart_machine("second")
+    status = await world.wait_state("t1")
+    assert (status.state, status.reason) == (KILLED, None)
+
+
+async def test_tasks_of_a_release_that_did_not_say_in_which_run_of_the_machine_it_was(world):
+    """What it said to be starting may have been executed before a restart; what runs can still be killed."""
+    await world.launch("runs", f"echo ready; {FOREVER}")
+    await world.wait_state("runs", RUNNING)
+    await world.die()
+    await world.launch("said", "echo once >> lines")
+    await world.begin_on("first")
+    assert (await world.wait_state("said")).reason is Reason.EXECUTOR_TERMINATED
+    await world.kill("runs", 0.0)
+    assert (await world.wait_state("runs")).state is KILLED
+    assert not world.place.sandbox("said").exists()
 
 
 async def test_a_restarted_executor_still_kills(world):
@@ -177,11 +230,10 @@ async def test_the_deadline_of_a_kill_survives_the_executor(world):
     await world.place.wait_line("t1")
     await world.wait_state("t1", RUNNING)
     await world.kill("t1", 0.3)
-    trace = world.place.sandbox("t1") / ".busbar/exit"
     await asyncio.sleep(0)
     await world.die()
-    await wait_until(trace.exists)
-    assert trace.read_text() == "9\n"
+    await wait_until(lambda: "status" in world.place.record("t1"))
+    assert world.place.record("t1")["status"] == 9
     await world.begin()
     assert (await world.wait_state("t1")).state is KILLED
 

@@ -36,7 +36,7 @@ async def test_exit_codes_and_signals_are_told_apart(place):
         ("unfound", "no-such-command", 127 << 8),
     ):
         assert await client.run(name, shell) == status
-        assert place.read(name, ".busbar/exit") == f"{status}\n"
+        assert place.record(name)["status"] == status
 
 
 async def test_a_task_has_its_sandbox_its_files_and_nothing_else(place):
@@ -338,7 +338,7 @@ async def test_a_launcher_that_nobody_needs_goes(tmp_path):
     with place.sandbox("t1").joinpath("gate").open("w") as gate:
         gate.write("go\n")
     await wait_until(lambda: not alive(client.pid), "the launcher goes")
-    assert place.read("t1", ".busbar/exit") == "0\n"
+    assert place.record("t1")["status"] == 0
     assert not (place.work / "launcher.sock").exists()
 
 
@@ -369,4 +369,4 @@ async def test_a_sigterm_to_the_launcher_shuts_it_down(place):
     pid = await client.started("t1")
     os.kill(client.pid, 15)
     await wait_until(lambda: not alive(pid) and not alive(client.pid), "both go")
-    assert place.read("t1", ".busbar/exit") == "15\n"
+    assert place.record("t1")["status"] == 15

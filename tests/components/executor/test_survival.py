@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,8 +93,7 @@ async def test_a_killed_executor_loses_neither_task_nor_exit_status(place):
     executor.kill()
     await executor.wait()
     open_gate(place)
-    path = place.sandbox("t1") / ".busbar/exit"
-    await wait_until(path.exists)
+    await wait_until(lambda: "status" in place.record("t1"))
     client = await place.attach(epoch=2)
     client.watch("t1")
     assert await client.ended("t1") == 6 << 8
@@ -137,10 +137,10 @@ async def test_a_task_that_ended_while_no_launcher_was_there_is_lost(place):
 
 
 async def test_a_launch_that_never_came_to_its_command_is_begun_again(place):
-    """An empty `launch` file: its launcher died between claiming and recording, so nothing was executed."""
+    """An empty record: its launcher died between claiming and recording, so nothing was executed."""
     sandbox = place.sandbox("t1")
-    sandbox.joinpath(".busbar").mkdir(parents=True)
-    sandbox.joinpath(".busbar/launch").touch()
+    sandbox.mkdir(parents=True)
+    sandbox.joinpath(".busbar").touch()
     assert await (await place.attach()).run("t1", "exit 3") == 3 << 8
 
 
@@ -149,9 +149,9 @@ async def died_in_between(place, client, task: str) -> None:
     pid = await client.started(task)
     await place.wait_line(task)
     await kill_launcher(client)
-    launch = place.sandbox(task) / ".busbar/launch"
-    fields = {name: value for line in launch.read_text().splitlines() for name, value in json.loads(line).items()}
-    launch.write_text(json.dumps({name: fields[name] for name in ("task", "boot")}) + "\n")
+    fields = place.record(task)
+    record = place.sandbox(task) / ".busbar"
+    record.write_text(json.dumps({name: fields[name] for name in ("task", "boot")}) + "\n")
     journal = place.work / "tasks.log"
     journal.write_text(journal.read_text().replace(f'"pid": {pid}', '"pid": 0'))
 
@@ -198,8 +198,8 @@ async def test_a_pid_of_another_boot_is_nobodys(place):
     client.launch("t1", FOREVER)
     pid = await client.started("t1")
     await kill_launcher(client)
-    launch = place.sandbox("t1") / ".busbar/launch"
-    launch.write_text(launch.read_text().replace('"boot": "', '"boot": "other-'))
+    record = place.sandbox("t1") / ".busbar"
+    record.write_text(record.read_text().replace('"boot": "', '"boot": "other-'))
     client = await place.attach()
     client.watch("t1")
     assert await client.ended("t1") is None
@@ -210,11 +210,49 @@ async def test_a_pid_of_another_boot_is_nobodys(place):
 async def test_a_sandbox_that_was_tampered_with_harms_only_its_task(place):
     client = await place.attach()
     sandbox = place.sandbox("t1")
-    sandbox.joinpath(".busbar").mkdir(parents=True)
-    sandbox.joinpath(".busbar/launch").write_text("[1]\n")
+    sandbox.mkdir(parents=True)
+    sandbox.joinpath(".busbar").write_text("[1]\n")
     client.launch("t1", "true")
     assert "was tampered with" in str((await client.told_of("t1", "failed"))["message"])
     assert await client.run("t2", "true") == 0
+
+
+def as_0_5_wrote_it(place: Place, task: str, files: Mapping[str, str]) -> None:
+    """A directory with a file for each thing, where there is a record now."""
+    record = place.sandbox(task) / ".busbar"
+    record.unlink(missing_ok=True)
+    record.mkdir(parents=True)
+    for name, text in files.items():
+        (record / name).write_text(text)
+
+
+async def test_what_a_launcher_of_0_5_wrote_down_is_read(place):
+    """How tasks ended while no executor was there; and one that runs is adopted, and its end written down."""
+    client = await place.attach()
+    client.launch("runs", GATED)
+    pid = await client.started("runs")
+    await place.wait_line("runs")
+    await kill_launcher(client)
+    fields = place.record("runs")
+    old = {"pid": 1, "start": 1, "boot": fields["boot"]}
+    as_0_5_wrote_it(place, "runs", {"launch": f"{json.dumps(fields)}\n"})
+    as_0_5_wrote_it(place, "ended", {"launch": json.dumps({**old, "task": "ended"}) + "\n", "exit": "768\n"})
+    as_0_5_wrote_it(place, "never", {"launch": "", "failed": "no such user"})
+    stopped = {"launch": json.dumps({**old, "task": "stopped"}) + "\n", "exit": "15\n", "stopped": ""}
+    as_0_5_wrote_it(place, "stopped", stopped)
+    client = await place.attach()
+    for name in ("ended", "never", "stopped", "runs"):
+        client.watch(name)
+    assert await client.ended("ended") == 3 << 8
+    assert (await client.told_of("never", "failed"))["message"] == "no such user"
+    told = await client.told_of("stopped", "ended")
+    assert (told["status"], told["stopped"]) == (15, True)
+    assert await client.started("runs") == pid
+    open_gate(place, "runs")
+    expected = 6 << 8 if kernel_tells_exits() else None
+    assert await client.ended("runs") == expected
+    client.watch("runs")
+    assert await client.ended("runs") == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -224,8 +262,8 @@ async def test_a_task_cannot_point_a_launcher_at_another_process(open_place):
     client = await place.attach()
     client.launch("victim", FOREVER)
     victim = await client.started("victim")
-    forged = place.read("victim", ".busbar/launch").strip().replace("victim", "t1")
-    forge = f"mv .busbar mine; mkdir .busbar; echo '{forged}' > .busbar/launch; echo ready; {FOREVER}"
+    forged = json.dumps(place.record("victim")).replace("victim", "t1")
+    forge = f"mv .busbar mine; echo '{forged}' > .busbar; echo ready; {FOREVER}"
     client.launch("t1", forge, user="nobody")
     main = await client.started("t1")
     await place.wait_line("t1")
@@ -242,7 +280,7 @@ async def test_a_task_cannot_point_a_launcher_at_another_process(open_place):
 async def test_a_status_that_cannot_be_written_is_told_and_kept(place):
     """Here a directory is in the way; a full disk is the usual case."""
     client = await place.attach()
-    assert await client.run("t1", "mkdir -p .busbar/exit/x; exit 2") == 2 << 8
+    assert await client.run("t1", "rm .busbar; mkdir -p .busbar/launch; exit 2") == 2 << 8
     client.watch("t1")
     assert await client.ended("t1") == 2 << 8
     assert "cannot be recorded" in place.said

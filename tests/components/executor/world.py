@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from bus.events import Event, Fact, TaskReported
 from bus.nouns import TERMINAL, Command, Now, TaskId, TaskState, TaskStatus
@@ -13,7 +17,7 @@ from components.executor.hands import ExecutorHands
 from components.executor.state import ExecutorState
 from tests.components.driver import Stage
 from tests.components.executor.nouns import AGENT, delivered, killed
-from tests.components.executor.place import Place, patience_s
+from tests.components.executor.place import Place, alive, belonging, patience_s, wait_until
 
 
 class World:
@@ -38,6 +42,23 @@ class World:
         """The process of the executor ends; nothing else does."""
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
+
+    async def restart_machine(self, boot: str) -> None:
+        """It stops without warning, and comes up again: what was not on the disk is gone, and every process."""
+        await self.die()
+        doomed = [self.place.launcher_pid, *belonging(self.place.root)]
+        for pid in doomed:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await wait_until(lambda: not any(map(alive, doomed)))
+        for record in (self.place.work / "tasks.log", *self.place.root.glob("sandboxes/*/.busbar")):
+            record.unlink()
+        await self.begin_on(boot)
+
+    async def begin_on(self, boot: str) -> None:
+        """A new process of the executor, in a run of the machine."""
+        self.stage.component = component(replace(self.place.config, boot=boot))
+        await self.begin()
 
     async def see(self, sight: Sight) -> None:
         self.sights.append(sight)
