@@ -150,10 +150,9 @@ class AgentStarted(Term, frozen=True):
 
 @fact("executor.started", said="executor, to nobody")
 class ExecutorStarted(Term, frozen=True):
-    """An executor process began to speak for its tasks."""
+    """An executor process began to speak for its tasks, in one run (`boot`) of the machine."""
 
     boot: str = ""
-    """Which run of the machine it began in: what an earlier one was about to execute may have been executed."""
 
 
 # ---- refusals ---------------------------------------------------------------------------------------------------

@@ -96,6 +96,14 @@ def test_a_killed_launcher_ends_no_task(cluster: Cluster) -> None:
     assert not alive(before[victim])
 
 
+def test_executors_say_in_which_run_of_the_machine_they_began(cluster: Cluster) -> None:
+    """So after the next one they know what may have been executed before it."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    terms = [event for event in cluster.events("--kind", "executor") if event["type"] == "executor.started"]
+    assert len(terms) >= 2
+    assert {event["data"]["boot"] for event in terms} == {boot}
+
+
 def test_everything_but_the_tasks_may_die_at_once(cluster: Cluster) -> None:
     """Nobody is left who remembers but the disk: the same tasks run on, and new work is done."""
     before = pids(cluster)
