@@ -23,7 +23,9 @@ def settle(state: MetronomeState, run: Run) -> None:
         state.adrift[run.run] = None
     elif state.adrift:
         state.adrift.pop(run.run, None)
-    run.due = _due(state, "run", run.run, run.due, run.next_due())
+    due = run.next_due()
+    if due != run.due:
+        run.due = _due(state, "run", run.run, run.due, due)
 
 
 def fires_next(state: MetronomeState, job_id: JobId, schedule: str, at: Now | None) -> None:

@@ -35,6 +35,7 @@ from components.metronome.books import (
 from components.metronome.described import job_removed, job_specified
 from components.metronome.state import (
     LOST,
+    RUN_ENDED,
     RUN_MOVES,
     Attempt,
     Job,
@@ -45,6 +46,9 @@ from components.metronome.state import (
     Verdict,
 )
 from components.referring import fold_names
+
+_STATES: dict[str, RunState] = {state.value: state for state in RunState}
+"""(To call the enumeration takes half a microsecond)"""
 
 
 def fold(state: MetronomeState, event: Event) -> None:
@@ -204,19 +208,18 @@ def _stopped(state: MetronomeState, fact: RunStopped) -> None:
 
 def _updated(state: MetronomeState, fact: RunUpdated, event: Event) -> None:
     at = event.at
-    run, to = state.run(fact.run), RunState(fact.state)
+    run, to = state.run(fact.run), _STATES[fact.state]
     assert run is not None, f"{fact.run} is not known"
     if fact.status is not None:
         _task_moved(run.attempt(fact.status.task), fact.status, at)
     if fact.delay_until is not None:
         run.delay_us, run.failed_at, run.retry_at = fact.delay_until - at, at, fact.delay_until
-    if fact.message or to is not run.state:
-        run.message = fact.message
     if to is not run.state:
         assert to in RUN_MOVES[run.state], f"{fact.run}: {run.state} -> {to}"
-        _run_moved(state, run, to, at)
-        if run.ended:
-            _finished(state, run, event)
+        run.message = fact.message
+        _run_moved(state, run, to, event)
+    elif fact.message:
+        run.message = fact.message
     settle(state, run)
 
 
@@ -230,18 +233,18 @@ def _task_moved(attempt: Attempt, status: TaskStatus, at: Now) -> None:
         attempt.finished_at = at
 
 
-def _run_moved(state: MetronomeState, run: Run, to: RunState, at: Now) -> None:
+def _run_moved(state: MetronomeState, run: Run, to: RunState, event: Event) -> None:
     run.state = to
     if to is RunState.ACTIVE:
         run.start_by = None
-    if not run.ended:
-        return
-    withdraw(state, run)
-    release(state, run.version)
-    run.finished_at, run.retry_at = at, None
+    elif to in RUN_ENDED:
+        _finished(state, run, event)
 
 
 def _finished(state: MetronomeState, run: Run, event: Event) -> None:
+    withdraw(state, run)
+    release(state, run.version)
+    run.finished_at, run.retry_at = event.at, None
     job = state.jobs[run.job]
     same = job.finished_as(run.state)
     same[run.run] = job.active.pop(run.run)

@@ -57,6 +57,15 @@ ALIVE = frozenset({TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING})
 """A task that has to be killed if nobody wants it."""
 
 
+def earliest(*times: Now | None) -> Now | None:
+    """The first of the times that are given."""
+    first = None
+    for time in times:
+        if time and (first is None or time < first):
+            first = time
+    return first
+
+
 @dataclass(slots=True, kw_only=True)
 class Attempt:
     """One task of a run: wanted, launched, over."""
@@ -83,7 +92,12 @@ class Attempt:
     @property
     def lives(self) -> bool:
         """Whether it was launched and its end is still to come."""
-        return not self.waits and not self.given_up and self.state not in TERMINAL
+        return self.asked_at is not None and not self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is expected of it any more."""
+        return self.given_up or (self.status is not None and self.status.state in TERMINAL)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,19 +144,20 @@ class Run:
     @property
     def current(self) -> Attempt | None:
         """The attempt that waits or lives."""
-        latest = self.attempts[-1] if self.attempts else None
-        return latest if latest and not self.ended and (latest.waits or latest.lives) else None
+        if not self.attempts or self.ended or self.attempts[-1].over:
+            return None
+        return self.attempts[-1]
 
     @property
     def adrift(self) -> bool:
         """Whether it is active and stands on nothing."""
-        return self.retry_at is None and not self.ended and self.current is None
+        return self.retry_at is None and self.current is None and not self.ended
 
     @property
     def ask_at(self) -> Now | None:
         """When the master is asked about a launch that nobody has reported."""
         latest = self.attempts[-1] if self.attempts else None
-        if latest is None or latest.status is not None or latest.asked_at is None or not self.current:
+        if latest is None or latest.status is not None or latest.asked_at is None or self.ended:
             return None
         return Now(latest.asked_at + confirm_s * second)
 
@@ -161,7 +176,7 @@ class Run:
             return self.ask_at
         if self.job_removed:
             return Now(0)
-        return min(filter(None, (self.ask_at, self.start_by, self.end_by, self.retry_at)), default=None)
+        return earliest(self.ask_at, self.start_by, self.end_by, self.retry_at)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -279,9 +294,10 @@ class MetronomeState(State):
 
     def run(self, run: RunId) -> Run | None:
         """A run, active or ended."""
-        if run not in self.runs:
+        name = self.runs.get(run)
+        if name is None:
             return None
-        job = self.jobs[self.runs[run]]
+        job = self.jobs[name]
         return job.active.get(run) or job.succeeded.get(run) or job.failed[run]
 
     def run_of(self, task: TaskId) -> Run | None:

@@ -97,6 +97,7 @@ async def _decode(records: list[Record]) -> None:
 
 async def _folded(component: Rebuilt, events: list[Event]) -> State:
     state: State = component.start()
-    for event in events:
-        apply(component, state, event)
+    with no_collection():
+        for event in events:
+            apply(component, state, event)
     return state
