@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from math import isfinite
@@ -15,7 +16,7 @@ from ops.bench.figures import number
 from ops.bench.growth import SWEEPS
 from ops.bench.measures import MEASURES
 from ops.bench.peers import PEERS
-from ops.bench.report import README, TOLD, filled, tables
+from ops.bench.report import GOALS, README, TOLD, filled, tables
 from tests.e2e.cluster import processes_under
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
@@ -43,6 +44,17 @@ def test_everything_is_measured(measured: dict[str, dict[str, Any]]) -> None:
         assert figures
         wrong = {name: figure for name, figure in figures.items() if figure["n"] < 1 or not isfinite(figure["p50"])}
         assert not wrong, wrong
+
+
+def test_each_goal_has_its_figure(measured: dict[str, dict[str, Any]]) -> None:
+    """Whatever its size is: no row of the table says "not measured" after everything was."""
+    for goal in GOALS:
+        wanted = re.compile(_sizeless(goal.figure))
+        assert any(wanted.fullmatch(_sizeless(name)) for name in measured[goal.measure]), goal
+
+
+def _sizeless(name: str) -> str:
+    return re.sub(r"\d[\d,]*", "9", name)
 
 
 def test_a_single_task_is_timed_from_request_to_running(measured: dict[str, dict[str, Any]]) -> None:
