@@ -15,8 +15,9 @@ Ranges = tuple[tuple[int, int], ...]
 """Inclusive, ascending, disjoint, e.g. `((31000, 31004), (31010, 31010))`."""
 
 
-class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A frozen value with named fields."""
+class Noun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """A frozen value with named fields. Made of what was there before it, it is in no ring: no search for garbage has
+    to look at it."""
 
 
 def normal(ranges: Iterable[tuple[int, int]]) -> Ranges:

@@ -10,7 +10,6 @@ from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any
 
-import msgpack
 import msgspec
 from msgspec import Meta
 
@@ -65,6 +64,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
 """How a map begins. (MessagePack specification: fixmap, map 16, map 32)"""
 _open = msgspec.msgpack.Decoder(_Envelope).decode
+_write = msgspec.msgpack.Encoder().encode
 
 
 @cache
@@ -87,7 +87,7 @@ def encode(event: Event) -> bytes:
         "by": str(event.by),
         "to": event.to,
         "at": event.at,
-        "data": msgspec.to_builtins(event.fact),
+        "data": event.fact,
     }
     if event.n:
         fields |= {"n": event.n, "prev": event.prev, "epoch": event.epoch, "last": event.last, "heard": event.heard}
@@ -99,7 +99,7 @@ def encode(event: Event) -> bytes:
         fields["seen"] = [event.seen.type, event.seen.fields]
     if event.epochs:
         fields["epochs"] = event.epochs
-    body: bytes = msgpack.packb(fields)
+    body = _write(fields)
     if len(body) > event_bytes_max:
         raise ValueError(f"{event.type} is {len(body)} bytes, at most {event_bytes_max} are allowed")
     return body

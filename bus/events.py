@@ -68,7 +68,7 @@ def fact(name: str, *, said: str, version: int = 1) -> Callable[[F], F]:
     return declare
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One fact in the log, with who said it to whom, when, and why.
 
     `n` counts the author's events from 1 without a gap and `prev` is the SHA-256 of the body of the one before

@@ -37,7 +37,7 @@ class Author(NamedTuple):
     id: str
 
     def __str__(self) -> str:
-        return f"{self.kind}.{self.id}"
+        return ".".join(self)
 
 
 class SubjectError(ValueError):
@@ -88,7 +88,7 @@ def parse_subject(text: str) -> Subject:
 
 def subject_of(cluster: str, author: Author, type_: str, to: str) -> str:
     """Where an event is published."""
-    return f"{cluster}.{author.kind}.{author.id}.{type_}.{to}"
+    return ".".join((cluster, *author, type_, to))
 
 
 def everything(cluster: str) -> str:

@@ -42,6 +42,9 @@ inputs_waiting_max = 1024
 """Groups of heard events and sights that wait for the mind."""
 decisions_in_a_row_max = 64
 """Decisions before others on the event loop get a turn."""
+turns_between = 3
+"""Turns of the event loop between decisions that are due at once: what a decision kept waiting is late by that one
+only. (What a socket brings is read in the first turn, whoever waits for it wakes in the second)"""
 farewell_s = 2.0
 """How long a clean stop waits for what is decided to reach the stream."""
 kept_look_s = 600.0
@@ -153,7 +156,8 @@ class _Life(Generic[S]):
         in_a_row = 0
         while True:
             while self._wake_due():
-                await asyncio.sleep(0)  # one allocation may be many decisions, each due at once behind the one before
+                for _ in range(turns_between):  # one allocation may be many decisions, each due at once
+                    await asyncio.sleep(0)
                 self._wake()
                 await self._pause()
             if waiting:

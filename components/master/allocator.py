@@ -153,7 +153,7 @@ class Ranking:
         known.standing.take(claim.held, claim.allocations)
         if claim.wants:
             known.key = self._key(claim.framework, known.standing)
-            insort(role.wanting, known.key)
+            _add(role.wanting, known.key)
         self._place(role)
 
     def keep(self, frameworks: Container[FrameworkId]) -> None:
@@ -170,7 +170,7 @@ class Ranking:
         known.standing.take(resources, 1)
         role.standing.take(resources, 1)
         known.key = self._key(framework, known.standing)
-        insort(role.wanting, known.key)
+        _add(role.wanting, known.key)
         self._place(role)
 
     def _withdraw(self, known: _Known) -> None:
@@ -199,7 +199,7 @@ class Ranking:
         if role.key is not None:
             _drop(self._order, role.key)
         if key is not None:
-            insort(self._order, key)
+            _add(self._order, key)
         role.key = key
 
 
@@ -226,7 +226,16 @@ def _factors(capacity: Resources) -> tuple[int, int, int]:
 
 
 def _drop(keys: list[_Key], key: _Key) -> None:
-    del keys[bisect_left(keys, key)]
+    """Mostly it is the first: who was furthest behind,"""
+    del keys[0 if keys[0] == key else bisect_left(keys, key)]
+
+
+def _add(keys: list[_Key], key: _Key) -> None:
+    """and then often the last."""
+    if keys and key < keys[-1]:
+        insort(keys, key)
+    else:
+        keys.append(key)
 
 
 def allocate(free: Iterable[tuple[AgentId, Resources]], ranking: Ranking, filtered: Filtered) -> Iterator[Pick]:

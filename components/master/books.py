@@ -21,6 +21,8 @@ from components.master.state import (
 )
 from components.master.validity import taken_by
 
+audited_max = 1000
+"""Agents that one check looks at because they were touched by its decision, and as many that were before it: 2 ms each."""
 recounted_max = 8
 """Tasks of one agent that are recounted at every check; of more, one check in so many recounts them."""
 
@@ -153,7 +155,7 @@ def open_offer(state: MasterState, name: OfferId, offer: OutstandingOffer) -> No
     agent, framework = state.agents[offer.agent], state.frameworks[offer.framework]
     assert name not in state.offers, f"{name} is made twice"
     assert agent.free.covers(offer.resources), f"{name} offers {offer.resources}, {agent.agent} has {agent.free} free"
-    agent.free -= offer.resources
+    agent.free = NOTHING if agent.free == offer.resources else agent.free - offer.resources
     _hold_more(state, framework, offer.resources)
     framework.allocations += 1
     agent.offer_ids.add(name)
@@ -260,16 +262,23 @@ def abandon(state: MasterState, framework: Framework, task: Task) -> None:
 
 
 def auditor() -> Callable[[MasterState], None]:
-    """A check of the books of every agent touched since this check was last asked.
+    """A check of the books of every agent touched since this check was last asked: at once of up to so many, the
+    latest first, of the others so many with every later check. (A new term's first decision finds all agents touched)
 
-    It remembers up to which event it has checked, and nothing else: of a state that is behind that it checks all.
+    It remembers what it has not checked yet: of a state that is behind that it checks all.
     """
     checked_n = 0
+    left: list[AgentId] = []
 
     def check(state: MasterState) -> None:
         nonlocal checked_n
-        since = checked_n if state.n >= checked_n else 0
-        for name in changed_since(state, since):
+        if state.n < checked_n:
+            checked_n = 0
+            left.clear()
+        touched = list(changed_since(state, checked_n))
+        left.extend(touched[audited_max:])
+        later = [left.pop() for _ in range(min(len(left), audited_max))]
+        for name in (*touched[:audited_max], *later):
             agent = state.agents[name]
             if state.n % (1 + len(agent.task_ids) // recounted_max) == 0:
                 check_agent(state, agent)

@@ -31,10 +31,10 @@ from components.master.config import MasterConfig
 from components.master.ranked import Ranked
 from components.master.state import Framework, MasterState, changed_since, goes_on, moved_since, owned
 
-takers_max = 900
-"""Frameworks that one decision serves, less what it said before."""
+takers_max = 450
+"""Frameworks that one decision serves, less what it said before: some 12 ms."""
 picks_max = 1000
-"""Offers that one decision makes: some 15 ms."""
+"""Offers that one decision makes: some 15 ms in few events."""
 late_max = 1000
 """Offers that one decision takes back because they were not answered, and so many frameworks' at most: """
 late_owners_max = 100

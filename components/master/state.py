@@ -63,8 +63,12 @@ class Due:
         return self.times[0][0] if self.times else None
 
     def add(self, at: Now, name: str) -> None:
-        """Remember a name for a moment."""
-        insort(self.times, (at, name))
+        """Remember a name for a moment: mostly the latest."""
+        times, entry = self.times, (at, name)
+        if times and entry < times[-1]:
+            insort(times, entry)
+        else:
+            times.append(entry)
 
     def drop(self, at: Now, name: str) -> None:
         """Forget a name that was added for a moment."""

@@ -7,6 +7,7 @@ Rule of this room: what is measured is how late a timer is; the bus is in the sa
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from dataclasses import replace
 
@@ -39,6 +40,7 @@ def turns(agents: int, frameworks: int, rounds: int) -> list[Figure]:
     crowd.event(Author(Kind.FRAMEWORK, last), FrameworkRevived(framework=last))
     *log, told = crowd.take()
     with looked_at_once():  # as in a component's process
+        gc.collect()
         took = [asyncio.run(_round(log, told, agents)) for _ in range(rounds)]
     return [
         Figure("  in the loop, most without a turn", "ms", [1000 * gap for gap, _ in took], "<= 50"),
