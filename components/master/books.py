@@ -22,7 +22,7 @@ from components.master.state import (
 from components.master.validity import taken_by
 
 audited_max = 1000
-"""Agents that one check looks at because they were touched by its decision, and as many that were before it: 2 ms each."""
+"""Agents that one check looks at because its decision touched them, and as many that others did before: 2 ms each."""
 recounted_max = 8
 """Tasks of one agent that are recounted at every check; of more, one check in so many recounts them."""
 
