@@ -428,7 +428,7 @@ class TaskDelivered(Fact, frozen=True):
     """The executor does not start it at this moment or later: by then its agent gives it up."""
 
 
-@fact("task.reported", said="executor, to its agent; agent, to the master")
+@fact("task.reported", said="executor, to its agent, to nobody that it starts; agent, to the master")
 class TaskReported(Fact, frozen=True):
     """A task has a new status."""
 

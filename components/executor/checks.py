@@ -63,6 +63,13 @@ def _status(task: Task, sight: HealthSeen, failures: int, state: TaskState = Tas
     )
 
 
+def say_killing(config: ExecutorConfig, task: Task, reported: TaskReported) -> Iterator[Say]:
+    """A report that a task is being killed; first, if its agent was told nothing of it yet, that it was starting."""
+    if task.tell_at is not None:
+        yield say(config, task, TaskReported(status=task.status))
+    yield say(config, task, reported)
+
+
 def say(config: ExecutorConfig, task: Task, reported: TaskReported, *, to: str | None = None) -> Say:
     """A report on a task, in the task's trace, to the agent unless said otherwise."""
     return Say(reported, to=config.agent if to is None else to, trace=task.delivered.task.trace)

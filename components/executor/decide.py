@@ -2,8 +2,8 @@
 
     STARTING ─► RUNNING ─► KILLING ─► FINISHED | FAILED | KILLED
 
-Rule of this room: STARTING is said before anything is started, so whoever reads the log knows what may be running.
-(Mesos: `src/launcher/executor.cpp`)
+Rule of this room: STARTING is said before anything is started, so whoever reads the log knows what may be running. The
+agent hears it only of a task that is slow to start, or is killed before it runs. (Mesos: `src/launcher/executor.cpp`)
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from bus.events import Event, KillDelivered, TaskDelivered, TaskReported
 from bus.nouns import NOBODY, Now, Reason, Refusal, Source, TaskId, TaskState, TaskStatus
 from bus.port import batch_events_max
 from components.component import Heard, Input, Say, Seen, Wake, refuse
-from components.executor.checks import found, looked_at, say
+from components.executor.checks import found, looked_at, say, say_killing
 from components.executor.config import ExecutorConfig
 from components.executor.groups import broken_by, kill_rest
 from components.executor.sights import CheckFound, HealthSeen, LaunchFailed, TaskEnded, TaskStarted
 from components.executor.state import ExecutorState, Task, after
 
+at_once_max = batch_events_max // 3
+"""Tasks that are told of, and others that are killed, in one decision: of each up to one event and two."""
 LOST = "exit status unknown"
 _NAMES = """
 HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU XFSZ
@@ -44,6 +46,7 @@ def decide(config: ExecutorConfig, state: ExecutorState, told: Input, now: Now) 
         case Seen(CheckFound() as sight) if sight.task in state.tasks:
             yield from looked_at(config, state.tasks[sight.task], sight)
         case Wake():
+            yield from _tell_of_slow(config, state, now)
             yield from _overdue(config, state, now)
         case _:
             pass  # an old sight of a task that has ended
@@ -78,7 +81,7 @@ def _deliver(config: ExecutorConfig, state: ExecutorState, delivered: TaskDelive
         yield from _turn_away(config, state, delivered, _never(name, broken), now)
     else:
         status = TaskStatus(task=name, state=TaskState.STARTING, source=Source.EXECUTOR)
-        yield Say(TaskReported(status=status, delivered=delivered), to=config.agent, trace=delivered.task.trace)
+        yield Say(TaskReported(status=status, delivered=delivered), trace=delivered.task.trace)
 
 
 def _turn_away(
@@ -101,15 +104,21 @@ def _kill(config: ExecutorConfig, state: ExecutorState, name: TaskId, grace_s: f
     kill_at = after(now, task.delivered.task.kill_grace_s if grace_s is None else grace_s)
     if task.kill_at is None:
         status = TaskStatus(task=name, state=TaskState.KILLING, source=Source.EXECUTOR)
-        yield say(config, task, TaskReported(status=status, kill_at=kill_at))
+        yield from say_killing(config, task, TaskReported(status=status, kill_at=kill_at))
     elif kill_at < task.kill_at:
         # a new deadline is no new status: it is for our own log, the agent need not hear it
         yield say(config, task, TaskReported(status=task.status, kill_at=kill_at), to=NOBODY)
 
 
+def _tell_of_slow(config: ExecutorConfig, state: ExecutorState, now: Now) -> Iterator[Say]:
+    """Tasks that take long to start are told of, so that the agent does not give them up; a batch at a time."""
+    for name in [name for at, name in islice(state.untold, at_once_max) if at <= now]:
+        yield say(config, state.tasks[name], TaskReported(status=state.tasks[name].status))
+
+
 def _overdue(config: ExecutorConfig, state: ExecutorState, now: Now) -> Iterator[Say]:
     """Tasks that had their max_completion_s are killed without grace; a batch at a time."""
-    names = [name for at, name in islice(state.due, batch_events_max) if at <= now]
+    names = [name for at, name in islice(state.due, at_once_max) if at <= now]
     for name in names:
         status = TaskStatus(
             task=name,
@@ -117,7 +126,7 @@ def _overdue(config: ExecutorConfig, state: ExecutorState, now: Now) -> Iterator
             source=Source.EXECUTOR,
             reason=Reason.MAX_COMPLETION_TIME_REACHED,
         )
-        yield say(config, state.tasks[name], TaskReported(status=status, kill_at=now))
+        yield from say_killing(config, state.tasks[name], TaskReported(status=status, kill_at=now))
 
 
 def _see(task: Task, sight: TaskStarted | TaskEnded | LaunchFailed, config: ExecutorConfig) -> Iterator[Say]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from bus.events import TaskReported
 from bus.nouns import Now, Source, TaskGroup, TaskState, TaskStatus
 from components.component import Say
-from components.executor.checks import say
+from components.executor.checks import say_killing
 from components.executor.config import ExecutorConfig
 from components.executor.state import ExecutorState, after
 
@@ -33,4 +33,4 @@ def kill_rest(config: ExecutorConfig, state: ExecutorState, group: TaskGroup | N
         if task.kill_at is None:
             status = TaskStatus(task=name, state=TaskState.KILLING, source=Source.EXECUTOR, message=f"killed: {broken}")
             kill_at = after(now, task.delivered.task.kill_grace_s)
-            yield say(config, task, TaskReported(status=status, kill_at=kill_at))
+            yield from say_killing(config, task, TaskReported(status=status, kill_at=kill_at))

@@ -6,11 +6,23 @@ that was delivered, because the hands of the next process must be able to find o
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
 from bus.events import Event, ExecutorStarted, TaskDelivered, TaskReported
-from bus.nouns import MOVES, TERMINAL, Now, Reason, TaskGroup, TaskGroupId, TaskId, TaskState, TaskStatus, second
+from bus.nouns import (
+    MOVES,
+    NOBODY,
+    TERMINAL,
+    Now,
+    Reason,
+    TaskGroup,
+    TaskGroupId,
+    TaskId,
+    TaskState,
+    TaskStatus,
+    second,
+)
 from components.component import State
 
 _LIVE_REASONS = (
@@ -19,6 +31,10 @@ _LIVE_REASONS = (
     Reason.TASK_HEALTH_CHECK_STATUS_UPDATED,
     Reason.TASK_CHECK_STATUS_UPDATED,
 )
+slow_start_s = 10.0
+"""So long a task may be starting before its agent is told so: of nearly all it hears next that they run. Several times
+what the 300 take that a master lets one agent start at once, and short enough for who waits and looks.
+"""
 ended_max = 1000
 """Ended tasks whose last status is remembered."""
 broken_chars_max = 500
@@ -39,6 +55,8 @@ class Task:
     status: TaskStatus
     due_at: Now | None = None
     """When it has had its max_completion_s; none once it is being killed."""
+    tell_at: Now | None = None
+    """When its agent is told that it is starting; none once it was told anything of it."""
     kill_at: Now | None = None
     """When SIGKILL follows SIGTERM; none unless it is being killed."""
     running_since: Now | None = None
@@ -70,6 +88,8 @@ class ExecutorState(State):
     """Those that are not over: some of it lives, or is still to be delivered."""
     due: list[tuple[Now, TaskId]] = field(default_factory=list)
     """Every task's `due_at`, ascending."""
+    untold: list[tuple[Now, TaskId]] = field(default_factory=list)
+    """Every task's `tell_at`, ascending."""
     boot: str = ""
     """The run of the machine that the latest term began in."""
 
@@ -79,17 +99,19 @@ def fold(state: ExecutorState, event: Event) -> None:
     if isinstance(event.fact, ExecutorStarted):
         state.boot = event.fact.boot
     elif isinstance(event.fact, TaskReported):
-        _remember(state, event.fact, event.at)
+        _remember(state, event, event.fact)
 
 
-def _remember(state: ExecutorState, reported: TaskReported, at: Now) -> None:
-    status = reported.status
+def _remember(state: ExecutorState, event: Event, reported: TaskReported) -> None:
+    status, at = reported.status, event.at
     if status.task in state.ended:
         assert state.ended[status.task] == status, (
             f"{status.task}: ended twice, {state.ended[status.task]} and {status}"
         )
     elif reported.delivered is not None:
         _begin(state, reported.delivered, status, at)
+        if status.task in state.tasks and event.to == NOBODY:
+            _tell_later(state, state.tasks[status.task], at)
         _note_group(state, reported.delivered.task.group, status, delivered=True)
     elif status.task not in state.tasks:
         _end(state, status)  # killed before it was delivered
@@ -111,8 +133,18 @@ def _begin(state: ExecutorState, delivered: TaskDelivered, status: TaskStatus, a
         insort(state.due, (task.due_at, status.task))
 
 
+def _tell_later(state: ExecutorState, task: Task, at: Now) -> None:
+    """By the last moment at which it could have been started, if not before: after that its agent gives it up."""
+    start_by = task.delivered.start_by
+    task.tell_at = after(at, slow_start_s) if start_by is None else min(after(at, slow_start_s), start_by)
+    insort(state.untold, (task.tell_at, task.status.task))
+
+
 def _move(state: ExecutorState, task: Task, reported: TaskReported, at: Now) -> None:
     status = reported.status
+    if task.tell_at is not None:
+        del state.untold[bisect_left(state.untold, (task.tell_at, status.task))]
+        task.tell_at = None
     before, after = task.status.state, status.state
     assert after == before or after in MOVES[before], f"{status.task}: {before} -> {after}"
     task.status = status
@@ -159,8 +191,8 @@ def _end(state: ExecutorState, status: TaskStatus) -> None:
 
 
 def wake_at(state: ExecutorState) -> Now | None:
-    """When the next task has had its time."""
-    return state.due[0][0] if state.due else None
+    """When the next task has had its time, or is to be told of."""
+    return min([dues[0][0] for dues in (state.due, state.untold) if dues], default=None)
 
 
 def check(state: ExecutorState) -> None:
@@ -169,6 +201,8 @@ def check(state: ExecutorState) -> None:
     assert not state.tasks.keys() & state.ended.keys(), f"live and ended: {state.tasks.keys() & state.ended.keys()}"
     dues = sorted((task.due_at, name) for name, task in state.tasks.items() if task.due_at is not None)
     assert state.due == dues, f"due {state.due}, of the tasks {dues}"
+    untold = sorted((task.tell_at, name) for name, task in state.tasks.items() if task.tell_at is not None)
+    assert state.untold == untold, f"untold {state.untold}, of the tasks {untold}"
     grouped = {name for group in state.groups.values() for name in group.live}
     assert grouped == {name for name, task in state.tasks.items() if task.delivered.task.group}, sorted(grouped)
     for name, task in state.tasks.items():
@@ -187,6 +221,7 @@ def _check_task(name: TaskId, task: Task) -> None:
     state, reason = task.status.state, task.status.reason
     assert task.status.task == name == task.delivered.task.task, f"{name}: remembers {task.status.task}"
     assert state in (TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING), f"{name}: live and {state}"
+    assert task.tell_at is None or state is TaskState.STARTING, f"{name}: {state}, and nobody was told anything of it"
     assert (task.kill_at is not None) == (state is TaskState.KILLING), f"{name}: {state}, SIGKILL at {task.kill_at}"
     assert reason in _LIVE_REASONS, f"{name}: live and {reason}"
     assert task.running_since is not None or state is not TaskState.RUNNING, f"{name}: runs, but since when"

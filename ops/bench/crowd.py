@@ -163,7 +163,7 @@ def busy(tasks: int, each: int = 100) -> Iterator[list[Record]]:
     for _, offer in crowd.answers():
         names = [f"task-{offer.agent}-{number}" for number in range(min(each, left))]
         left -= len(names)
-        crowd.launch(framework, offer, names, (TaskState.STARTING, TaskState.RUNNING))
+        crowd.launch(framework, offer, names, (TaskState.RUNNING,))
         yield crowd.take()
     states = [task.status.state for task in crowd.mind.state.tasks.values()]
     assert states == [TaskState.RUNNING] * tasks, f"{len(states)} tasks, {states.count(TaskState.RUNNING)} run"

@@ -178,7 +178,8 @@ class History:
     ) -> None:
         message = {TaskState.RUNNING: "pid 4711", TaskState.KILLED: "Command terminated with signal SIGTERM"}
         status = TaskStatus(task=task, state=state, source=Source.EXECUTOR, message=message.get(state, ""))
-        fact, to = TaskReported(status=status, delivered=delivered), executor.author.id.removesuffix("-cmd")
+        fact = TaskReported(status=status, delivered=delivered)
+        to = NOBODY if state is TaskState.STARTING else executor.author.id.removesuffix("-cmd")
         self._publish(executor.say(fact, to, self.now, cause))
 
     def _publish_all(self, decided: Decided | None) -> None:

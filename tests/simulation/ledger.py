@@ -161,6 +161,8 @@ class Ledger:
                     return  # of a group, and never started
                 assert fact.status.task not in self.starting, f"{fact.status.task} starts twice"
                 self.starting.add(fact.status.task)
+            case TaskReported() as fact if event.by.kind is Kind.EXECUTOR and fact.status.state is TaskState.STARTING:
+                self.seen["slow starts"] += 1
             case TaskUpdated() as fact:
                 self._updated(fact, event)
             case RunCreated() as fact if event.request is None or fact.run not in self.runs:

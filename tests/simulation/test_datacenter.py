@@ -41,6 +41,7 @@ def test_whatever_crashes_everything_asked_for_comes_true() -> None:
     assert faults["crashes"] > 5 * SEEDS, "the storm was none"
     assert faults["losses"] > 5 * SEEDS
     assert sum(outcome.tasks for outcome in outcomes) > 10 * SEEDS
+    assert sum(outcome.seen["slow starts"] for outcome in outcomes) > SEEDS, "every task started quickly"
     rollouts = sum((outcome.rollouts for outcome in outcomes), Counter())
     assert rollouts[Ended.SUCCEEDED] > rollouts[Ended.CANCELLED] > 0, f"{rollouts}"
     assert rollouts[Ended.FAILED] + rollouts[Ended.REVERSED] > 0, f"{rollouts}"

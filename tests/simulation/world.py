@@ -53,7 +53,7 @@ class Machine:
             return
         self.ledger.must_be_starting(info.task)
         self.processes[info.task] = Process(info)
-        self._later(self.random.random() * 0.5, lambda: self._start(self.processes[info.task]))
+        self._later(self._start_s(), lambda: self._start(self.processes[info.task]))
 
     def kill(self, task: TaskId, grace_s: float) -> None:
         """SIGTERM, which half of all processes heed, and SIGKILL."""
@@ -76,6 +76,11 @@ class Machine:
             process.started = True
             self._later(self._span_s(process), lambda: self._exit(process))
         self._tell()
+
+    def _start_s(self) -> float:
+        """At times a start takes longer than an agent waits for a word of its executor."""
+        slow = self.random.random() < 0.05
+        return self.random.random() * (200 if slow else 0.5)
 
     def _span_s(self, process: Process) -> float:
         return self.random.expovariate(1 / 120) if process.info.app else self.random.random() * 10

@@ -39,13 +39,13 @@ def status_of(events: list) -> TaskStatus:
 
 
 def test_a_delivered_task_is_starting_and_its_own_log_knows_all_of_it():
-    """STARTING goes to the agent, in the task's trace, with the delivery in it: the log is the only memory."""
+    """STARTING goes to nobody, in the task's trace, with the delivery in it: the log is the only memory."""
     played, handed = stage(), delivered()
     (event,) = played.hear(AGENT, handed, trace="another")
     assert event.fact == TaskReported(
         status=TaskStatus(task=T1, state=TaskState.STARTING, source=Source.EXECUTOR), delivered=handed
     )
-    assert (event.to, event.trace, event.cause) == ("a1", "trace-1", played.position - 1)
+    assert (event.to, event.trace, event.cause) == ("_", "trace-1", played.position - 1)
     assert played.refolded().tasks[T1].delivered == handed
 
 
@@ -147,7 +147,7 @@ def test_a_task_killed_while_it_starts_may_be_running_already():
     """The launch may be under way: KILLING; if the hands find that it never began, killed during launch."""
     played = stage()
     played.hear(AGENT, delivered())
-    assert status_of(played.hear(AGENT, killed())).state is TaskState.KILLING
+    assert status_of(played.hear(AGENT, killed())[-1:]).state is TaskState.KILLING
     assert played.see(STARTED) == []
     status = status_of(played.see(LaunchFailed(task=T1, message="killed before it was launched")))
     assert (status.state, status.reason) == (TaskState.KILLED, Reason.TASK_KILLED_DURING_LAUNCH)
@@ -214,6 +214,7 @@ def test_more_overdue_tasks_than_fit_into_a_decision_are_killed_in_several():
     played = stage()
     for number in range(1001):
         played.hear(AGENT, delivered(f"t{number}", max_completion_s=1))
+        played.see(TaskStarted(task=TaskId(f"t{number}"), pid=number))
     assert len(only(played.advance(2), TaskReported)) == 1001
     assert played.state.due == []
 

@@ -21,15 +21,15 @@ from tests.components.executor.test_survival import GATED, kernel_tells_exits, o
 from tests.components.executor.world import World
 
 pytestmark = pytest.mark.timeout(90)
-STARTING, RUNNING, KILLING = TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING
+RUNNING, KILLING = TaskState.RUNNING, TaskState.KILLING
 FINISHED, FAILED, KILLED = TaskState.FINISHED, TaskState.FAILED, TaskState.KILLED
 
 
 async def test_a_task_goes_its_way(world):
-    """STARTING, RUNNING, FINISHED, each told to the agent once."""
+    """RUNNING, FINISHED, each told to the agent once; STARTING is for its own log."""
     await world.launch("t1", "echo hello")
     assert (await world.wait_state("t1")).exit_status == 0
-    assert world.story("t1") == [STARTING, RUNNING, FINISHED]
+    assert world.story("t1") == [RUNNING, FINISHED]
     assert world.place.read("t1") == "hello\n"
 
 
@@ -93,7 +93,7 @@ async def test_a_kill_gives_its_grace_and_then_none(world):
     await world.kill("t1")
     status = await world.wait_state("t1")
     assert (status.state, status.signal) == (KILLED, 9)
-    assert world.story("t1") == [STARTING, RUNNING, KILLING, KILLED]
+    assert world.story("t1") == [RUNNING, KILLING, KILLED]
 
 
 async def test_a_second_kill_shortens_the_first(world):
@@ -103,7 +103,7 @@ async def test_a_second_kill_shortens_the_first(world):
     await world.kill("t1", 1000.0)
     await world.kill("t1", 0.0)
     assert (await world.wait_state("t1")).signal == 9
-    assert world.story("t1") == [STARTING, RUNNING, KILLING, KILLED]
+    assert world.story("t1") == [RUNNING, KILLING, KILLED]
 
 
 async def test_a_task_killed_in_the_same_breath_is_killed(world):
@@ -143,7 +143,7 @@ async def test_a_restarted_executor_goes_on(world):
     assert (await world.wait_state("ends")).message == "Command exited with status 6"
     assert (await world.wait_state("said")).state is FINISHED
     assert world.status("stays").state is RUNNING
-    assert world.story("stays") == [STARTING, RUNNING]
+    assert world.story("stays") == [RUNNING]
     await world.kill("stays", 0.0)
     await world.wait_state("stays", KILLED)
     assert world.place.read("said", "lines") == "once\n"
@@ -251,7 +251,7 @@ async def test_a_killed_launcher_is_replaced_and_adopts(world):
         assert status.message == "Command exited with status 6"
     else:
         assert (status.message, status.reason) == ("exit status unknown", Reason.EXECUTOR_TERMINATED)
-    assert world.story("t1") == [STARTING, RUNNING, FAILED]
+    assert world.story("t1") == [RUNNING, FAILED]
 
 
 async def test_a_task_that_died_with_its_launcher_is_said_to_be_lost(world):
@@ -320,7 +320,7 @@ async def test_a_burst_reports_every_end_once(world):
         await world.launch(f"t{number}", "true")
     for number in range(100):
         assert (await world.wait_state(f"t{number}")).state is FINISHED
-        assert world.story(f"t{number}") == [STARTING, RUNNING, FINISHED]
+        assert world.story(f"t{number}") == [RUNNING, FINISHED]
     assert world.stage.state.tasks == {}
     assert world.stage.rebuilt() == world.stage.hash()
     assert TaskId("t7") in world.stage.state.ended
