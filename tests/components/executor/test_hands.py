@@ -21,7 +21,7 @@ from tests.components.executor.test_survival import GATED, kernel_tells_exits, o
 from tests.components.executor.world import World
 
 pytestmark = pytest.mark.timeout(90)
-RUNNING, KILLING = TaskState.RUNNING, TaskState.KILLING
+STARTING, RUNNING, KILLING = TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING
 FINISHED, FAILED, KILLED = TaskState.FINISHED, TaskState.FAILED, TaskState.KILLED
 
 
