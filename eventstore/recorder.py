@@ -19,14 +19,14 @@ from eventstore.verify import verify_tail
 
 log = logs.get_logger()
 
-pause_s = 0.1
-"""Before what came is stored: one commit for all that is said meanwhile, and no disk is kept busy by the copy of an
-event while its addressee waits to be told. A store is this much, at most twice, behind its stream."""
-busy_pause_s = 0.3
-"""Likewise, while much is said: a commit writes each page of the indexes that it touched, so that an event among 60
-takes 45 us of CPU time, among 200 30, among 600 22."""
-busy_events, enough_events = 30, 1000
-"""In one group, from which on much is said; and so many are stored at once. (11 us each to judge)"""
+pause_s = 0.05
+"""When nothing more is said for so long, what was is stored: one commit, which is one fsync, for a task's whole life,
+and no disk is kept busy by the copy of an event while its addressee waits to be told."""
+late_s = 0.5
+"""Nothing waits longer for its commit, however much is said. A commit writes each page of the indexes that it touched,
+so that an event among 60 takes 45 us of CPU time, among 200 30, among 600 22."""
+enough_events = 1000
+"""So many are stored at once. (11 us each to judge)"""
 
 
 class Recorder:
@@ -90,11 +90,32 @@ class Recorder:
 
     async def run(self) -> None:
         """Copy what comes, until cancelled; what is nobody's event is alarmed."""
-        async with aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups:
-            async for records in groups:
-                if len(records) < enough_events:  # what comes meanwhile is the next group
-                    await asyncio.sleep(busy_pause_s if len(records) >= busy_events else pause_s)
+        async with (
+            aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups,
+            aclosing(_gathered(groups)) as large_groups,
+        ):
+            async for records in large_groups:
                 await self.store(records)
+
+
+async def _gathered(groups: AsyncGenerator[Sequence[Record], None]) -> AsyncGenerator[Sequence[Record], None]:
+    """What comes, in groups that are worth a commit: it looks each `pause_s` whether more was said."""
+    loop = asyncio.get_running_loop()
+    coming = asyncio.ensure_future(anext(groups))
+    try:
+        while True:
+            records = list(await coming)
+            coming, late = asyncio.ensure_future(anext(groups)), loop.time() + late_s
+            while len(records) < enough_events and loop.time() < late:
+                await asyncio.sleep(pause_s)
+                if not coming.done():
+                    break
+                records += coming.result()
+                coming = asyncio.ensure_future(anext(groups))
+            yield records
+    finally:
+        coming.cancel()
+        await asyncio.wait({coming})
 
 
 @asynccontextmanager

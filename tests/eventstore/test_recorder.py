@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -13,9 +14,11 @@ from bus.nouns import NOBODY, Now, Position
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author
 from eventstore.errors import StoreDiverged
-from eventstore.recorder import Recorder, open_recorder
+from eventstore.recorder import Recorder, enough_events, late_s, open_recorder, pause_s
 from tests.eventstore.damage import change
 from tests.eventstore.tale import A1, MARATHON, MASTER, Tale, started, twelve_steps
+from tests.simulation.clock import run_virtually
+from tests.simulation.store import Disk
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -98,3 +101,61 @@ async def test_a_damaged_store_is_found_before_anything_is_decided_on_it(tmp_pat
     with pytest.raises(StoreDiverged, match=r"is damaged: position 6: its column at is .* busbar store repair --data"):
         async with open_recorder(str(tmp_path / "events.db"), stream_of(tale.records), None):
             pass
+
+
+looks = 3
+"""Pauses until it is sure that nothing more comes: what came first, what came meanwhile, nothing."""
+
+
+def commits(said_s: Sequence[float]) -> list[tuple[float, int]]:
+    """When, in virtual time, how many events are stored that are said at these moments."""
+    tale, stored = Tale(), []
+    for epoch in range(1, len(said_s) + 1):
+        tale.say(MASTER, NOBODY, started(epoch))
+
+    class Told(Recorder):
+        async def store(self, records: Sequence[Record]) -> None:
+            await super().store(records)
+            stored.append((round(asyncio.get_running_loop().time(), 2), len(records)))
+
+    async def run() -> None:
+        loop, server, disk = asyncio.get_running_loop(), MemoryServer("dc", lambda: Now(0)), Disk()
+        began = loop.time()
+        recorder = Told(MemoryBus(server), cast(Any, disk), cast(Any, disk), "dc.>")
+        copying = asyncio.create_task(recorder.run())
+        for at_s, record in zip(said_s, tale.records, strict=True):
+            await asyncio.sleep(began + at_s - loop.time())
+            server.inject(record.subject, record.body)
+        await asyncio.sleep(1)
+        copying.cancel()
+        await asyncio.wait({copying})
+        stored[:] = [(round(at_s - began, 2), events) for at_s, events in stored]
+
+    run_virtually(run())
+    return stored
+
+
+def test_what_is_said_in_one_breath_is_one_commit() -> None:
+    """It is made when nothing more was said for a moment; what comes later is another."""
+    [(first_s, first), (second_s, second)] = commits([0.0, 0.02, 0.05, 0.08, 2.0])
+    assert (first, second) == (4, 1)
+    assert first_s <= 0.08 + looks * pause_s
+    assert second_s <= 2.0 + looks * pause_s
+
+
+def test_nothing_waits_long_for_those_who_never_pause() -> None:
+    """One event each 20 ms: each is stored soon after it was said, many in one commit."""
+    said_s = [0.02 * number for number in range(100)]
+    found = commits(said_s)
+    assert sum(events for _, events in found) == 100
+    assert len(found) <= 2 / late_s + 1
+    for index, (at_s, _) in enumerate(found):
+        oldest = sum(events for _, events in found[:index])
+        assert at_s - said_s[oldest] <= late_s + looks * pause_s
+
+
+def test_enough_events_wait_for_nobody() -> None:
+    """As many as are stored at once do not wait to be late, whoever goes on."""
+    first, *_ = commits([0.0] * enough_events + [0.01 * number for number in range(1, 100)])
+    assert first[0] <= looks * pause_s < late_s
+    assert first[1] >= enough_events
