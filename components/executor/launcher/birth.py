@@ -12,6 +12,7 @@ import signal
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import NoReturn
 
 from components.executor.launcher.confine import Confinement
@@ -109,12 +110,20 @@ class _Person:
 
 
 def _entry(name: str | None) -> pwd.struct_passwd | None:
+    if name is None:
+        return _own_entry()
     try:
-        return pwd.getpwuid(os.geteuid()) if name is None else pwd.getpwnam(name)
+        return pwd.getpwnam(name)
     except KeyError:
-        if name is None:
-            return None
         raise LookupError(f"user {name!r} does not exist on this host") from None
+
+
+@cache
+def _own_entry() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return None
 
 
 def bear(order: Order) -> Newborn | Spawning:

@@ -17,7 +17,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from components.executor.launcher.volumes import NotShared, Volume
 
@@ -116,7 +116,7 @@ class Confinement:
         self.root = os.geteuid() == 0
         self.sandbox, self.volumes = sandbox, volumes
         self._hidden = hidden = _now_hidden(tuple(hide))
-        self._kept = list(dict.fromkeys(path for each in (sandbox, *keep) for path in (os.path.realpath(each), each)))
+        self._kept = list(dict.fromkeys(path for each in (sandbox, *keep) for path in (_real(each), each)))
         self._pins = [_mounting(way, way, _BIND | _REC) for way in _movable(hidden.ways)]
         self._disks = [_mounting("/dev/null", disk, _BIND) for disk in _disks()] if self.root else []
         self.capabilities = _permitted() & sum(1 << number for number in KEPT.values()) if self.root else 0
@@ -219,6 +219,18 @@ def _names(directory: str) -> list[str]:
         return []
 
 
+def _real(directory: str) -> str:
+    """Where a directory really is: the kernel tells sooner than a look at each part of its path."""
+    try:
+        found = _opened(directory)
+    except OSError:
+        return os.path.realpath(directory)
+    try:
+        return os.readlink(f"/proc/self/fd/{found}")
+    finally:
+        os.close(found)
+
+
 def _opened(path: str) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -267,8 +279,9 @@ def _enter_domain() -> None:
     os.close(rules)
 
 
+@cache
 def _permitted() -> int:
-    """The capabilities this process has."""
+    """The capabilities this process has; the launcher gives none up."""
     sets = (ctypes.c_uint32 * 6)()
     _call("capget", _capget((ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), sets))
     return int(sets[1]) | int(sets[4]) << 32

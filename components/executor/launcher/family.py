@@ -103,7 +103,7 @@ class Family:
     def _orphans(self, task: Task) -> list[Process]:
         """The children of this launcher that it did not fork and that belong to the task."""
         mains = {each.pid for each in self.tasks.values()}
-        strays = set(tree.children(os.getpid())) - mains
+        strays = set(tree.orphans(os.getpid())) - mains
         orphans = [orphan for orphan in map(tree.look, sorted(strays)) if orphan is not None]
         return [orphan for orphan in orphans if self._owner(orphan, task) is task]
 

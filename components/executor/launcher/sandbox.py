@@ -72,8 +72,12 @@ class Sandbox:
         task was launched before.
         """
         flags = _APPEND | os.O_CREAT | os.O_EXCL
-        with suppress(FileExistsError):
+        try:
+            os.mkdir(self.path, 0o755)
+        except FileNotFoundError:
             os.makedirs(self.path, mode=0o755)
+        except FileExistsError:
+            pass  # if it is anything but a directory, the next call says so
         return os.open(f"{self.path}/{RECORD}", flags, 0o644)
 
     def unclaim(self) -> None:
@@ -182,9 +186,10 @@ def _of_0_5(directory: int) -> bytes:
 
 def _write(file: int, fields: dict[str, object]) -> None:
     """One line, whole or not at all. Raises OSError."""
-    line, size = json.dumps(fields).encode() + b"\n", os.fstat(file).st_size
-    if os.write(file, line) != len(line):
-        os.ftruncate(file, size)
+    line = json.dumps(fields).encode() + b"\n"
+    written = os.write(file, line)
+    if written != len(line):
+        os.ftruncate(file, os.fstat(file).st_size - written)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

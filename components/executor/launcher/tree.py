@@ -57,13 +57,26 @@ def everybody() -> Iterator[Process]:
 
 def children(pid: int) -> list[int]:
     """The pids of a process's children, zombies too."""
-    if not _HAS_CHILDREN:
-        return [process.pid for process in everybody() if process.parent == pid]
+    return _children(pid, _threads(pid)) if _HAS_CHILDREN else _children_told(pid)
+
+
+def orphans(pid: int) -> list[int]:
+    """The pids of its children among which are all that were left to a process: they are its first thread's, as long
+    as that lives. (linux: kernel/exit.c, find_new_reaper)
+    """
+    return _children(pid, [str(pid)]) if _HAS_CHILDREN else _children_told(pid)
+
+
+def _children_told(pid: int) -> list[int]:
+    return [process.pid for process in everybody() if process.parent == pid]
+
+
+def _children(pid: int, threads: Iterable[str]) -> list[int]:
     found: list[int] = []
-    for thread in _threads(pid):
+    for thread in threads:
         # one that ended while we looked has left its children to another parent, and they are found there
-        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-            found.extend(map(int, file.read().split()))
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.extend(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
     return found
 
 
@@ -89,12 +102,19 @@ def with_descendants(roots: Iterable[Process]) -> list[Process]:
 def given(pid: int, name: str) -> str | None:
     """What a variable was when the process executed its program; none if unset or not ours to read."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = file.read()
+        environment = _read(f"/proc/{pid}/environ")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     head = os.fsencode(f"{name}=")
     return next((os.fsdecode(line[len(head) :]) for line in environment.split(b"\0") if line.startswith(head)), None)
+
+
+def _read(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: os.read(file, 65536), b""))
+    finally:
+        os.close(file)
 
 
 def send(process: Process, number: int) -> None:

@@ -32,6 +32,7 @@ class Connection:
         self._loop, self._sock, self._hear, self._gone = loop, sock, hear, gone
         self._heard = bytearray()
         self._unsent = bytearray()
+        self._mask = READ
         self.open = True
         sock.setblocking(False)
         loop.watch(sock.fileno(), self._ready)
@@ -70,7 +71,10 @@ class Connection:
             self.close()
             return
         del self._unsent[:sent]
-        self._loop.watch(self._sock.fileno(), self._ready, READ | WRITE if self._unsent else READ)
+        mask = READ | WRITE if self._unsent else READ
+        if mask != self._mask:
+            self._mask = mask
+            self._loop.watch(self._sock.fileno(), self._ready, mask)
 
     def _receive(self) -> None:
         try:

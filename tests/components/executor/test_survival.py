@@ -341,8 +341,8 @@ async def test_who_asks_later_is_told_that_everything_was_stopped(place):
     client = await place.attach()
     assert await client.run("before", "exit 3") == 3 << 8
     client.launch("killed", f"trap : TERM; {FOREVER}")
-    client.launch("t1", FOREVER)
     await client.started("killed")
+    client.launch("t1", FOREVER)
     await client.started("t1")
     client.kill("killed", 60)
     await place.stack.aclose()
