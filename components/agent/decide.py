@@ -406,11 +406,9 @@ def _collectable(config: AgentConfig, state: AgentState, now: Now) -> list[TaskI
     once (`live_bytes_max`, about `ended_max`), and the newest `ended_max` stay; a gc delay of days outlasts any mark.
     """
     too_many = len(state.ended) - config.ended_max
-    return [
-        name
-        for index, (name, task) in enumerate(islice(state.ended.items(), collected_at_once_max))
-        if index < too_many or _collect_at(config, task) <= now
-    ]
+    oldest = enumerate(islice(state.ended.items(), collected_at_once_max))
+    due = takewhile(lambda each: each[0] < too_many or _collect_at(config, each[1][1]) <= now, oldest)
+    return [name for _, (name, _) in due]
 
 
 def _collect_at(config: AgentConfig, task: Task) -> Now:

@@ -11,14 +11,14 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from secrets import token_hex
 from typing import NamedTuple
 
 from bus import logs
 from bus.nouns import TaskId
 from bus.queries import QueryRefused
-from components.agent.mounts import check_unmounted
+from components.agent.mounts import Mounts, check_unmounted
 from components.places import GROUP, sandbox_name
 
 log = logs.get_logger()
@@ -112,16 +112,18 @@ class Sandboxes:
         names, self._kept = dict.fromkeys([*self._kept, *map(sandbox_name, tasks), *groups]), []
         sandboxes, trash = os.open(self.all, _DIRECTORY), os.open(self.trash, _DIRECTORY)
         try:
-            for name in names:
-                self._discard(sandboxes, trash, name)
-            self._empty(trash)
+            with closing(Mounts()) as mounts:
+                real = os.path.realpath(self.all)
+                for name in names:
+                    self._discard(sandboxes, trash, name, mounts, real)
+                self._empty(trash, mounts)
         finally:
             os.close(sandboxes)
             os.close(trash)
 
-    def _discard(self, sandboxes: int, trash: int, name: str) -> None:
+    def _discard(self, sandboxes: int, trash: int, name: str, mounts: Mounts, real: str) -> None:
         try:
-            check_unmounted(f"{os.path.realpath(self.all)}/{name}")
+            mounts.check_none_in(f"{real}/{name}")
             _move(sandboxes, name, trash)
         except FileNotFoundError:
             return  # it was never launched, or is in the trash already
@@ -129,8 +131,9 @@ class Sandboxes:
             self._kept.append(name)
             _log_kept(f"{self.all}/{name}", error)
 
-    def _empty(self, trash: int) -> None:
-        waiting = [name for name in os.listdir(trash) if self._is_unmounted(name)]
+    def _empty(self, trash: int, mounts: Mounts) -> None:
+        real = os.path.realpath(self.trash)
+        waiting = [name for name in os.listdir(trash) if self._is_unmounted(name, mounts, real)]
         while waiting and not self.stopped:
             name = waiting.pop()
             try:
@@ -138,10 +141,10 @@ class Sandboxes:
             except OSError as error:
                 _log_kept(f"{self.trash}/{name}", error)
 
-    def _is_unmounted(self, name: str) -> bool:
+    def _is_unmounted(self, name: str, mounts: Mounts, real: str) -> bool:
         """Whether nothing is mounted in an entry of the trash, nor in what comes of it."""
         try:
-            check_unmounted(f"{os.path.realpath(self.trash)}/{name}")
+            mounts.check_none_in(f"{real}/{name}")
         except OSError as error:
             _log_kept(f"{self.trash}/{name}", error)
             return False

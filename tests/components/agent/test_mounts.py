@@ -62,6 +62,31 @@ def test_this_machines_own_mounts_are_found(tmp_path: Path):
     check_unmounted(str(tmp_path))
 
 
+MOUNTED_MEANWHILE = """
+import os, subprocess, sys
+from components.agent.mounts import Mounts
+assert os.readlink("/proc/self/ns/mnt") != sys.argv[2], "this is the machine's own namespace"
+mounts = Mounts()
+mounts.check_none_in(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", sys.argv[1]], check=True)
+try:
+    mounts.check_none_in(sys.argv[1])
+except OSError:
+    subprocess.run(["umount", sys.argv[1]], check=True)
+    mounts.check_none_in(sys.argv[1])
+    print("seen, and seen to be gone")
+"""
+
+
+def test_what_is_mounted_after_the_first_look_is_found_too(tmp_path: Path):
+    """The kernel says that something changed, and then it is read again."""
+    if refusal():
+        pytest.skip(f"nothing can be mounted in private here: {refusal()}")
+    argv = [sys.executable, "-c", MOUNTED_MEANWHILE, str(tmp_path), os.readlink("/proc/self/ns/mnt")]
+    ended = subprocess.run([*PRIVATE, *argv], capture_output=True, text=True, check=True)
+    assert ended.stdout == "seen, and seen to be gone\n"
+
+
 @cache
 def refusal() -> str:
     """Why this user may not have mounts of its own; empty if it may."""
