@@ -29,27 +29,33 @@ async def append_surely(
     over it; another term's events there, Fenced is raised. Raises OutcomeUnknown (NoQuorum if the last try said so)
     if `within_s` brings no outcome.
     """
-    why = OutcomeUnknown("no answer")
+    until = asyncio.get_running_loop().time() + within_s
     try:
-        async with asyncio.timeout(within_s):
+        return await bus.append(messages, fence)  # nearly always that is all; one try ends by itself
+    except (OutcomeUnknown, Fenced) as error:
+        told, why = error, OutcomeUnknown(str(error))
+    try:
+        async with asyncio.timeout_at(until):
             while True:
-                try:
-                    return await bus.append(messages, fence)
-                except OutcomeUnknown as error:
-                    why = error
-                except Fenced:
+                if isinstance(told, OutcomeUnknown):
+                    why = told
+                    await asyncio.sleep(pause_s)
+                else:
                     why = OutcomeUnknown("refused, with nothing new in the log")
                     try:
                         landed, fence = await _read_back(bus, messages, fence)
-                    except NoMajority as error:  # a leader that is left alone refuses, too (nats-server: 10164)
-                        why = NoQuorum(str(error))
-                    except NoAnswer as error:
-                        why = OutcomeUnknown(str(error))
-                    else:
-                        if landed is not None:
-                            return landed
+                    except NoMajority as no_majority:  # a leader that is left alone refuses, too (nats-server: 10164)
+                        told = NoQuorum(str(no_majority))
                         continue
-                await asyncio.sleep(pause_s)
+                    except NoAnswer as no_answer:
+                        told = OutcomeUnknown(str(no_answer))
+                        continue
+                    if landed is not None:
+                        return landed
+                try:
+                    return await bus.append(messages, fence)
+                except (OutcomeUnknown, Fenced) as error:
+                    told = error
     except TimeoutError:
         raise type(why)(f"{fence.log}: no outcome of an append for {within_s:g} s: {why}") from None
 

@@ -33,6 +33,20 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is untyped
         info.pop("connect_urls", None)  # where servers reach one another is not where clients reach them
         await super()._process_info(info, initial_connection)
 
+    async def _read_loop(self) -> None:
+        """Messages go from the socket to who takes them in one turn of the event loop; the rest nats-py reads."""
+        reader = self._transport._io_reader
+        feed, come = reader.feed_data, bytes(reader._buffer)
+        reader._buffer.clear()
+
+        def read(data: bytes) -> None:
+            if lines := self._ps.cut(data):
+                feed(lines)
+
+        reader.feed_data = read
+        read(come)
+        await super()._read_loop()
+
     async def hear(self, subject: str, take: Take) -> Any:
         """Have what is published under a subject taken as it is read, also after reconnects; the subscription."""
         sid = _name(self._sid + 1)

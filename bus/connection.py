@@ -68,8 +68,6 @@ class Connection:
             f"_INBOX_{known.name}.{secrets.token_hex(11)}" if known.name else f"_INBOX.{secrets.token_hex(11)}"
         )
         self._replies = Replies(self._inbox)
-        self._asked: dict[str, list[asyncio.Future[Parcel]]] = {}
-        """What is awaited, by the subject asked, in lower case: so the server names it when it is not permitted."""
         self._up = False
         self._why = ""
         self._distrusted: set[str] = set()
@@ -200,10 +198,7 @@ class Connection:
     def _not_permitted(self, what: str, subject: str) -> None:
         """Who waits for an answer under a subject waits in vain; who may not hear what it serves is not what it is."""
         error = NotPermitted(f"{self.known.name} ({self.known.role}) may not {_DONE[what]} {subject}")
-        waiting = self._asked.pop(subject, [])
-        for answered in waiting:
-            if not answered.done():
-                answered.set_exception(error)
+        self._replies.refuse(subject, error)
         if what == "subscription":
             self.end(str(error), error)
             self._tell_owner(str(error))
@@ -249,6 +244,9 @@ class Connection:
 
     async def send(self, *sends: Send, reply: str = "") -> None:
         """Publish; the last one with the reply subject. Raises NoAnswer if the link is down, BusClosed."""
+        self._say(sends, reply)
+
+    def _say(self, sends: Sequence[Send], reply: str) -> None:
         self.check()
         try:
             self._client.say(sends, reply)
@@ -263,32 +261,13 @@ class Connection:
 
         Raises NobodyThere, NoAnswer, NotPermitted, BusClosed.
         """
-        subject = sends[-1].subject
-        with self._replies.expect() as (reply, answered), self._asking(sends, answered):
-            await self.send(*sends, reply=reply)
-            try:
-                async with asyncio.timeout(timeout_s):
-                    parcel = await answered
-            except TimeoutError:
-                raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
-        if parcel.headers.get("Status") == "503":
-            raise NobodyThere(f"{subject} is served by nobody")
-        return parcel
-
-    @contextmanager
-    def _asking(self, sends: Sequence[Send], answered: asyncio.Future[Parcel]) -> Iterator[None]:
-        subjects = {send.subject.lower() for send in sends}
-        for subject in subjects:
-            self._asked.setdefault(subject, []).append(answered)
         try:
-            yield
-        finally:
-            for subject in subjects:
-                waiting = self._asked.get(subject, [])
-                if answered in waiting:
-                    waiting.remove(answered)
-                if not waiting:
-                    self._asked.pop(subject, None)
+            parcel = await self._replies.expect(sends, lambda reply: self._say(sends, reply), timeout_s)
+        except TimeoutError:
+            raise NoAnswer(f"{sends[-1].subject}: no answer within {timeout_s:g} s") from None
+        if parcel.headers.get("Status") == "503":
+            raise NobodyThere(f"{sends[-1].subject} is served by nobody")
+        return parcel
 
     async def ask_all(self, send: Send, *, wait_s: float) -> list[Parcel]:
         """Publish and gather the answers that come within a time. Raises NoAnswer if the link is down, BusClosed."""
@@ -307,13 +286,10 @@ class Connection:
 
     async def echo(self, *, timeout_s: float) -> None:
         """Return once the server has taken everything sent before. Raises NoAnswer, BusClosed."""
-        with self._replies.expect() as (reply, answered):
-            await self.send(Send(reply, b""))
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await answered
-            except TimeoutError:
-                raise NoAnswer(f"{self.server}: no echo within {timeout_s:g} s") from None
+        try:
+            await self._replies.expect((), lambda reply: self._say([Send(reply, b"")], ""), timeout_s)
+        except TimeoutError:
+            raise NoAnswer(f"{self.server}: no echo within {timeout_s:g} s") from None
 
     # ---- hearing --------------------------------------------------------------------------------------------------
 

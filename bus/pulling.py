@@ -82,7 +82,7 @@ class Pull(Reader):
 _NEXT: dict[str, object] = {
     "max_bytes": batch_bytes,
     "expires": request_s * 1_000_000_000,
-    "idle_heartbeat": heartbeat_s * 1_000_000_000,
+    "idle_heartbeat": round(heartbeat_s * 1_000_000_000),
 }
 
 

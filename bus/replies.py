@@ -6,9 +6,11 @@ Rule of this room: an answer is whole or it is none. One that is larger than a m
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import NamedTuple
 
 piece_bytes_max = 512 * 1024
@@ -43,10 +45,12 @@ def cut(reply: str, answer: bytes) -> Iterator[Send]:
         yield Send(reply, answer[start : start + piece_bytes_max], {_PIECE: f"{name} {number} {len(starts)}"})
 
 
-class _Awaited:
+class Awaited:
     """One answer, perhaps in pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Sequence[Send], until: float) -> None:
+        self.asked, self.until = asked, until
+        """What was asked, and until when on the loop's clock an answer is awaited."""
         self.answered: asyncio.Future[Parcel] = asyncio.get_running_loop().create_future()
         self._name = ""
         self._pieces: list[bytes] = []
@@ -79,7 +83,7 @@ class _Gathered:
     def __init__(self) -> None:
         self.answers: list[Parcel] = []
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._in_pieces: dict[str, _Awaited] = {}
+        self._in_pieces: dict[str, Awaited] = {}
 
     def take(self, parcel: Parcel) -> None:
         """An answer came, a piece of one, or word that nobody is there."""
@@ -91,7 +95,7 @@ class _Gathered:
             self._take_piece(parcel)
 
     def _take_piece(self, parcel: Parcel) -> None:
-        awaited = self._in_pieces.setdefault(parcel.headers[_PIECE].split(" ")[0], _Awaited())
+        awaited = self._in_pieces.setdefault(parcel.headers[_PIECE].split(" ")[0], Awaited((), math.inf))
         if awaited.answered.done():
             return
         awaited.take(parcel)
@@ -113,24 +117,53 @@ class Replies:
 
     def __init__(self, inbox: str) -> None:
         self._inbox = inbox
-        self._awaited: dict[str, _Awaited | _Gathered] = {}
+        self._tokens = count()
+        self._awaited: dict[str, Awaited | _Gathered] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        """When to look for answers that did not come in time: one alarm for all of them, since nearly all do come."""
 
-    @contextmanager
-    def expect(self) -> Iterator[tuple[str, asyncio.Future[Parcel]]]:
-        """A reply subject, and what will come to it."""
-        token, awaited = secrets.token_hex(8), _Awaited()
-        self._awaited[token] = awaited
+    async def expect(self, sends: Sequence[Send], say: Callable[[str], None], timeout_s: float) -> Parcel:
+        """The answer to what `say` says, given a reply subject. Raises NoAnswer, and what `say` raises."""
+        loop, token = asyncio.get_running_loop(), str(next(self._tokens))
+        awaited = self._awaited[token] = Awaited(sends, loop.time() + timeout_s)
         try:
-            yield f"{self._inbox}.{token}", awaited.answered
+            say(f"{self._inbox}.{token}")
+            if self._alarm is None or awaited.until < self._alarm.when():
+                self._set_alarm(awaited.until)
+            return await awaited.answered
         finally:
             del self._awaited[token]
             if not awaited.answered.cancel() and not awaited.answered.cancelled():
                 awaited.answered.exception()  # seen, or of no interest any more
 
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(at, self._look)
+
+    def _look(self) -> None:
+        """Nobody waits longer than was said."""
+        self._alarm = None
+        single = [each for each in self._awaited.values() if isinstance(each, Awaited) and not each.answered.done()]
+        now, next_ = asyncio.get_running_loop().time(), math.inf
+        for each in single:
+            if each.until <= now:
+                each.fail(TimeoutError())
+            else:
+                next_ = min(next_, each.until)
+        if next_ < math.inf:
+            self._set_alarm(next_)
+
+    def refuse(self, subject: str, error: Exception) -> None:
+        """No answer will come to what was asked under a subject, in lower case."""
+        for each in self._awaited.values():
+            if isinstance(each, Awaited) and any(send.subject.lower() == subject for send in each.asked):
+                each.fail(error)
+
     @contextmanager
     def gather(self) -> Iterator[tuple[str, list[Parcel], asyncio.Future[None]]]:
         """A reply subject, the answers that have come to it so far, and when there is nothing more to wait for."""
-        token, gathered = secrets.token_hex(8), _Gathered()
+        token, gathered = str(next(self._tokens)), _Gathered()
         self._awaited[token] = gathered
         try:
             yield f"{self._inbox}.{token}", gathered.answers, gathered.over

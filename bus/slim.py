@@ -53,4 +53,5 @@ from nats.errors import Error as Error  # noqa: E402
 from nats.errors import MaxPayloadError as MaxPayloadError  # noqa: E402
 from nats.errors import OutboundBufferLimitError as OutboundBufferLimitError  # noqa: E402
 from nats.errors import ProtocolError as ProtocolError  # noqa: E402
+from nats.protocol.parser import AWAITING_CONTROL_LINE as AWAITING_CONTROL_LINE  # noqa: E402
 from nats.protocol.parser import Parser as Parser  # noqa: E402

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bus.replies import Parcel, Send
-from bus.slim import BadHeaderError, BadSubjectError, Parser, ProtocolError
+from bus.slim import AWAITING_CONTROL_LINE, BadHeaderError, BadSubjectError, Parser, ProtocolError
 
 Take = Callable[[Parcel], None]
 """Takes a message at once. Never raises."""
@@ -23,6 +23,12 @@ _END, _MESSAGES, _VERSION = b"\r\n", (b"MSG ", b"HMSG "), b"NATS/1.0"
 _PUBLISHED, _OURS = b"NATS/1.0\r\n", b"\r\nBusbar-"
 """How headers begin that somebody published: what the server itself says has a status there. Those of a stored message
 were for the server, fences and batches, and are not read; ours are."""
+_NO_LINE = b"?\r\n"
+"""That is what nats-py is told of what is neither a message nor a line."""
+message_bytes_max = 64 * 1024 * 1024
+"""Of one that comes: a hundred times what anybody may say here."""
+line_bytes_max = 1024 * 1024
+"""Of what is no message. The longest is INFO, which names every server of a cluster."""
 _NO_SUBJECT = re.compile(r"[ \t\r\n]|\A\Z")
 
 
@@ -32,29 +38,51 @@ class Deliveries(Parser):  # type: ignore[misc]  # nats-py is untyped
     first subject or header that it does not understand, without a word or again and again."""
 
     def __init__(self, client: Any, takers: Mapping[bytes, Take]) -> None:
-        self._takers, self._rest = takers, b""
+        self._takers, self._rest, self._lost = takers, b"", False
         super().__init__(client)
 
     def reset(self) -> None:
         """Forget the beginning of what will not be continued: there is a new link."""
         super().reset()
-        self._rest = b""
+        self._rest, self._lost = b"", False
+
+    def cut(self, data: bytes) -> bytes:
+        """Hand over the messages that have come whole with the next piece; what else has, in lines for `parse`.
+
+        Behind what is neither nothing is read any more: where the next message would begin, nobody knows.
+        """
+        if self._lost:
+            return b""
+        rest, at, lines = self._rest + data, 0, b""
+        try:
+            while True:
+                at = self._deliver(rest, at)
+                end = rest.find(_END, at)
+                if end < 0 or rest.startswith(_MESSAGES, at):
+                    break  # more of it is on its way
+                lines += rest[at : end + 2]
+                at = end + 2
+            if end < 0 and len(rest) - at > line_bytes_max:
+                raise ProtocolError("nats: a line without an end")
+        except ProtocolError:
+            self._rest, self._lost = b"", True
+            return lines + _NO_LINE
+        self._rest = rest[at:]
+        return lines
 
     async def parse(self, data: bytes = b"") -> None:
-        """Take the next piece. Raises ProtocolError."""
-        self._rest += data
-        while self._rest:
-            self._deliver()
-            line, end, rest = self._rest.partition(_END)
-            if not end or line.startswith(_MESSAGES):
-                return  # more of it is on its way
-            self._rest = rest
-            self.buf.extend(line + end)
+        """Read what `cut` has left. Raises ProtocolError, after which nothing comes until there is a new link."""
+        self.buf.extend(data)
+        try:
             await super().parse()
+        except (ValueError, TypeError, AttributeError) as error:  # what nats-py makes of a line that is none
+            raise ProtocolError(f"nats: {error!r}") from None
+        if self.buf or self.state != AWAITING_CONTROL_LINE:
+            raise ProtocolError("nats: unknown protocol")
 
-    def _deliver(self) -> None:
-        """Hand over the messages that have come whole, up to the first that has not, or to something else."""
-        rest, at = self._rest, 0
+    def _deliver(self, rest: bytes, at: int) -> int:
+        """Hand over the messages that have come whole, up to the first that has not, or to something else: where that
+        begins. Raises ProtocolError."""
         while rest.startswith(_MESSAGES, at):
             line = rest.find(_END, at)
             if line < 0:
@@ -67,14 +95,19 @@ class Deliveries(Parser):  # type: ignore[misc]  # nats-py is untyped
                 subject, sid, *reply = words[1 : -1 - headed]
             except (ValueError, IndexError):
                 raise ProtocolError(f"nats: {rest[at:line]!r}") from None
-            if len(rest) < begin + size + 2:
+            end = begin + size
+            if not begin <= body <= end <= begin + message_bytes_max or len(reply) > 1:
+                raise ProtocolError(f"nats: {rest[at:line]!r}")
+            if len(rest) < end + 2:
                 break
-            at = begin + size + 2
+            if not rest.startswith(_END, end):
+                raise ProtocolError(f"nats: {rest[at:line]!r} is longer")
+            at = end + 2
             take = self._takers.get(sid)
             if take is not None:
                 headers = headers_of(rest[begin:body]) if headed else {}
-                take(Parcel(_text(subject), _text(reply[0]) if reply else "", rest[body : at - 2], headers))
-        self._rest = rest[at:]
+                take(Parcel(_text(subject), _text(reply[0]) if reply else "", rest[body:end], headers))
+        return at
 
 
 def headers_of(raw: bytes) -> dict[str, str]:

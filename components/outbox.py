@@ -30,7 +30,7 @@ class Outbox:
     def __init__(self) -> None:
         self._decided: deque[Decided] = deque()
         self._events = 0
-        self._filled, self._changed = asyncio.Event(), asyncio.Condition()
+        self._filled, self._changed = asyncio.Event(), asyncio.Event()
         self._enough = asyncio.Event()
         self.sent_n = 0
         """Number of the last event whose append is acknowledged."""
@@ -83,21 +83,22 @@ class Outbox:
             self._filled.clear()
         return decided
 
-    async def sent(self, decided: Decided) -> None:
+    def sent(self, decided: Decided) -> None:
         """The events of a `take` are in the stream."""
         self._events -= len(decided.events)
         self.sent_n = decided.events[-1].n
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
 
     async def room(self) -> None:
         """Wait until few enough events wait."""
-        if self._events > events_waiting_max:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._events <= events_waiting_max)
+        while self._events > events_waiting_max:
+            await self._next_change()
 
     async def wait_sent(self, n: int) -> None:
         """Wait until event `n` is in the stream."""
-        if self.sent_n < n:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self.sent_n >= n)
+        while self.sent_n < n:
+            await self._next_change()
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

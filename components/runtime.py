@@ -45,6 +45,8 @@ decisions_in_a_row_max = 64
 turns_between = 3
 """Turns of the event loop between decisions that are due at once: what a decision kept waiting is late by that one
 only. (What a socket brings is read in the first turn, whoever waits for it wakes in the second)"""
+clock_look_s = 60.0
+"""Between two looks at the clock while nothing happens: it may have been set, or the host slept."""
 farewell_s = 2.0
 """How long a clean stop waits for what is decided to reach the stream."""
 kept_look_s = 600.0
@@ -72,6 +74,9 @@ class _Life(Generic[S]):
         self.resigned = asyncio.Event()
         self._thinking: asyncio.Task[None] | None = None
         self._yielding: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: Now | None = None
+        """What the alarm is set to."""
 
     async def lead(self, group: asyncio.TaskGroup, ready: Callable[[], None] | None) -> None:
         """Start everything that lives as long as the term."""
@@ -189,17 +194,30 @@ class _Life(Generic[S]):
             self.outbox.put(decided)
 
     async def _await_input(self, waiting: deque[Input | Record]) -> bool:
-        due = self.component.wake_at(self.mind.state)
-        try:
-            async with asyncio.timeout(None if due is None else (due - self.mind.now()) / second):
-                told = await self.inputs.get()
-        except TimeoutError:
-            return False
+        """Whether anything came before somebody has to be woken."""
+        self._set_alarm(self.component.wake_at(self.mind.state))
+        told = await self.inputs.get()
         if isinstance(told, Heard | Seen | Wake):
             waiting.append(told)
         else:
             waiting.extend(told)
-        return True
+        return bool(waiting)
+
+    def _set_alarm(self, due: Now | None) -> None:
+        """Look at the time then: one alarm for as long as it is the same moment, whatever is heard meanwhile."""
+        if due == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = None, due
+        if due is not None:
+            left_s = min((due - self.mind.now()) / second, clock_look_s)
+            self._alarm = asyncio.get_running_loop().call_later(left_s, self._look)
+
+    def _look(self) -> None:
+        self._alarm_at = None
+        if self.inputs.empty():  # otherwise there is something to look at already
+            self.inputs.put_nowait(())
 
     def _take(self, told: Input | Record) -> None:
         decided = self._hear(told) if isinstance(told, Record) else self.mind.decide(told)
@@ -222,7 +240,7 @@ class _Life(Generic[S]):
         while True:
             decided = await self.outbox.take()
             await self.own.append(decided)
-            await self.outbox.sent(decided)
+            self.outbox.sent(decided)
             if any(isinstance(event.fact, ResignationGranted) for event in decided.events):
                 self.resigned.set()
             first = self.own.fence - len(decided.events) + 1

@@ -42,4 +42,4 @@ class Speaker:
             async with self._turns:
                 position = await append_surely(self.bus, decided.messages, self._fence)
             self._fence = self._fence._replace(last=position)
-            await self._outbox.sent(decided)
+            self._outbox.sent(decided)

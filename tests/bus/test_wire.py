@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bus.replies import Parcel, Send
 from bus.slim import BadHeaderError, BadSubjectError, ProtocolError
-from bus.wire import Deliveries, headers_of, said
+from bus.wire import Deliveries, headers_of, line_bytes_max, said
 
 HEARTBEAT = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 7\r\nNats-Last-Stream: 9\r\n\r\n"
 FENCED = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: 4\r\n\r\n"
@@ -37,7 +37,7 @@ class Wire:
     async def parse(self, data: bytes, cuts: list[int]) -> None:
         edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
         for begin, end in pairwise(edges):
-            await self.read.parse(data[begin:end])
+            await self.read.parse(self.read.cut(data[begin:end]))
 
 
 def delivered(subject: bytes, reply: bytes, body: bytes, headers: bytes = b"", sid: bytes = b"3") -> bytes:
@@ -80,10 +80,54 @@ async def test_a_new_link_begins_a_new_message() -> None:
     assert [parcel.body for parcel in wire.came] == [b"whole"]
 
 
-@pytest.mark.parametrize("line", [b"MSG a 3 x\r\n", b"HMSG a 3 7\r\nbody", b"MSG \r\n", b"WHAT\r\n"])
-async def test_a_line_that_is_none_is_told(line: bytes) -> None:
+NO_LINES = (
+    b"MSG a 3 x\r\n",
+    b"MSG a 3 -5\r\n",
+    b"MSG a 3 -14\r\n",
+    b"MSG a 3 99999999999\r\n",
+    b"MSG a 3 r s 1\r\nx\r\n",
+    b"MSG a 3 1\r\nxy\r\n",
+    b"MSG \r\n",
+    b"MSG\ta 3 0\r\n",
+    b"HMSG a 3 7\r\nbody",
+    b"HMSG a 3 5 2\r\nbody\r\n",
+    b"HMSG a 3 -1 2\r\nbody\r\n",
+    b"WHAT\r\n",
+    b"\r\n",
+    b"-ERR\r\n",
+    b"-ERR \r\n",
+    b"-ERR '\xff'\r\n",
+    b"INFO {\r\n",
+    b"INFO \xff\r\n",
+    b"x" * 5000 + b"\r\n",
+    b"INFO " + b"x" * line_bytes_max,
+)
+
+
+@pytest.mark.parametrize("line", NO_LINES, ids=range(len(NO_LINES)))
+@pytest.mark.parametrize("step", [1, 7, 10**9])
+async def test_a_line_that_is_none_is_told(line: bytes, step: int) -> None:
+    """Wherever it is cut, and behind it nothing is read but on a new link."""
+    if len(line) > line_bytes_max:
+        step = max(step, 100_000)
+    wire = Wire()
+    before, after = delivered(b"before", b"", b"x"), delivered(b"after", b"", b"y")
     with pytest.raises(ProtocolError):
-        await Wire().parse(line, [])
+        await wire.parse(before + line + after, [*range(0, len(line) + len(before) + len(after), step)])
+    assert {parcel.subject for parcel in wire.came} <= {"before", "after"}
+    wire.read.reset()
+    await wire.parse(delivered(b"b", b"", b"whole"), [])
+    assert wire.came[-1].body == b"whole"
+
+
+async def test_a_pong_between_halves_of_messages_is_none() -> None:
+    """What looks like a line inside of a message is the message's."""
+    wire = Wire()
+    body = b"x\r\nPING\r\nMSG a 3 1\r\ny\r\n"
+    for cut in range(len(body) + 20):
+        await wire.parse(delivered(b"a", b"", body), [cut])
+    assert wire.client.pings == 0
+    assert {parcel.body for parcel in wire.came} == {body}
 
 
 def test_a_form_feed_is_part_of_a_subject_and_what_is_not_utf_8_is_shown() -> None:

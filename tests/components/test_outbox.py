@@ -44,7 +44,7 @@ async def appends(outbox: Outbox, count: int) -> list[list[int]]:
         taken = await outbox.take()
         assert len(taken.messages) == len(taken.events)
         found.append([event.n for event in taken.events])
-        await outbox.sent(taken)
+        outbox.sent(taken)
     return found
 
 

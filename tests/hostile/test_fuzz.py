@@ -22,7 +22,7 @@ from bus.nkey import For, Key, KeyRefused, check_public, claims_of
 from bus.nouns import Now
 from bus.permits import Role
 from bus.queries import QueryRefused
-from bus.replies import Parcel, Replies
+from bus.replies import Awaited, Parcel, Replies
 from bus.subjects import SubjectError, parse_subject
 from cli import captured
 from cli.access import Invitation, read_token
@@ -146,12 +146,13 @@ def test_documents() -> None:
 async def test_pieces_of_answers() -> None:
     """A piece with a garbled header, out of turn, of nobody's answer: whoever waits is not disturbed."""
     replies = Replies("_INBOX_x")
-    with replies.expect() as (reply, _), replies.gather() as (all_, _, _):
+    waiting = Awaited((), math.inf)
+    with replies.gather() as (all_, _, _):
 
         def take(body: bytes) -> None:
             header = body[:80].decode(errors="replace")
-            parcel = Parcel(reply, "", body, {"Busbar-Piece": header})
-            replies._awaited[reply.rpartition(".")[2]].take(parcel)
+            parcel = Parcel(all_, "", body, {"Busbar-Piece": header})
+            waiting.take(parcel)
             replies._awaited[all_.rpartition(".")[2]].take(parcel)
 
         survive("pieces", take, [b"n 1 3", b"n 2 3", b"m 1 1", b"n 3 3 3", b"n one 3"], 10_000)
