@@ -12,8 +12,8 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -269,9 +269,12 @@ class Connection:
             raise NobodyThere(f"{sends[-1].subject} is served by nobody")
         return parcel
 
-    async def ask_all(self, send: Send, *, wait_s: float) -> list[Parcel]:
-        """Publish and gather the answers that come within a time. Raises NoAnswer if the link is down, BusClosed."""
-        with self._replies.gather() as (reply, answers, over):
+    async def ask_all(self, send: Send, *, wait_s: float, expected: int | None = None) -> list[Parcel]:
+        """Publish and gather the answers that come within a time, or `expected` ones and those just behind them.
+
+        Raises NoAnswer if the link is down, BusClosed.
+        """
+        with self._replies.gather(expected) as (reply, answers, over):
             await self.send(send, reply=reply)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):

@@ -207,9 +207,12 @@ class JetStreamBus:
         except TimeoutError:
             raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
 
-    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+    async def roll(
+        self, subject: str, question: bytes, *, wait_s: float, expected: int | None = None
+    ) -> Sequence[bytes]:
         await self._link.connected()
-        return [parcel.body for parcel in await self._link.ask_all(Send(subject, question), wait_s=wait_s)]
+        answers = await self._link.ask_all(Send(subject, question), wait_s=wait_s, expected=expected)
+        return [parcel.body for parcel in answers]
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
         await self.serve_each(subject, answers_all_alike(answerer))

@@ -267,14 +267,18 @@ class MemoryBus:
         except TimeoutError:
             raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s") from None
 
-    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+    async def roll(
+        self, subject: str, question: bytes, *, wait_s: float, expected: int | None = None
+    ) -> Sequence[bytes]:
         await self._pass(0)
         asked: list[asyncio.Future[bytes]] = []
         for served in self.server.servers_of(subject):
             asked.append(self._expect())
             if await self.faults.ask(subject):
                 served.bus._answer(served.answerer(subject, question), asked[-1])
-        if asked:
+        if asked and expected is not None and len(asked) >= expected:
+            await asyncio.wait(asked, timeout=wait_s)
+        elif asked:
             await self._pass(wait_s)
         return [answered.result() for answered in asked if answered.done()]
 

@@ -174,6 +174,10 @@ def answers_all_alike(answerer: Answerer) -> EachAnswerer:
     return answered
 
 
+rest_s = 0.05
+"""How long the answers of a roll call may be apart that are not expected: of one more than there should be."""
+
+
 class Bus(Protocol):
     """One connection of one process to one cluster's bus."""
 
@@ -218,8 +222,13 @@ class Bus(Protocol):
     async def query(self, subject: str, question: bytes, *, timeout_s: float) -> bytes:
         """Ask the one who serves `subject`. Raises NobodyThere, NoAnswer, BusClosed."""
 
-    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
-        """Ask everybody who serves `subject`: the answers that come within `wait_s`, none if nobody serves it."""
+    async def roll(
+        self, subject: str, question: bytes, *, wait_s: float, expected: int | None = None
+    ) -> Sequence[bytes]:
+        """Ask everybody who serves `subject`: the answers that come within `wait_s`, none if nobody serves it.
+
+        Over as soon as `expected` have answered, and nobody else within `rest_s`.
+        """
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
         """Answer queries under `subject` (may hold wildcards) until the bus is closed.

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
 
+from bus.port import rest_s
+
 piece_bytes_max = 512 * 1024
 _PIECE = "Busbar-Piece"
 """The header of a piece: a name for its answer, its number from 1, how many there are."""
@@ -80,8 +82,10 @@ class Awaited:
 class _Gathered:
     """The whole answers of everybody who was asked, in the order they became whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int | None) -> None:
         self.answers: list[Parcel] = []
+        self._expected = expected
+        self._rest: asyncio.TimerHandle | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._in_pieces: dict[str, Awaited] = {}
 
@@ -90,7 +94,7 @@ class _Gathered:
         if parcel.headers.get("Status") == "503":
             self.end()
         elif _PIECE not in parcel.headers:
-            self.answers.append(parcel)
+            self._add(parcel)
         else:
             self._take_piece(parcel)
 
@@ -100,7 +104,14 @@ class _Gathered:
             return
         awaited.take(parcel)
         if awaited.answered.done():
-            self.answers.append(awaited.answered.result())
+            self._add(awaited.answered.result())
+
+    def _add(self, answer: Parcel) -> None:
+        self.answers.append(answer)
+        if self._expected is not None and len(self.answers) >= self._expected:
+            if self._rest is not None:
+                self._rest.cancel()
+            self._rest = asyncio.get_running_loop().call_later(rest_s, self.end)
 
     def fail(self, error: Exception) -> None:  # noqa: ARG002  # what came, came
         """No more answers will come."""
@@ -161,9 +172,10 @@ class Replies:
                 each.fail(error)
 
     @contextmanager
-    def gather(self) -> Iterator[tuple[str, list[Parcel], asyncio.Future[None]]]:
-        """A reply subject, the answers that have come to it so far, and when there is nothing more to wait for."""
-        token, gathered = str(next(self._tokens)), _Gathered()
+    def gather(self, expected: int | None = None) -> Iterator[tuple[str, list[Parcel], asyncio.Future[None]]]:
+        """A reply subject, the answers that have come to it so far, and when there is nothing more to wait for: when
+        nobody is there, or `expected` have answered and nobody else does."""
+        token, gathered = str(next(self._tokens)), _Gathered(expected)
         self._awaited[token] = gathered
         try:
             yield f"{self._inbox}.{token}", gathered.answers, gathered.over

@@ -20,9 +20,12 @@ roll_s = 0.5
 """How long instances may take to answer."""
 
 
-async def roll_call(bus: Bus, singleton: Author) -> list[Instance]:
-    """The instances of a singleton that answer, by node. Raises bus.port.NoAnswer while the bus is away."""
-    answers = await bus.roll(roll(bus.cluster, singleton), b"", wait_s=roll_s)
+async def roll_call(bus: Bus, singleton: Author, expected: int | None = None) -> list[Instance]:
+    """The instances of a singleton that answer, by node: no longer waited for than until `expected` have.
+
+    Raises bus.port.NoAnswer while the bus is away.
+    """
+    answers = await bus.roll(roll(bus.cluster, singleton), b"", wait_s=roll_s, expected=expected)
     found: list[Instance] = []
     for answer in answers:
         with suppress(QueryRefused, msgspec.DecodeError):  # of another release: it cannot be told what it is

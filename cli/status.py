@@ -13,9 +13,9 @@ from typing import NamedTuple
 import click
 
 from bus.nouns import Position
-from bus.permits import GATEWAYS
+from bus.permits import GATEWAYS, Role
 from bus.port import ClusterRow
-from bus.queries import DIVERGED, LEADER, AgentRow, AlarmRow, Foreigners, FrameworkRow, Instance, Summary
+from bus.queries import DIVERGED, LEADER, AgentRow, AlarmRow, Foreigners, FrameworkRow, IdentityRow, Instance, Summary
 from bus.subjects import Author, Kind, everything
 from cli.output import Failure, Part, Table, date
 from cli.roll import roll_call, servers
@@ -79,14 +79,18 @@ class Picture(NamedTuple):
 
     def _short_of_standbys(self) -> list[str]:
         """Where there are several servers each has a master, and each scheduler somebody who stands by."""
-        nodes = len(self.servers)
-        wanted = {THE_MASTER: nodes, MARATHON: min(nodes, 2), METRONOME: min(nodes, 2)}
+        nodes, wanted = len(self.servers), instances_of(len(self.servers))
         there = {author: sum(each.by == str(author) for each in self.instances) for author in wanted}
         return [
             f"{title(author)} has {there[author]} of {count} instances"
             for author, count in wanted.items()
             if nodes > 1 and 0 < there[author] < count
         ]
+
+
+def instances_of(nodes: int) -> dict[Author, int]:
+    """How many instances of each singleton there should be: a master beside each server, and who stands by."""
+    return {THE_MASTER: nodes, MARATHON: min(nodes, 2), METRONOME: min(nodes, 2)}
 
 
 def _named(what: str, which: Sequence[str]) -> list[str]:
@@ -121,10 +125,10 @@ async def status(session: Session) -> None:
 
 async def _picture(session: Session) -> Picture:
     """Everything at once: one that does not answer costs its time only once."""
-    expected, (*rolls, gateways), kept, alarms, foreign, newest = await asyncio.gather(
+    expected, (kept, instances), gateways, alarms, foreign, newest = await asyncio.gather(
         members(session),
-        asyncio.gather(*(roll_call(session.bus, singleton) for singleton in (*SINGLETONS, GATEWAYS))),
-        servers(session.bus),
+        _kept_and_led(session),
+        _present_gateways(session),
         _alarms(session),
         _foreign(session),
         session.bus.last(everything(session.cluster)),
@@ -133,12 +137,30 @@ async def _picture(session: Session) -> Picture:
     return Picture(
         position=newest.position if newest else Position(0),
         looks=looks,
-        instances=[instance for called in rolls for instance in called],
+        instances=instances,
         servers=kept,
         alarms=alarms,
         foreign=foreign,
         gateways=gateways,
     )
+
+
+async def _kept_and_led(session: Session) -> tuple[list[ClusterRow], list[Instance]]:
+    """The servers, and of each singleton the instances that answer: as many as there should be are not waited for."""
+    kept = await servers(session.bus)
+    wanted = instances_of(len(kept))
+    called = (roll_call(session.bus, each, wanted[each] or None) for each in SINGLETONS)
+    return kept, [instance for those in await asyncio.gather(*called) for instance in those]
+
+
+async def _present_gateways(session: Session) -> list[Instance]:
+    """Who speaks HTTP, of as many as the master has let in for that; nobody else knows of them."""
+    try:
+        known = await session.look(THE_MASTER, "identities", list[IdentityRow])
+    except Failure:
+        known = []
+    let_in = sum(each.role == Role.GATEWAY and each.revoked_at is None for each in known)
+    return await roll_call(session.bus, GATEWAYS, let_in or None)
 
 
 def _content(session: Session, seen: Picture) -> object:

@@ -20,6 +20,8 @@ answer_s = 2.0
 answer_bytes_max = 8 * 1024 * 1024
 page = 1024
 """Connections in one answer: the ones that said most come first."""
+known_max = 64 * page
+"""Connections of which it is known whose they are, or were."""
 _BASE = re.compile(r'^http_base_path: "(?P<path>[^"]+)"', re.M)
 
 
@@ -41,15 +43,29 @@ class Traffic:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._before: dict[int, _Counted] = {}
+        self._server = ""
+        self._who: dict[int, str] = {}
+        """Public key by connection of that server."""
 
     async def look(self) -> dict[str, Usage]:
         """By public key. Empty if the server does not tell."""
         try:
             async with asyncio.timeout(answer_s):
-                found = await self._ask()
+                rows = await self._rows()
         except (OSError, ValueError, TimeoutError, KeyError, StopIteration):
             return {}
-        return self._compared(found.get("connections") or [], time.monotonic())
+        return self._compared(rows, time.monotonic())
+
+    async def _rows(self) -> list[dict[str, Any]]:
+        """The connections, and of each whose it is: that is asked for only when there is a new one, because the server
+        looks at the signature of every passport to tell it. Raises OSError, ValueError, KeyError."""
+        found = await self._ask("")
+        if found["server_id"] != self._server or not _connections(found).keys() <= self._who.keys():
+            found = await self._ask("auth=1&")
+            if found["server_id"] != self._server or len(self._who) > known_max:
+                self._server, self._who = found["server_id"], {}
+            self._who |= {cid: row.get("authorized_user", "") for cid, row in _connections(found).items()}
+        return [row | {"authorized_user": self._who[cid]} for cid, row in _connections(found).items()]
 
     def _compared(self, rows: list[dict[str, Any]], now_s: float) -> dict[str, Usage]:
         said: dict[str, float] = {}
@@ -65,12 +81,12 @@ class Traffic:
         self._before = seen
         return {public: Usage(said[public], count[public]) for public in said if public}
 
-    async def _ask(self) -> dict[str, Any]:
+    async def _ask(self, how: str) -> dict[str, Any]:
         """Raises OSError, ValueError, KeyError."""
         where = self._where()
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
         try:
-            path = f"{where.path}/connz?auth=1&limit={page}&sort=msgs_from"
+            path = f"{where.path}/connz?{how}limit={page}&sort=msgs_from"
             writer.write(f"GET {path} HTTP/1.0\r\nHost: {where.hostname}\r\n\r\n".encode())
             answer = await _all_of(reader)
         finally:
@@ -89,6 +105,10 @@ class Traffic:
             raise ValueError("the server has no such port")
         parts = urlsplit(ports["monitoring"][0])
         return parts._replace(path=path["path"])
+
+
+def _connections(found: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    return {row["cid"]: row for row in found.get("connections") or ()}
 
 
 async def _all_of(reader: asyncio.StreamReader) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from bus.nouns import Position
 from bus.permits import Role
-from bus.port import BusClosed, NoAnswer, NobodyThere
+from bus.port import BusClosed, NoAnswer, NobodyThere, rest_s
 from bus.subjects import ask, ask_instance, ping, roll
 from tests.contract.places import CLUSTER, JetStreamPlace, Place
 from tests.contract.speech import AGENT, AGENTS, bare, fence
@@ -192,6 +192,35 @@ async def test_a_roll_that_nobody_answers_is_over_at_once(asked: Place) -> None:
     bus = await asked.look()
     async with asyncio.timeout(30):
         assert await bus.roll(all_of(asked), b"", wait_s=3600) == []
+
+
+async def test_the_roll_is_over_when_all_that_are_expected_have_answered(asked: Place) -> None:
+    """Also when one more answers than there should be; nobody waits for an hour."""
+    asker, one, other = await asked.look(), await asked.connect(), await asked.connect()
+    await one.serve(all_of(asked), shout)
+    await other.serve(all_of(asked), shout)
+    async with asyncio.timeout(30):
+        assert await asker.roll(all_of(asked), b"who", wait_s=3600, expected=1) == [b"WHO", b"WHO"]
+        assert await asker.roll(all_of(asked), b"who", wait_s=3600, expected=2) == [b"WHO", b"WHO"]
+
+
+async def test_the_roll_gives_a_silent_one_that_is_expected_its_time(asked: Place) -> None:
+    """It answers late, behind the rest, and is in the answer."""
+    asker, one, other = await asked.look(), await asked.connect(), await asked.connect()
+    answered = asyncio.Event()
+
+    async def at_once(question: bytes) -> bytes:
+        answered.set()
+        return b"first"
+
+    async def late(question: bytes) -> bytes:
+        await answered.wait()
+        await asyncio.sleep(4 * rest_s)
+        return b"last"
+
+    await one.serve(all_of(asked), at_once)
+    await other.serve(all_of(asked), late)
+    assert await asker.roll(all_of(asked), b"", wait_s=30, expected=2) == [b"first", b"last"]
 
 
 async def test_the_roll_does_not_wait_for_the_slow(asked: Place) -> None:

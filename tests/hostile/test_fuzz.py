@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence

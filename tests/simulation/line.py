@@ -253,9 +253,11 @@ class WeatheredBus:
             raise NoAnswer(f"{subject}: no answer within {timeout_s:g} s")
         return await self.bus.query(subject, question, timeout_s=timeout_s)
 
-    async def roll(self, subject: str, question: bytes, *, wait_s: float) -> Sequence[bytes]:
+    async def roll(
+        self, subject: str, question: bytes, *, wait_s: float, expected: int | None = None
+    ) -> Sequence[bytes]:
         await self.weather.at("before roll")
-        return await self.bus.roll(subject, question, wait_s=wait_s)
+        return await self.bus.roll(subject, question, wait_s=wait_s, expected=expected)
 
     async def serve(self, subject: str, answerer: Answerer) -> None:
         await self.serve_each(subject, answers_all_alike(answerer))

@@ -35,6 +35,8 @@ backlog = 1024
 connections_max = 4096
 """At the same time; more are told 503."""
 farewell_s = 3
+date_s = 1.0
+"""How old the date of an answer may be: it has seconds."""
 
 
 class PortTaken(Exception):
@@ -100,7 +102,7 @@ class Gateway:
         finally:
             self.hub.close()
             for server, _ in servers:
-                server.should_exit = True
+                server.leave()
             await asyncio.gather(*serving, return_exceptions=True)
             stopping.cancel()
             ended = hearing.done()
@@ -120,7 +122,7 @@ class Gateway:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
 
-    def _server(self, api: str, house: House) -> tuple[uvicorn.Server, socket.socket]:
+    def _server(self, api: str, house: House) -> tuple[_Server, socket.socket]:
         port = {BOTH: self.config.port, MARATHON: self.config.marathon_port, METRONOME: self.config.metronome_port}[api]
         assert port is not None, "who has no port has no house"
         socket_ = listen(self.config.host, port)
@@ -190,7 +192,24 @@ class _Line(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """One whose process has its own signals."""
+    """One whose process has its own signals, and that sleeps while nobody asks: uvicorn looks ten times a second
+    whether it should end."""
+
+    def __init__(self, settings: uvicorn.Config) -> None:
+        super().__init__(settings)
+        self._left = asyncio.Event()
+
+    def leave(self) -> None:
+        """End, once what is asked is answered."""
+        self.should_exit = True
+        self._left.set()
+
+    async def main_loop(self) -> None:
+        """Until it should end, tell what time it is in each answer."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(date_s):
+                    await self._left.wait()
 
     def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
         """Leave them alone."""

@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 import pytest
 
 from bus import codec
@@ -24,6 +25,7 @@ from bus.subjects import CLUSTER, Author, Kind, ask
 from components.master import MasterConfig, component, gate
 from components.master.gate import Gate, reload
 from components.master.identities import FounderSeen
+from components.master.traffic import Traffic
 from tests.components.driver import Stage
 
 MASTER = Author(Kind.MASTER, "main")
@@ -215,3 +217,50 @@ def test_the_pid_of_another_process_is_not_told(tmp_path):
         assert told == []
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+async def test_whose_a_connection_is_is_known_of_each_server_anew(tmp_path):
+    """A server numbers its connections from the beginning: who had the number before has not said that."""
+    server, traffic = EmbeddedServer(tmp_path), Traffic(tmp_path / "bus")
+    await server.start()
+    known = {
+        name: issued(server.keyring.authority, Wanted("", Role.VIEWER, name), server.administrator)
+        for name in ("u-a", "u-b", "u-c")
+    }
+    names = {one.key.public: name for name, one in known.items()}
+    await server.stop()
+
+    async def there(*whose):
+        """A new server with these connections on it, one after the other, and the names of who has any."""
+        await server.start()
+        buses = [await connect(server.administrator)]
+        for name in whose:
+            here = msgspec.structs.replace(known[name], url=server.administrator.url)
+            buses.append(await connect(here))
+            found = await traffic.look()
+        for bus in buses:
+            await bus.close()
+        await server.stop()
+        return {names[public]: usage.connections for public, usage in found.items() if public in names}
+
+    assert await there("u-a", "u-b", "u-b") == {"u-a": 1, "u-b": 2}
+    assert await there("u-b", "u-c", "u-a") == {"u-a": 1, "u-b": 1, "u-c": 1}
+
+
+async def test_a_look_at_known_connections_has_no_passports_verified(place):
+    """The server verifies the signature of each one that it tells."""
+    asked = []
+
+    class Told(Traffic):
+        async def _ask(self, how):
+            asked.append(how)
+            return await super()._ask(how)
+
+    traffic = Told(place.directory)
+    await traffic.look()
+    await traffic.look()
+    another = await connect(place.identity("u-new", Role.VIEWER))
+    await traffic.look()
+    await traffic.look()
+    await another.close()
+    assert asked == ["", "auth=1&", "", "", "auth=1&", ""]
