@@ -9,6 +9,16 @@ from bus.events import Fact, fact
 from bus.nouns import AppId, TaskId
 
 
+@fact("instance.scheduled", said="marathon, to nobody")
+class InstanceScheduled(Fact, frozen=True):
+    """An instance of an app is wanted and waits for an offer."""
+
+    app: AppId
+    task: TaskId
+    app_version: str
+    replaces: TaskId | None = None
+
+
 @fact("instance.deactivated", said="marathon, to nobody")
 class InstanceDeactivated(Fact, frozen=True):
     """An instance could not be reached for so long that another takes its place; it may come back.

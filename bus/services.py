@@ -5,15 +5,26 @@ Rule of this room: as in `bus.events`, whose kernel space knows nothing of these
 
 from __future__ import annotations
 
+from bus.deployments import AppRemoved as AppRemoved
+from bus.deployments import AppSpecified as AppSpecified
+from bus.deployments import DeploymentAdvanced as DeploymentAdvanced
+from bus.deployments import DeploymentContinued as DeploymentContinued
+from bus.deployments import DeploymentEnded as DeploymentEnded
+from bus.deployments import DeploymentPaused as DeploymentPaused
+from bus.deployments import DeploymentStarted as DeploymentStarted
+from bus.deployments import GroupsSpecified as GroupsSpecified
+from bus.deployments import PodSpecified as PodSpecified
+from bus.deployments import facts_of as facts_of
 from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, Schedule
 from bus.events import Fact, fact
 from bus.instances import CheckChanged as CheckChanged
 from bus.instances import HealthChanged as HealthChanged
 from bus.instances import InstanceDeactivated as InstanceDeactivated
 from bus.instances import InstanceExpunged as InstanceExpunged
+from bus.instances import InstanceScheduled as InstanceScheduled
 from bus.instances import ReadinessChanged as ReadinessChanged
 from bus.nouns import AgentId, AppId, FrameworkId, JobId, Noun, Now, RunId, TaskId, TaskStatus
-from bus.plans import DeploymentId, GroupTraits, Outcome, Plan
+from bus.plans import DeploymentId
 
 # ---- what clients ask -------------------------------------------------------------------------------------------
 
@@ -227,107 +238,6 @@ class StopRequested(Fact, frozen=True):
 # ---- marathon ---------------------------------------------------------------------------------------------------
 
 
-@fact("deployment.started", said="marathon, to the client")
-class DeploymentStarted(Fact, frozen=True):
-    """The answer to whatever changes apps, pods or groups: a plan, and the lock on all that it changes.
-
-    What each app is to be is said by `app.specified`, `pod.specified` and `app.removed` right after it. A request that
-    changes nothing is answered with a plan without steps, which ends at once.
-    """
-
-    deployment: DeploymentId
-    deployment_version: str
-    """Of the root group. (Marathon: ISO-8601 UTC with milliseconds)"""
-    plan: Plan
-    changed: str
-    """What the request was: created, updated, scaled, restarted, removed, rolled back, reversed or killed."""
-    group: AppId | None = None
-    """The group that was asked for."""
-    reverses: DeploymentId | None = None
-    """The deployment that it undoes."""
-    cancels: tuple[DeploymentId, ...] = ()
-    """The deployments that were stopped for it."""
-
-
-@fact("deployment.advanced", said="marathon, to the client")
-class DeploymentAdvanced(Fact, frozen=True):
-    """A step of a deployment begins: all before it are done."""
-
-    deployment: DeploymentId
-    step: int
-    """Its place in the plan, from 0."""
-
-
-@fact("deployment.paused", said="marathon, to the client")
-class DeploymentPaused(Fact, frozen=True):
-    """The canaries of an app are up: it goes on when somebody says so."""
-
-    deployment: DeploymentId
-    app: AppId
-    canaries: int
-
-
-@fact("deployment.continued", said="marathon, to the client")
-class DeploymentContinued(Fact, frozen=True):
-    """The canaries were found good: the deployment goes on."""
-
-    deployment: DeploymentId
-    apps: tuple[AppId, ...]
-
-
-@fact("deployment.ended", said="marathon, to the client")
-class DeploymentEnded(Fact, frozen=True):
-    """A deployment is over, and its locks are free."""
-
-    deployment: DeploymentId
-    outcome: Outcome
-    message: str = ""
-    """Why, unless it succeeded."""
-
-
-@fact("app.specified", said="marathon, to the client")
-class AppSpecified(Fact, frozen=True):
-    """An app exists in this version; instances of other versions are to be replaced."""
-
-    app: AppSpec
-    app_version: str
-    """Of its configuration: what its instances have. (Marathon: ISO-8601 UTC with milliseconds)"""
-    changed: str
-    """What the request was, as of `DeploymentStarted`."""
-    deployment: DeploymentId | None = None
-    """The deployment that makes it so, step by step; None: at once, as before there were deployments."""
-    change_version: str | None = None
-    """Of this change, if not of its configuration: it was only scaled."""
-
-
-@fact("pod.specified", said="marathon, to the client")
-class PodSpecified(Fact, frozen=True):
-    """A pod exists in this version, as `app.specified` says it of an app."""
-
-    pod: PodSpec
-    app_version: str
-    changed: str
-    deployment: DeploymentId | None = None
-    change_version: str | None = None
-
-
-@fact("app.removed", said="marathon, to the client")
-class AppRemoved(Fact, frozen=True):
-    """An app or a pod is wanted no more; its instances are to be killed."""
-
-    app: AppId
-    deployment: DeploymentId | None = None
-
-
-@fact("groups.specified", said="marathon, to the client")
-class GroupsSpecified(Fact, frozen=True):
-    """Groups exist like this, or are no more."""
-
-    deployment: DeploymentId
-    groups: tuple[GroupTraits, ...] = ()
-    removed: tuple[AppId, ...] = ()
-
-
 @fact("kills.granted", said="marathon, to the client")
 class KillsGranted(Fact, frozen=True):
     """These instances are dismissed and will be replaced."""
@@ -348,16 +258,6 @@ class DelayReset(Fact, frozen=True):
     """An app's failures are forgiven: what waits may be launched now."""
 
     app: AppId
-
-
-@fact("instance.scheduled", said="marathon, to nobody")
-class InstanceScheduled(Fact, frozen=True):
-    """An instance of an app is wanted and waits for an offer."""
-
-    app: AppId
-    task: TaskId
-    app_version: str
-    replaces: TaskId | None = None
 
 
 @fact("instance.dismissed", said="marathon, to nobody, or to the client who asked to kill it")

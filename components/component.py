@@ -287,7 +287,7 @@ def _remember(state: State, event: Event, answered: str) -> None:
         if state.answers[oldest].at + answers_kept_s * second > event.at:
             break
         del state.answers[oldest]
-    state.answers[answered] = Answer(event.at, event.to, event.fact)
+    state.answers[answered] = Answer(event.at, event.to, event.fact.in_short())
 
 
 def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterator[Say]:

@@ -45,6 +45,7 @@ PURE_ELSEWHERE = (
     "bus/plans.py",
     "bus/events.py",
     "bus/instances.py",
+    "bus/deployments.py",
     "bus/services.py",
     "bus/access.py",
     "bus/patterns.py",

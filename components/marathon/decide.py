@@ -1,8 +1,9 @@
 """How Marathon decides: hear, bring the apps to what they are to be, ask for offers if something waits for them.
 
-A task's new status is passed on by itself. What follows from it for the app, its deployment and the offers is seen from
-the state, is due at once and is decided next: so who waits for the status hears it in one event, and no sooner or later
-for what else there is to say. A request and its consequences are one decision.
+A task's new status is passed on by itself, and a request is answered by itself. What follows for the app, its
+deployment and the offers is seen from the state, is due at once and is decided next: so who waits hears it in one
+event, and no sooner or later for what else there is to say. Likewise what is one event is not kept waiting for that
+offers are wanted: each of the two alone is in the stream sooner than both together.
 
 Rule of this room: only the master's word counts for offers and tasks, only clients are answered.
 """
@@ -56,7 +57,7 @@ def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) 
         yield _register(config)
     if isinstance(told, Heard):
         yield from _hear(config, state, told.event, now)
-        if isinstance(told.event.fact, TaskUpdated):
+        if isinstance(told.event.fact, TaskUpdated) or told.event.by.kind is Kind.CLIENT:
             return
     elif isinstance(told, Seen):
         yield from _see(state, told.sight, now)
@@ -64,7 +65,8 @@ def decide(config: MarathonConfig, state: MarathonState, told: Input, now: Now) 
         yield from _ask_for_unconfirmed(config, state, now)
     yield from overdue(state, now)
     yield from _deploy(state, first, now)
-    yield from _revive(config, state, told, now)
+    if state.n - first != 1:
+        yield from _revive(config, state, told, now)
 
 
 def _deploy(state: MarathonState, first: int, now: Now) -> Iterator[Say]:
@@ -127,20 +129,18 @@ def _ask_for_unconfirmed(config: MarathonConfig, state: MarathonState, now: Now)
 def _revive(config: MarathonConfig, state: MarathonState, told: Input, now: Now) -> Iterator[Say]:
     """Want offers again if something waits for one, or waited long enough after a failure.
 
-    What was given back would come again with the master's next batch: asking for it brings it at once. Where nobody is
-    heard it has the cause of what waits.
+    Where nobody is heard it has the cause of what waits.
     """
-    held_back = state.given_back or (state.hungry and (state.suppressed or state.filtered))
     due = bool(state.delays) and state.delays[0][0] <= now
-    if state.admitted and (held_back or due):
-        why = state.wanted_for if held_back and isinstance(told, Wake) else None
+    if state.revives or (state.admitted and due):
+        why = state.wanted_for if state.revives and isinstance(told, Wake) else None
         cause, actor, trace = why or (None, None, None)
         yield Say(FrameworkRevived(framework=config.id), to=MASTER, cause=cause, actor=actor, trace=trace)
 
 
 def wake_at(config: MarathonConfig, state: MarathonState) -> Now | None:
     """When the next delay is over or the next launch is late; at once while anything is due."""
-    if state.to_register or state.uneven or state.done:
+    if state.to_register or state.uneven or state.done or state.revives:
         return Now(0)
     if not state.admitted:
         return None

@@ -6,7 +6,9 @@ turn; what follows for instances is `levels`' business, and whether a step is do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from msgspec.structs import replace
 
 from bus.documents import AppSpec
 from bus.nouns import AppId, Now, second
@@ -22,6 +24,7 @@ from bus.services import (
 )
 from components.component import Say
 from components.marathon.changing import Before, RunSpec, Specified
+from components.marathon.levels import first_scheduled
 from components.marathon.planning import Course, Draft, Refused, course_of, message_chars_max, same_config
 from components.marathon.state import App, MarathonState
 from components.marathon.versions import next_version
@@ -39,8 +42,7 @@ def begin(state: MarathonState, course: Course, said: Say, now: Now) -> Iterator
     plan, draft = course.plan, course.draft
     version = next_version(now, state.version)
     targets = {one.id: draft.targets[one.id] for step in plan.steps for one in step}
-    before = {app_id: state.apps[app_id].latest for app_id in targets if app_id in state.apps}
-    again = {app_id for app_id in before if state.apps[app_id].removed}
+    made = {app_id: _made(state, draft, app_id, spec, version) for app_id, spec in targets.items()}
     for other in course.cancels:
         yield end(state, other, Outcome.CANCELLED, f"stopped for deployment {name}")
     if draft.reverses is not None and draft.reverses in state.deployments:
@@ -54,17 +56,17 @@ def begin(state: MarathonState, course: Course, said: Say, now: Now) -> Iterator
         reverses=draft.reverses,
         cancels=course.cancels,
     )
-    yield said._replace(fact=started)
+    yield said._replace(fact=_with_its_own(state, started, made) if len(made) == 1 else started)
     following = said._replace(request=None)
     if draft.groups:
         yield following._replace(fact=_groups(name, draft))
-    for app_id, spec in targets.items():
-        if spec is None:
+    if len(made) == 1:
+        return
+    for app_id, one in made.items():
+        if one is None:
             yield following._replace(fact=AppRemoved(app=app_id, deployment=name))
         else:
-            known = before.get(app_id) if app_id not in again else None
-            made = draft.back_to.get(app_id) or _specified(spec, known, version, restart=draft.restart)
-            yield following._replace(fact=_said(made, draft.changed, name))
+            yield following._replace(fact=_said(one, draft.changed, name))
     if plan.steps:
         yield following._replace(fact=DeploymentAdvanced(deployment=name, step=0))
     else:
@@ -78,22 +80,46 @@ def _groups(name: DeploymentId, draft: Draft) -> GroupsSpecified:
     )
 
 
-def _specified(spec: RunSpec, before: Specified | None, version: str, *, restart: bool) -> Specified:
-    """Its next version; of a configuration that stays, only the change has a new one."""
-    config = before.version if before and not restart and same_config(spec, before.spec) else version
+def _with_its_own(
+    state: MarathonState, started: DeploymentStarted, made: Mapping[AppId, Specified | None]
+) -> DeploymentStarted:
+    """The word that begins a deployment of one app or pod, with all that follows from it at once."""
+    ((app_id, one),) = made.items()
+    if one is None:
+        return replace(started, removed=app_id)
+    (last,) = started.plan.steps[-1]
+    return replace(
+        started,
+        app=one.app,
+        pod=one.pod,
+        app_version=one.version,
+        change_version=_change(one),
+        scheduled=first_scheduled(state, app_id, one.spec) if last.deed is Deed.SCALE else (),
+    )
+
+
+def _made(state: MarathonState, draft: Draft, app_id: AppId, spec: RunSpec | None, version: str) -> Specified | None:
+    """Its next version; of a configuration that stays, only the change has a new one. None: it is removed."""
+    if spec is None or app_id in draft.back_to:
+        return draft.back_to.get(app_id)
+    app = state.apps.get(app_id)
+    before = app.latest if app is not None and not app.removed else None
+    config = before.version if before and not draft.restart and same_config(spec, before.spec) else version
     if isinstance(spec, AppSpec):
         return Specified(app=spec, version=config, change=version)
     return Specified(pod=spec, version=config, change=version)
 
 
 def _said(made: Specified, changed: str, name: DeploymentId) -> AppSpecified | PodSpecified:
-    change = made.change if made.change != made.version else None
+    version, change = made.version, _change(made)
     if made.app is not None:
-        return AppSpecified(
-            app=made.app, app_version=made.version, changed=changed, deployment=name, change_version=change
-        )
+        return AppSpecified(app=made.app, app_version=version, changed=changed, deployment=name, change_version=change)
     assert made.pod is not None
-    return PodSpecified(pod=made.pod, app_version=made.version, changed=changed, deployment=name, change_version=change)
+    return PodSpecified(pod=made.pod, app_version=version, changed=changed, deployment=name, change_version=change)
+
+
+def _change(made: Specified) -> str | None:
+    return made.change if made.change != made.version else None
 
 
 # ---- how it goes on ---------------------------------------------------------------------------------------------
@@ -152,7 +178,7 @@ def end(state: MarathonState, name: DeploymentId, outcome: Outcome, message: str
 
 def _say(state: MarathonState, name: DeploymentId, fact: DeploymentAdvanced | DeploymentEnded) -> Say:
     deployment = state.deployments[name]
-    return Say(fact, to=deployment.client, cause=deployment.asked, trace=deployment.trace)
+    return Say(fact, to=deployment.client, cause=deployment.asked, trace=deployment.trace, actor=deployment.by)
 
 
 # ---- how it is undone -------------------------------------------------------------------------------------------

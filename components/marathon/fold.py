@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
+from msgspec.structs import replace
+
 from bus.events import (
     Event,
     FrameworkRegistered,
@@ -99,7 +101,7 @@ def fold(state: MarathonState, event: Event) -> None:
         case FrameworkRegistered():
             state.to_register, state.admitted = False, False
         case TaskReconciled() as fact:
-            _reconciled(state, fact, event.at)
+            _reconciled(state, fact, event)
         case SecretsNamed() as fact:
             fold_names(state.secrets, fact)
         case FrameworkSuppressed():
@@ -107,9 +109,9 @@ def fold(state: MarathonState, event: Event) -> None:
         case FrameworkRevived():
             _revived(state, event.at)
         case OfferDeclined() as fact:
-            _answered(state, fact, event.at, used={})
+            _answered(state, fact, event, used={})
         case OfferAccepted() as fact:
-            _accepted(state, fact, event.at)
+            _accepted(state, fact, event)
         case AppSpecified() as fact:
             settle(state, fact.app.id, specified(state, fact.app.id, to_be(fact), fact.deployment, event))
         case PodSpecified() as fact:
@@ -120,6 +122,8 @@ def fold(state: MarathonState, event: Event) -> None:
             groups_specified(state, fact)
         case DeploymentStarted() as fact:
             started(state, fact, event)
+            for each in fact.riding:
+                fold(state, replace(event, fact=each))
         case DeploymentAdvanced() as fact:
             for app_id in advanced(state, fact, event.at):
                 settle(state, app_id, state.apps[app_id])
@@ -154,20 +158,20 @@ def fold(state: MarathonState, event: Event) -> None:
             app.mark(fact.task)
             settle(state, fact.app, app)
         case DelayReset(app=app_id):
-            _forgive(state, app_id, state.apps[app_id])
+            _forgive(state, app_id, state.apps[app_id], event)
 
 
 # ---- the master and its offers ----------------------------------------------------------------------------------
 
 
-def _reconciled(state: MarathonState, fact: TaskReconciled, at: Now) -> None:
+def _reconciled(state: MarathonState, fact: TaskReconciled, event: Event) -> None:
     for task in fact.tasks:
         del state.unconfirmed[task]
-        state.unconfirmed[task] = at
+        state.unconfirmed[task] = event.at
     if not fact.tasks:
         # what the master kept of suppression and filters from before is not ours to know: both may hold offers back
         state.admitted, state.suppressed, state.filtered, state.given_back = True, False, True, False
-        state.hungry = any(app.waiting for app in state.apps.values())
+        state.hungry, state.wanted_for = any(app.waiting for app in state.apps.values()), because(event)
 
 
 def _revived(state: MarathonState, at: Now) -> None:
@@ -185,12 +189,13 @@ def _revived(state: MarathonState, at: Now) -> None:
 
 
 def _answered(
-    state: MarathonState, fact: OfferAccepted | OfferDeclined, at: Now, used: dict[AppId | None, None]
+    state: MarathonState, fact: OfferAccepted | OfferDeclined, event: Event, used: dict[AppId | None, None]
 ) -> None:
     """`used`: the apps for which the same offer was taken."""
-    state.hungry, state.wanted_for = False, None
-    state.filtered = True
+    at = event.at
+    state.hungry, state.filtered = False, True
     state.given_back = state.given_back or fact.refuse_s == 0
+    state.wanted_for = because(event) if state.given_back else None
     for one in fact.unfit:
         app = state.apps.get(one.app) if one.app is not None else None
         if app is None or not app.waiting:
@@ -217,7 +222,8 @@ def _count_unused(app: App, reason: str, at: Now) -> None:
     tries.rejected[reason] = tries.rejected.get(reason, 0) + 1
 
 
-def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
+def _accepted(state: MarathonState, fact: OfferAccepted, event: Event) -> None:
+    at = event.at
     for name in dict.fromkeys(_launched(state, task, at) for task in fact.launch):
         settle(state, name, state.apps[name])
     used = dict.fromkeys(task.app for task in fact.launch)
@@ -226,7 +232,7 @@ def _accepted(state: MarathonState, fact: OfferAccepted, at: Now) -> None:
         if app is not None and app.waiting:
             app.tries.processed, app.tries.last_used = app.tries.processed + 1, at
             state.given_back = state.given_back or in_rounds(app)
-    _answered(state, fact, at, used)
+    _answered(state, fact, event, used)
 
 
 def _launched(state: MarathonState, task: TaskInfo, at: Now) -> AppId:
@@ -280,9 +286,15 @@ def _scheduled(state: MarathonState, fact: InstanceScheduled, event: Event) -> N
             app.absent[fact.replaces].replaced_by = fact.task
         if fact.replaces in state.expunged:
             state.expunged[fact.replaces] = fact.task
-    if not state.hungry and app.ready(event.at):
-        state.hungry, state.wanted_for = True, because(event)
+    if app.ready(event.at):
+        _hunger(state, event)
     settle(state, fact.app, app)
+
+
+def _hunger(state: MarathonState, event: Event) -> None:
+    """An instance waits that did not when the last offers were answered."""
+    if not state.hungry:
+        state.hungry, state.wanted_for = True, because(event)
 
 
 def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> None:
@@ -296,7 +308,7 @@ def _dismissed(state: MarathonState, fact: InstanceDismissed, event: Event) -> N
     elif task in app.launched:
         app.dying[task] = _leave(app, task)
         if fact.reason in (UPGRADING, USER_REQUEST, UNHEALTHY) and app.counts.new < app.wanted:
-            app.vacant[task] = event.cause
+            app.vacant[task] = because(event)
     elif task in app.waiting:
         del app.waiting[task], state.owners[task]
     if fact.delay_until is not None:
@@ -333,10 +345,11 @@ def _hold_back(app: App, until: Now, at: Now) -> None:
     app.backoff = Backoff(delay_us=until - at, failed_at=at, until=until)
 
 
-def _forgive(state: MarathonState, app_id: AppId, app: App) -> None:
+def _forgive(state: MarathonState, app_id: AppId, app: App, event: Event) -> None:
     app.backoff = Backoff()
     app.avoided.clear()
-    state.hungry = state.hungry or bool(app.waiting)
+    if app.waiting:
+        _hunger(state, event)
     _place_delay(state, app_id, app)
 
 
@@ -383,7 +396,7 @@ def _ended(state: MarathonState, app: App, status: TaskStatus, event: Event) -> 
     if is_failure(status) and task not in app.outdated:
         app.failures += 1
     app.outdated.pop(task, None)
-    app.vacant[task] = event.cause
+    app.vacant[task] = because(event)
     if is_failure(status) or status.state in LOST:
         app.last_failure = status
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bus.documents.constraints import GROUP_BY
-from bus.nouns import MASTER, AppId, TaskId, TaskState
+from bus.events import Fact
+from bus.nouns import MASTER, NOBODY, AppId, TaskId, TaskState
 from bus.services import DeploymentPaused, InstanceDismissed, InstanceScheduled
-from components.component import Say
+from components.component import Because, Say
+from components.marathon.changing import RunSpec
 from components.marathon.instances import Launched, kill_of
 from components.marathon.offers import tally_of
 from components.marathon.pods import key_of
@@ -41,28 +43,44 @@ def level(state: MarathonState, changes: int = changes_max) -> Iterator[Say]:
             yield _pause(app_id, app)
 
 
+def first_scheduled(state: MarathonState, app_id: AppId, spec: RunSpec) -> tuple[TaskId, ...]:
+    """The instances that an app has more of as soon as it is to be like this, to be said with that.
+
+    None where others of it are in the way: what is to be done with those is seen once it is to be like this.
+    """
+    app = state.apps.get(app_id)
+    if app is not None and (app.removed or app.outdated or app.vacant):
+        return ()
+    there = len(app.waiting) + len(app.launched) if app is not None else 0
+    return tuple(key_of(spec, state.n, k) for k in range(min(spec.instances - there, changes_max)))
+
+
 def _pause(app_id: AppId, app: App) -> Say:
     """Its canaries are up."""
     assert app.deployment is not None
     assert app.canaries is not None
     fact = DeploymentPaused(deployment=app.deployment, app=app_id, canaries=min(app.canaries, app.wanted))
-    return Say(fact, to=app.client, cause=app.asked, trace=app.trace)
+    return _for(app.asked, fact, app.client)
 
 
 def _schedule(app_id: AppId, app: App, task: TaskId) -> Say:
     """One more instance; it takes the place of the one that went first."""
-    replaces, cause = next(iter(app.vacant.items()), (None, app.asked))
+    replaces, why = next(iter(app.vacant.items()), (None, app.asked))
     fact = InstanceScheduled(app=app_id, task=task, app_version=app.version, replaces=replaces)
-    return Say(fact, cause=cause, trace=app.trace)
+    return _for(why._replace(trace=app.asked.trace), fact)
 
 
 def _dismiss(app_id: AppId, app: App, task: TaskId, reason: str) -> Iterator[Say]:
     instance, why = app.launched.get(task), why_surplus(app, task) if reason == OVER_CAPACITY else ""
     fact = InstanceDismissed(app=app_id, task=task, reason=reason, why=why)
-    yield Say(fact, cause=app.asked, trace=app.trace)
+    yield _for(app.asked, fact)
     if instance is not None:
         kill = kill_of(task, instance, app.spec.task_kill_grace_period_seconds, why)
-        yield Say(kill, to=MASTER, cause=app.asked, trace=app.trace)
+        yield _for(app.asked, kill, MASTER)
+
+
+def _for(why: Because, fact: Fact, to: str = NOBODY) -> Say:
+    return Say(fact, to=to, cause=why.cause, trace=why.trace, actor=why.actor)
 
 
 def _old(app: App) -> TaskId:

@@ -86,7 +86,7 @@ class _Plan:
         """One more task on the offer."""
         spec = app.spec
         taken = take(self.free, spec.resources, _numbers(app), required=spec.require_ports, after=self.last_port)
-        infos = infos_of(spec, app.version, app.trace, task, self.config.id, self.offer, taken)
+        infos = infos_of(spec, app.version, app.asked.trace, task, self.config.id, self.offer, taken)
         self.launch += infos
         self.served += 1
         self.size += sum(map(task_bytes, infos))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bus.documents.constraints import GROUP_BY
-from bus.nouns import AgentId, AppId, Now, Position, TaskId, TaskState, TaskStatus, TraceId, Unfit
+from bus.nouns import AgentId, AppId, Now, TaskId, TaskState, TaskStatus, Unfit
 from bus.plans import Deed, DeploymentId, GroupTraits
 from components.component import Because, State
 from components.marathon.changing import Before, Deployment, RunSpec, Specified
@@ -82,9 +82,8 @@ class App:
     """What its instances are made from. While a deployment waits to begin with it, this is what was before."""
     client: str
     """Who changed it last and hears of its instances."""
-    trace: TraceId | None
-    asked: Position | None
-    """Where the last change was asked for."""
+    asked: Because
+    """What led to the last change."""
     pending: Specified | None = None
     """What it is to be as soon as its step of the deployment begins."""
     history: dict[str, Specified] = field(default_factory=dict)
@@ -127,8 +126,8 @@ class App:
     """Dismissed, to be killed, not yet ended."""
     absent: dict[TaskId, Launched] = field(default_factory=dict)
     """Not reachable, and replaced; they may come back."""
-    vacant: dict[TaskId, Position | None] = field(default_factory=dict)
-    """Instances that went and are not replaced yet, with the position of what made each go."""
+    vacant: dict[TaskId, Because] = field(default_factory=dict)
+    """Instances that went and are not replaced yet, with what made each go."""
     running: int = 0
     """Of the launched, those that run."""
     verdicts: dict[AgentId, Verdict] = field(default_factory=dict)
@@ -291,7 +290,16 @@ class MarathonState(State):
     """Whether something offered was given back only because one decision could not use more of it, or could not yet:
     instances that spread over groups are placed in rounds."""
     wanted_for: Because | None = None
-    """What led to that an instance waits that did not when the last offers were answered."""
+    """What led to that an instance waits that did not when the last offers were answered, or to what was given back."""
+
+    @property
+    def revives(self) -> bool:
+        """Whether offers are to be asked for: at once.
+
+        What was given back would come again with the master's next batch: asking for it brings it at once.
+        """
+        held_back = self.hungry and (self.suppressed or self.filtered)
+        return self.admitted and (held_back or self.given_back)
 
     @property
     def idle(self) -> bool:

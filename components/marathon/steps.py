@@ -21,6 +21,7 @@ from bus.services import (
     GroupsSpecified,
     PodSpecified,
 )
+from components.component import because
 from components.marathon.changing import Before, Deployment, Specified
 from components.marathon.state import App, Backoff, MarathonState, Tries
 
@@ -43,7 +44,7 @@ def specified(state: MarathonState, app_id: AppId, to_be: Specified, by: Deploym
     app = state.apps.get(app_id)
     _remember(state, app_id, app, by)
     if app is None:
-        app = App(given=to_be, client=event.to, trace=event.trace, asked=event.cause)
+        app = App(given=to_be, client=event.to, asked=because(event))
         app = state.apps[app_id] = app
         app.unopened = by is not None
     elif app.removed:
@@ -88,7 +89,7 @@ def _remember(state: MarathonState, app_id: AppId, app: App | None, by: Deployme
 
 def _asked(app: App, by: DeploymentId | None, event: Event) -> None:
     app.deployment, app.deed = by, None
-    app.client, app.trace, app.asked = event.to, event.trace, event.cause
+    app.client, app.asked = event.to, because(event)
 
 
 def _write_history(app: App, to_be: Specified) -> None:

@@ -17,7 +17,7 @@ from bus.documents import UnreachableStrategy
 from bus.events import Event
 from bus.nouns import Now, TaskId, TaskState, TaskStatus, second
 from bus.services import InstanceDeactivated, InstanceExpunged
-from components.component import Say
+from components.component import Say, because
 from components.marathon.containers import Termination
 from components.marathon.instances import Launched
 from components.marathon.state import App, MarathonState, expunged_kept_max, terminations_kept_max
@@ -94,7 +94,7 @@ def deactivate(state: MarathonState, app: App, fact: InstanceDeactivated, event:
     app.outdated.pop(fact.task, None)
     app.mark(fact.task)
     app.absent[fact.task] = instance
-    app.vacant[fact.task] = event.cause
+    app.vacant[fact.task] = because(event)
     expunge_at = instance.expunge_at
     find(state, fact.task, instance)
     if expunge_at is not None:
@@ -122,7 +122,7 @@ def expunge(state: MarathonState, app: App, task: TaskId, cause: Event | None = 
     find(state, task, instance)
     del state.owners[task]
     if was_wanted and cause is not None:
-        app.vacant[task] = cause.cause
+        app.vacant[task] = because(cause)
     remember_expunged(state, task, instance.replaced_by)
 
 

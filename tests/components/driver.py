@@ -23,6 +23,7 @@ from bus.codec import decode, encode, subject
 from bus.events import Event, Fact
 from bus.nouns import Now, Position, RequestId, TraceId, second
 from bus.port import batch_bytes_max, batch_events_max
+from bus.services import facts_of
 from bus.subjects import CLUSTER, Author
 from components.component import (
     Component,
@@ -211,8 +212,8 @@ class Stage(Generic[S]):
 
 
 def only(events: Sequence[Event], fact: type[F]) -> list[F]:
-    """The facts of one class among events."""
-    return [event.fact for event in events if isinstance(event.fact, fact)]
+    """The facts of one class among events, and among what rides on them."""
+    return [each for event in events for each in facts_of(event.fact) if isinstance(each, fact)]
 
 
 def types(events: Sequence[Event]) -> list[str]:

@@ -65,7 +65,7 @@ class Play(Stage[MarathonState]):
 
     def admit(self) -> list[Event]:
         admitted = FrameworkAdmitted(framework=MARATHON, name="marathon", role="*", failover_timeout_s=604_800.0)
-        return self.hear(MAIN, admitted)
+        return self.hear(MAIN, admitted) + self.settle()
 
     def ask(self, fact: object, *, by: Author = ALICE, trace: str | None = "t1") -> list[Event]:
         """A client asks something; all that follows at once."""

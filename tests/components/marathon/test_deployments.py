@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from bus.documents import HealthCheck, UpgradeStrategy
@@ -23,11 +24,14 @@ from bus.services import (
     RestartRequested,
     RollbackRequested,
     ScaleRequested,
+    facts_of,
 )
 from components.component import Wake, apply
+from components.marathon.levels import changes_max
 from components.marathon.planning import deployments_max
+from components.marathon.state import MarathonState
 from tests.components.driver import drive, only, types
-from tests.components.marathon.play import BOB, FAILED, KILLED, RUNNING, WEB, Play, launches, scheduled, spec
+from tests.components.marathon.play import ALICE, BOB, FAILED, KILLED, RUNNING, WEB, Play, launches, scheduled, spec
 
 GENTLE = {"upgrade_strategy": UpgradeStrategy(minimum_health_capacity=0.5, maximum_over_capacity=0.0)}
 
@@ -52,6 +56,15 @@ def run_all(play: Play) -> list[Event]:
 
 def dying(play: Play) -> list[TaskId]:
     return [task for app in play.state.apps.values() for task in app.dying]
+
+
+def apart(log: list[Event]) -> list[Event]:
+    """The log as releases wrote it that said all that rides on an answer by events of its own."""
+    facts = [(event, fact) for event in log for fact in facts_of(event.fact)]
+    return [
+        replace(event, n=n, fact=fact.in_short(), request=event.request if fact is event.fact else None)
+        for n, (event, fact) in enumerate(facts, start=1)
+    ]
 
 
 def ended(events: list[Event]) -> list[tuple[str, Outcome]]:
@@ -80,13 +93,13 @@ def test_a_new_app_is_started_and_then_scaled():
     play = Play()
     events = play.add(instances=2)
     assert actions(events) == [["StartApplication /web"], ["ScaleApplication /web"]]
-    assert types(events) == [
+    assert types(events) == ["deployment.started", "framework.revived"]
+    assert [fact.type for fact in facts_of(events[0].fact)] == [
         "deployment.started",
         "app.specified",
         "deployment.advanced",
         "deployment.advanced",
         *["instance.scheduled"] * 2,
-        "framework.revived",
     ]
     assert play.app().deployment == named(events)
     assert ended(run_all(play)) == [(named(events), Outcome.SUCCEEDED)]
@@ -351,7 +364,7 @@ def test_an_old_log_is_folded_as_it_was_meant():
     """Before there were deployments, an app was at once as it was specified, and all old instances were replaced."""
     play = Play()
     old = play.up(instances=2)
-    said = [event for event in play.log if not event.type.startswith("deployment.")]
+    said = [event for event in apart(play.log) if not event.type.startswith("deployment.")]
     state = play.component.start()
     for n, event in enumerate(said, start=1):
         fact = event.fact
@@ -368,6 +381,66 @@ def test_an_old_log_is_folded_as_it_was_meant():
     assert [fact.replaces for fact in only(events, InstanceScheduled)] == old[::-1]
     assert app.even
     assert not app.at_once
+
+
+def test_what_rides_on_an_answer_was_said_by_events_of_its_own():
+    """The log of a release that said it so is folded to the same state."""
+    play = Play()
+    play.up(instances=2)
+    play.ask(ScaleRequested(app=WEB, instances=3))
+    play.ask(RestartRequested(app=WEB, force=True))
+    run_all(play)
+    play.add("/gone", instances=1)
+    play.ask(RemovalRequested(app=AppId("/gone")))
+    state = play.component.start()
+    for event in apart(play.log):
+        apply(play.component, state, event)
+    assert state.n > play.state.n
+    assert kept(state) == kept(play.state)
+
+
+def kept(state: MarathonState) -> object:
+    """A state, without numbers of events."""
+    for app in state.apps.values():
+        for order, waiting in enumerate(app.waiting.values()):
+            waiting.order = order
+    state.n = 0
+    return msgspec.to_builtins(state)
+
+
+def test_what_follows_from_an_answer_is_found_by_the_next_term():
+    """Answered, and nothing else said yet, when the process dies: who comes next does the rest."""
+    play = Play()
+    tasks = play.up(instances=2)
+    play.make()
+    for fact in (ScaleRequested(app=WEB, instances=3), RemovalRequested(app=WEB)):
+        told = play.hear(ALICE, fact, request=fact.type)
+        assert [(event.type, event.to, event.last) for event in told][-1:] == [("deployment.started", ALICE.id, True)]
+        play.restart()
+        play.settle()
+        after = play.admit()
+        if isinstance(fact, ScaleRequested):
+            assert "framework.revived" in types(after)
+    assert sorted(fact.task for fact in only(play.log, KillRequested)) == sorted(tasks)
+    assert play.rebuilt() == play.hash()
+
+
+def test_many_instances_are_not_all_said_with_the_answer():
+    """The rest follows, all of it with one wish for offers."""
+    play = Play()
+    events = play.add(instances=changes_max + 5)
+    assert types(events) == ["deployment.started", *["instance.scheduled"] * 5, "framework.revived"]
+    assert len(set(scheduled(events))) == changes_max + 5
+
+
+def test_what_is_kept_of_an_answer_is_short():
+    """It is said again if the request is, for a day: without the app, which may be large."""
+    play = Play()
+    asked = play.said(ALICE, AppRequested(app=spec(instances=3)), request="q1")
+    (told,) = play.hear_event(asked)
+    (again,) = play.hear_event(asked)
+    assert again.fact == told.fact.in_short() != told.fact
+    assert facts_of(again.fact) == (again.fact,)
 
 
 # ---- dependencies ------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from bus.services import (
     RestartRequested,
     RollbackRequested,
     ScaleRequested,
+    facts_of,
 )
 from components.component import Input, Say, apply
 from components.marathon import MarathonConfig, offers, updates
@@ -91,11 +92,12 @@ class History:
         self.play.settle()
         self.world.hear(self.play.log)
         for event in self.play.log[self.told :]:
-            match event.fact:
-                case AppSpecified(app=app):
-                    self.asked[app.id] = app
-                case AppRemoved(app=app_id):
-                    del self.asked[app_id]
+            for fact in facts_of(event.fact):
+                match fact:
+                    case AppSpecified(app=app):
+                        self.asked[app.id] = app
+                    case AppRemoved(app=app_id):
+                        del self.asked[app_id]
         self.told = len(self.play.log)
 
     def ask(self, fact: Fact) -> bool:
@@ -415,7 +417,8 @@ def test_the_histories_go_somewhere():
     seen: Counter[str] = Counter()
     for seed in range(10):
         log = live_through(Random(seed), 150).play.log
-        seen.update("suppressed" if getattr(event.fact, "suppressed", False) else event.type for event in log)
+        told = [fact for event in log for fact in facts_of(event.fact)]
+        seen.update("suppressed" if getattr(fact, "suppressed", False) else fact.type for fact in told)
         for fact in only(log, AppUpdated):
             seen.update([fact.status.state, fact.status.reason or "", "delayed" if fact.delay_until else ""])
         seen.update(fact.outcome for fact in only(log, DeploymentEnded))
