@@ -14,6 +14,7 @@ from bus.events import (
     AgentMarked,
     AgentRefused,
     Event,
+    Fact,
     KillDelivered,
     KillDirected,
     KillRequested,
@@ -29,6 +30,7 @@ from bus.services import (
     InstanceScheduled,
     RunCreated,
     RunUpdated,
+    facts_of,
 )
 from bus.subjects import Kind
 from cli.memory import Memory, at
@@ -129,7 +131,11 @@ def _ends_task(event: Event, id_: str) -> bool:
 
 
 def _tells_app(event: Event, id_: str) -> bool:
-    match event.fact:
+    return any(_is_about(fact, id_) for fact in facts_of(event.fact))
+
+
+def _is_about(fact: Fact, id_: str) -> bool:
+    match fact:
         case AppUpdated(app=app) | AppRemoved(app=app):
             return app == id_
         case AppSpecified(app=spec):

@@ -13,7 +13,15 @@ from bus.codec import Foreign, Unreadable, decode
 from bus.events import Event, Fact, OfferAccepted, OfferDeclined, OfferMade, TaskReported, TaskUpdated
 from bus.nouns import TERMINAL, OfferId, Position, TaskId, TaskInfo, TaskState, TaskStatus, TraceId
 from bus.port import Record
-from bus.services import AppUpdated, AttemptScheduled, InstanceScheduled, RunCreated, RunUpdated, SchedulerLocated
+from bus.services import (
+    AppUpdated,
+    AttemptScheduled,
+    DeploymentStarted,
+    InstanceScheduled,
+    RunCreated,
+    RunUpdated,
+    SchedulerLocated,
+)
 from bus.subjects import Kind
 from eventstore.errors import UnknownTask
 
@@ -64,7 +72,7 @@ class Story:
     trace: TraceId | None
     framework: str | None
     wanted: Event | None
-    """The scheduler wanted it: instance.scheduled, run.created with it, or attempt.scheduled."""
+    """The scheduler wanted it: deployment.started or run.created with it, instance.scheduled or attempt.scheduled."""
     accepted: Event | None
     located: Event | None = None
     requested: Event | None = None
@@ -147,6 +155,8 @@ def _before_it(wanted: Event) -> Looking[TaskId | None]:
     """The task of whose work a wanted one is to go on."""
     if isinstance(wanted.fact, InstanceScheduled):
         return wanted.fact.replaces
+    if isinstance(wanted.fact, DeploymentStarted):
+        return None
     run = run_of(wanted)
     assert run is not None, f"#{wanted.position}: {wanted.type}"
     told = yield Mentioning("run", run, run_events_max)
@@ -192,7 +202,12 @@ def first(events: Iterable[Event], test: Callable[[Event], bool]) -> Event | Non
 
 def wants(event: Event, task: TaskId) -> bool:
     """Whether an event says that its scheduler wants the task."""
-    return isinstance(event.fact, InstanceScheduled | RunCreated | AttemptScheduled) and event.fact.task == task
+    match event.fact:
+        case InstanceScheduled() | RunCreated() | AttemptScheduled() as fact:
+            return fact.task == task
+        case DeploymentStarted(scheduled=scheduled):
+            return task in scheduled
+    return False
 
 
 def launched_by(event: Event, task: TaskId) -> TaskInfo | None:

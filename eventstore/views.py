@@ -50,10 +50,15 @@ _FIRST_ANSWER = (
 
 def _things(noun: str, kind: str, type_: str) -> str:
     """Every thing that an event of a type is about, with the positions of its newest and its first such event."""
+    return _things_told(noun, _says(kind, type_))
+
+
+def _things_told(noun: str, condition: str) -> str:
+    """Every thing that `told` is about where it meets a condition."""
     return (
         "(SELECT seen.id AS id, max(seen.position) AS position, min(seen.position) AS began "
         "FROM mention AS seen CROSS JOIN event AS told ON told.position = seen.position "
-        f"WHERE seen.noun = '{noun}' AND told.foreign_because IS NULL AND {_says(kind, type_)} "
+        f"WHERE seen.noun = '{noun}' AND told.foreign_because IS NULL AND {condition} "
         "GROUP BY seen.id)"
     )
 
@@ -196,6 +201,11 @@ _OFFERS = View(
     f"LEFT JOIN event AS closed ON closed.position = {_newest('offer', 'thing.id', _CLOSED)}",
 )
 
+_STARTED = _says("framework", "deployment.started")
+_SPECIFIED = f"(({_says('framework', 'app.specified')}) OR ({_STARTED} AND field(told.body, 'data.app.id') = seen.id))"
+_REMOVED = f"(({_says('framework', 'app.removed')}) OR ({_STARTED} AND field(told.body, 'data.removed') = seen.id))"
+"""What a deployment changes is said by itself if it is one thing. (bus/deployments.py)"""
+
 _APPS = View(
     "every app that was ever specified, as its scheduler has it",
     {
@@ -212,7 +222,7 @@ _APPS = View(
         "created": "the same as text",
         "changed_at": "when it was last changed, microseconds",
         "spec": "all of its specification, as JSON",
-        "position": "of its newest app.specified",
+        "position": "of the event that specified it last: app.specified, or deployment.started with it",
     },
     "SELECT thing.id AS app, CASE WHEN gone.position IS NULL THEN 'WANTED' ELSE 'REMOVED' END AS state, "
     "told.id AS framework, "
@@ -223,11 +233,11 @@ _APPS = View(
     "field(told.body, 'data.app.mem') AS mem, first.at AS created_at, "
     f"{_time('first.at')} AS created, coalesce(gone.at, told.at) AS changed_at, "
     "field(told.body, 'data.app') AS spec, thing.position AS position "
-    f"FROM {_things('app', 'framework', 'app.specified')} AS thing "
+    f"FROM {_things_told('app', _SPECIFIED)} AS thing "
     "CROSS JOIN event AS told ON told.position = thing.position "
     "CROSS JOIN event AS first ON first.position = thing.began "
     "LEFT JOIN event AS gone ON gone.position = "
-    + _newest("app", "thing.id", f"seen.position > thing.position AND {_says('framework', 'app.removed')}"),
+    + _newest("app", "thing.id", f"seen.position > thing.position AND {_REMOVED}"),
 )
 
 _RUNS = View(

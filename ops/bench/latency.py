@@ -14,7 +14,6 @@ from bus.documents import AppSpec, JobRunSpec, JobSpec
 from bus.events import Event
 from bus.nouns import AppId, JobId, TaskId, TaskState, TraceId
 from bus.services import (
-    AppRemoved,
     AppRequested,
     AppUpdated,
     JobRequested,
@@ -27,6 +26,7 @@ from bus.services import (
 from cli.session import MARATHON, METRONOME
 from ops.bench.client import Client, patience_s
 from ops.bench.figures import Figure
+from ops.bench.service import is_removal
 
 APP, JOB = AppId("/bench"), JobId("bench-single")
 warm_up = 3
@@ -40,7 +40,7 @@ async def latency(client: Client, count: int) -> list[Figure]:
     instances, tasks = await _instances(client, warm_up + count)
     hops = [await _hops(client, task) for task in tasks[warm_up:]]
     await client.say(MARATHON, RemovalRequested(app=APP))
-    await client.hear("app removed", lambda event: isinstance(event.fact, AppRemoved))
+    await client.hear("app removed", is_removal)
     left = set(tasks)
     await client.hear("the last instance gone", lambda event: _gone(event, left))
     goal = "p50 <= 12, p95 <= 30"

@@ -14,7 +14,6 @@ from uuid import uuid4
 from bus.documents import AppSpec, JobRunSpec, JobSpec
 from bus.nouns import AppId, JobId
 from bus.services import (
-    AppRemoved,
     AppRequested,
     DeploymentStarted,
     JobRequested,
@@ -28,7 +27,7 @@ from ops.bench.burst import run_all
 from ops.bench.client import Client, client
 from ops.bench.latency import is_run
 from ops.bench.peer import Peer
-from ops.bench.service import all_killed, all_run
+from ops.bench.service import all_killed, all_run, is_removal
 from ops.bench.site import Site
 
 T = TypeVar("T")
@@ -107,6 +106,6 @@ class Busbar(Peer):
             await found.say(MARATHON, ScaleRequested(app=self._app, instances=0))
             await found.hear("no instances", all_killed(self._count))
             await found.say(MARATHON, RemovalRequested(app=self._app))
-            await found.hear("app removed", lambda event: isinstance(event.fact, AppRemoved))
+            await found.hear("app removed", is_removal)
 
         self._with(work)

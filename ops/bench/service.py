@@ -13,7 +13,7 @@ from uuid import uuid4
 from bus.documents import AppSpec
 from bus.events import Event
 from bus.nouns import AppId, TaskState
-from bus.services import AppRemoved, AppRequested, AppUpdated, DeploymentStarted, RemovalRequested, ScaleRequested
+from bus.services import AppRequested, AppUpdated, DeploymentStarted, RemovalRequested, ScaleRequested
 from cli.session import MARATHON
 from ops.bench.client import Client
 from ops.bench.figures import Figure
@@ -29,7 +29,7 @@ async def service(client: Client, count: int, rounds: int) -> list[Figure]:
     await client.hear("app specified", lambda event: isinstance(event.fact, DeploymentStarted))
     took = [await _round(client, app, count) for _ in range(rounds)]
     await client.say(MARATHON, RemovalRequested(app=app))
-    await client.hear("app removed", lambda event: isinstance(event.fact, AppRemoved))
+    await client.hear("app removed", is_removal)
     up, doubled, stopped = (list(each) for each in zip(*took, strict=True))
     return [
         Figure(f"{count} instances up", "s", up, "<= 1"),
@@ -51,6 +51,11 @@ async def _scale(client: Client, app: AppId, instances: int, done: Callable[[Eve
     await client.say(MARATHON, ScaleRequested(app=app, instances=instances))
     _, heard_at = await client.hear(f"{app} has {instances} instances", done)
     return heard_at - began
+
+
+def is_removal(event: Event) -> bool:
+    """The answer to the removal of an app."""
+    return isinstance(event.fact, DeploymentStarted) and event.fact.removed is not None
 
 
 def all_run(count: int) -> Callable[[Event], bool]:

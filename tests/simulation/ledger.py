@@ -36,12 +36,13 @@ from bus.nouns import (
     TaskState,
 )
 from bus.port import Record
-from bus.services import AppRemoved, AppSpecified, PodSpecified, RunCreated, RunUpdated
+from bus.services import AppRemoved, AppSpecified, PodSpecified, RunCreated, RunUpdated, facts_of
 from bus.subjects import Author, Kind, parse_subject
 from tests.simulation.groups import Groups
 from tests.simulation.mirror import Mirror
 from tests.simulation.rollouts import MARATHON, Rollouts
 
+SPECIFIES = (AppSpecified, PodSpecified, AppRemoved)
 ENDED = ("SUCCESS", "FAILED")
 """Of a run; a task that comes back later may still be spoken of."""
 
@@ -126,7 +127,8 @@ class Ledger:
     def _answer(self, event: Event, request: str) -> None:
         given = self.answers[request]
         given.append(event.fact)
-        assert event.fact == given[0], f"#{event.position} {request} was answered {given[0]}, and is {event.fact}"
+        same = event.fact in (given[0], given[0].in_short())
+        assert same, f"#{event.position} {request} was answered {given[0]}, and is {event.fact}"
         assert len(given) <= self.asks[request], f"#{event.position} {request} has {len(given)} answers"
 
     def epoch(self, author: Author) -> int:
@@ -139,11 +141,10 @@ class Ledger:
 
     def _check(self, event: Event) -> None:
         self.groups.read(event)
+        self.specified += [fact for fact in facts_of(event.fact) if isinstance(fact, SPECIFIES)]
         match event.fact:
             case AgentAdmitted() as fact:
                 self.totals[fact.agent] = fact.resources
-            case AppSpecified() | PodSpecified() | AppRemoved() as fact:
-                self.specified.append(fact)
             case OfferMade() as fact:
                 for offer in fact.offers:
                     assert offer.offer not in self.offers

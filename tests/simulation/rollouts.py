@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bus.documents import AppSpec
-from bus.events import Event, OfferAccepted
+from bus.events import Event, Fact, OfferAccepted
 from bus.instances import InstanceDeactivated, InstanceExpunged
 from bus.nouns import TERMINAL, AppId, TaskId, TaskState
 from bus.plans import Deed, DeploymentId, Outcome, Plan
@@ -30,6 +30,7 @@ from bus.services import (
     InstanceDismissed,
     InstanceScheduled,
     PodSpecified,
+    facts_of,
 )
 from bus.subjects import Author, Kind
 
@@ -109,9 +110,13 @@ class Rollouts:
     def read(self, event: Event) -> None:
         """One event of Marathon's. Of pods it is held against what must be that deployments begin and end; whole groups
         are another auditor's. (`tests.simulation.groups`)"""
-        if isinstance(event.fact, OF_ONE) and event.fact.app in self.pods:
+        for fact in facts_of(event.fact):
+            self._read(fact)
+
+    def _read(self, fact: Fact) -> None:
+        if isinstance(fact, OF_ONE) and fact.app in self.pods:
             return
-        match event.fact:
+        match fact:
             case PodSpecified(pod=pod):
                 self.pods.add(pod.id)
             case DeploymentStarted() as fact:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from bus.documents import AppSpec
 from bus.documents.ids import parent
-from bus.events import Event, OfferAccepted
+from bus.events import Event, Fact, OfferAccepted
 from bus.nouns import TaskState
 from bus.plans import DeploymentId, Outcome
 from bus.services import (
@@ -31,6 +31,7 @@ from bus.services import (
     InstanceDismissed,
     InstanceScheduled,
     PodSpecified,
+    facts_of,
 )
 from components.gateway.shapes.apps import app_spec, full
 from components.gateway.shapes.deployments import actions, event_plan
@@ -48,8 +49,12 @@ TYPES = (
 )
 """All that PyPI marathon knows; it fails at any other."""
 remembered_max = 10_000
-"""Apps and tasks."""
+"""Apps, tasks and deployments."""
 UNHEALTHY = "unhealthy"
+
+
+T = TypeVar("T")
+Id = TypeVar("Id", bound=str)
 
 
 class Told(NamedTuple):
@@ -72,8 +77,8 @@ class Teller:
     """Tells events one after another."""
 
     def __init__(self) -> None:
-        self.plans: dict[DeploymentId, DeploymentStarted] = {}
-        """Of the deployments that go on."""
+        self.plans: OrderedDict[DeploymentId, DeploymentStarted] = OrderedDict()
+        """Of the deployments that go on, and others that were looked up."""
         self._apps: OrderedDict[str, tuple[AppSpec, str]] = OrderedDict()
         self._tasks: OrderedDict[str, Where] = OrderedDict()
 
@@ -86,17 +91,19 @@ class Teller:
 
     def remember(self, event: Event) -> None:
         """Something that was said before what is told: only what it says of places and plans is kept."""
-        if isinstance(event.fact, InstanceScheduled | OfferAccepted | DeploymentStarted):
-            for _ in self._tell(event):
-                pass
+        for fact in facts_of(event.fact):
+            if isinstance(fact, InstanceScheduled | OfferAccepted | DeploymentStarted):
+                for _ in self._tell(fact):
+                    pass
 
     def tell(self, event: Event) -> list[Told]:
         """What Marathon would have said."""
         common = {"timestamp": zulu(event.at)}
-        return [Told(type_, {"eventType": type_, **content, **common}) for type_, content in self._tell(event)]
+        told = (each for fact in facts_of(event.fact) for each in self._tell(fact))
+        return [Told(type_, {"eventType": type_, **content, **common}) for type_, content in told]
 
-    def _tell(self, event: Event) -> Iterator[tuple[str, dict[str, object]]]:
-        match event.fact:
+    def _tell(self, fact: Fact) -> Iterator[tuple[str, dict[str, object]]]:
+        match fact:
             case AppSpecified() as fact:
                 yield from self._specified(fact)
             case PodSpecified() as fact:
@@ -116,7 +123,7 @@ class Teller:
             case InstanceDismissed() as fact if fact.reason.lower() == UNHEALTHY:
                 yield from self._unhealthy(fact)
             case DeploymentStarted() as fact:
-                self.plans[fact.deployment] = fact
+                _remember(self.plans, fact.deployment, fact.in_short())
                 yield "group_change_success", {"groupId": _group(fact), "version": fact.deployment_version}
             case DeploymentAdvanced() as fact:
                 yield from self._advanced(fact)
@@ -260,7 +267,7 @@ def _group(fact: DeploymentStarted) -> str:
     return fact.group or (parent(changed[0]) if len(changed) == 1 else "/")
 
 
-def _remember(known: OrderedDict[str, Any], id_: str, what: object) -> None:
+def _remember(known: OrderedDict[Id, T], id_: Id, what: T) -> None:
     known[id_] = what
     known.move_to_end(id_)
     if len(known) > remembered_max:
