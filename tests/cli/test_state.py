@@ -20,7 +20,7 @@ from bus.memory import MemoryBus
 from bus.nouns import Now, Position, second
 from bus.port import Answerer, Record
 from bus.queries import PastQuestion, QueryRefused, TasksQuestion, answer_ok, answer_refused, fields, pack
-from bus.services import AppSpecified, InstanceScheduled
+from bus.services import AppSpecified, InstanceScheduled, facts_of
 from bus.subjects import CLUSTER, Author, Kind
 from bus.subjects import ask as ask_subject
 from cli import moments, points, remote
@@ -438,7 +438,9 @@ def test_moments_the_wrong_way_round_are_refused(store):
 
 
 def scaled_in(said):
-    return [event for event in said if isinstance(event.fact, AppSpecified) and event.fact.changed == "scaled"]
+    """Each event that says that an app is scaled, with what it says of the app."""
+    specified = [(event, fact) for event in said for fact in facts_of(event.fact) if isinstance(fact, AppSpecified)]
+    return [(event, fact) for event, fact in specified if fact.changed == "scaled"]
 
 
 def test_a_changed_app_is_told_field_by_field(tmp_path):
@@ -446,13 +448,12 @@ def test_a_changed_app_is_told_field_by_field(tmp_path):
     seed = next(seed for seed in range(1, 20) if scaled_in(map(event_of, stream(seed))))
     said = [event_of(record) for record in stream(seed)]
     scaled, store, told = scaled_in(said), recorded(tmp_path, seed), []
-    for event in scaled:
+    for event, fact in scaled:
         end = next(each.position for each in said[event.position - 1 :] if each.by == event.by and each.last)
         found = ask("diff", "--store", store, "--from", event.position - 1, "--to", end)["apps"]
-        assert isinstance(event.fact, AppSpecified)
-        mine = [change for change in found if change["id"] == event.fact.app.id and change["change"] == "changed"]
+        mine = [change for change in found if change["id"] == fact.app.id and change["change"] == "changed"]
         moves = [move for change in mine for move in change["moves"] if move["field"] == "instances"]
         ends = [tuple(1 if move[end] is None else move[end] for end in ("before", "after")) for move in moves]
-        assert all(after == event.fact.app.instances != before for before, after in ends)
+        assert all(after == fact.app.instances != before for before, after in ends)
         told += moves
     assert told, "no app was scaled in this history"

@@ -60,8 +60,8 @@ def test_an_operators_app_is_its_operators_in_every_answer(cluster, tmp_path):
     ann = joined(cluster, tmp_path / "ann.json", "--client", "ann", "--role", "operator")
     app = '{"id": "/anns", "cmd": "sleep 1000", "cpus": 0.1, "mem": 32}'
     cluster.run("app", "add", "-", "--credentials", str(ann), stdin=app)
-    events = cluster.events("--actor", "u-ann", "-n", "1000")
-    assert {"app.requested", "app.specified", "offer.accepted", "task.launched"} <= {each["type"] for each in events}
+    said = {each["type"] for each in cluster.events("--actor", "u-ann", "-n", "1000")}
+    assert {"app.requested", "deployment.started", "offer.accepted", "task.launched"} <= said
     task = next(iter(cluster.running("/anns")))
     assert "u-ann (app add at " in cluster.run("blame", "task", task)
     cluster.run("app", "remove", "/anns")

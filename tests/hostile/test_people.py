@@ -31,7 +31,7 @@ def files(besieged: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return found
 
 
-CHANGES = ("app.specified", "app.removed", "token.issued", "identity.granted", "identity.revoked")
+CHANGES = ("deployment.started", "token.issued", "identity.granted", "identity.revoked")
 
 
 def changes(stage: Stage) -> int:

@@ -145,10 +145,10 @@ async def test_types_are_chosen_and_our_own_come_only_by_name():
     """`event_type` may be repeated; a name of our log gives the event as it is there."""
     async with house(who=MINDS) as web:
         await web.post("/v2/apps", json={"id": "/web", "cmd": "x"})
-        told = await listen(web, 2, after=0, query="?event_type=api_post_event&event_type=instance.scheduled")
-        assert [type_ for type_, _, _ in told] == ["api_post_event", "instance.scheduled"]
+        told = await listen(web, 2, after=0, query="?event_type=api_post_event&event_type=framework.revived")
+        assert [type_ for type_, _, _ in told] == ["api_post_event", "framework.revived"]
         assert all(id_ is not None for _, _, id_ in told)
-        assert told[1][1]["data"]["app"] == "/web"
+        assert told[1][1]["data"] == {"framework": "marathon"}
         assert told[1][1]["by"] == "framework.marathon"
 
 
