@@ -44,6 +44,7 @@ from tests.eventstore.tale import (
     METRONOME,
     START,
     WEB,
+    answered,
     app_updated,
     offer_made,
     started,
@@ -79,8 +80,10 @@ class Past:
         return self.say(ALICE, "marathon", AppRequested(app=spec), actor="alice", trace="t1")
 
     def want(self, task, cause, replaces=None):
-        """Marathon wants an instance."""
-        fact = InstanceScheduled(app=WEB, task=task, app_version="v1", replaces=replaces)
+        """Marathon wants an instance: the first with its answer."""
+        fact = (
+            InstanceScheduled(app=WEB, task=task, app_version="v1", replaces=replaces) if replaces else answered(task)
+        )
         return self.say(MARATHON, "_", fact, cause=cause, trace="t1")
 
     def end(self, task, state, *, wait_status, message=""):
@@ -136,6 +139,15 @@ async def test_a_failure_goes_back_to_what_was_seen_and_to_who_wanted_the_task(p
     assert summary.startswith("task web.1: TASK_FAILED (Command exited with status 1) because executor.a1-cmd saw ")
     assert "saw task.ended task=web.1 wait_status=256 at " in summary
     assert "; asked for by u-alice (app add at " in summary
+
+
+async def test_an_app_is_as_its_deployment_said(past):
+    """What it is to be rides on the answer to who asked for it."""
+    asked = past.ask()
+    begun = past.want("web.1", asked)
+    told = await past.blame("app", WEB)
+    assert positions(told["chain"]) == [begun, asked]
+    assert (told["asked"]["position"], told["asked"]["actor"]) == (asked, "u-alice")
 
 
 async def test_people_read_one_line_a_step(past):

@@ -41,8 +41,9 @@ from bus.nouns import (
     TaskStatus,
     TraceId,
 )
+from bus.plans import Action, Deed, DeploymentId, Plan
 from bus.port import Record
-from bus.services import AppRequested, AppUpdated, InstanceScheduled, SchedulerLocated
+from bus.services import AppRequested, AppUpdated, DeploymentStarted, InstanceScheduled, SchedulerLocated
 from bus.subjects import Author, Kind
 
 MASTER = Author(Kind.MASTER, "main")
@@ -154,11 +155,26 @@ def client_asks(tale: Tale) -> tuple[Position, Position]:
     return located, tale.say(ALICE, "marathon", asked, trace=CALL, request=RequestId("r1"))
 
 
-def wanted(tale: Tale, task: str, *, cause: Position, replaces: str | None = None) -> Position:
+def wanted(tale: Tale, task: str, *, cause: Position, replaces: str | None = None, apart: bool = False) -> Position:
+    """Marathon wants an instance: with its answer to the request, or `apart`: a replacement, and in older logs."""
     fact = InstanceScheduled(
         app=WEB, task=TaskId(task), app_version="v1", replaces=TaskId(replaces) if replaces else None
     )
-    return tale.say(MARATHON, NOBODY, fact, cause=cause, trace=CALL)
+    answer = answered(TaskId(task))
+    return tale.say(MARATHON, NOBODY, fact if replaces or apart else answer, cause=cause, trace=CALL)
+
+
+def answered(task: TaskId) -> DeploymentStarted:
+    """Marathon's answer to who creates an app of one instance."""
+    return DeploymentStarted(
+        deployment=DeploymentId("d-1"),
+        deployment_version="v1",
+        plan=Plan(steps=((Action(deed=Deed.START, app=WEB),), (Action(deed=Deed.SCALE, app=WEB),))),
+        changed="created",
+        app=AppSpec(id=WEB, cmd="sleep 1"),
+        app_version="v1",
+        scheduled=(task,),
+    )
 
 
 def launch(tale: Tale, info: TaskInfo, offer: str, framework: Author = MARATHON) -> list[Position]:

@@ -194,11 +194,12 @@ async def test_a_task_the_master_refused_says_so_where_nothing_happened(tmp_path
     assert row_of(trace, 3).note == "the scheduler had declined no offer before"
 
 
-async def test_a_task_on_its_way_says_what_has_not_happened_yet(tmp_path: Path) -> None:
-    """Before its offer, and while it starts."""
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_task_on_its_way_says_what_has_not_happened_yet(tmp_path: Path, apart: bool) -> None:
+    """Before its offer, and while it starts; that it is wanted was said with the answer, or by itself."""
     tale = Tale()
     _, asked = client_asks(tale)
-    wanted(tale, "web.1", cause=asked)
+    wanted(tale, "web.1", cause=asked, apart=apart)
     before = await traced(tmp_path, tale, "web.1")
     assert [row.position for row in before.rows[4:]] == [None] * 8
     assert {row.note for row in before.rows[4:]} == {"not yet"}
