@@ -18,9 +18,9 @@ from bus.plans import DeploymentId, GroupTraits, Outcome, Plan
 class DeploymentStarted(Fact, frozen=True):
     """The answer to whatever changes apps, pods or groups: a plan, and the lock on all that it changes.
 
-    Of one app or pod it says itself what that is to be; it begins all steps of its plan, since a new one exists as soon
-    as it is said; and the instances that it wants more are wanted with it. (`riding`) Of several, or in older logs,
-    `app.specified`, `pod.specified` and `app.removed`, `deployment.advanced` and `instance.scheduled` follow. A request
+    Of one app or pod it says itself what that is to be, and which instances more are wanted; the last step of its plan
+    begins with it, since a new one exists as soon as it is said. Of several, and in older logs of one as well,
+    `app.specified`, `pod.specified` or `app.removed`, `deployment.advanced` and `instance.scheduled` follow. A request
     that changes nothing is answered with a plan without steps, which ends at once.
     """
 
@@ -47,7 +47,7 @@ class DeploymentStarted(Fact, frozen=True):
     change_version: str | None = None
     """Of the one, as of `app.specified`."""
     scheduled: tuple[TaskId, ...] = ()
-    """Instances of the one, as of `instance.scheduled`, which says any more than a few hundred."""
+    """Instances of the one, as of `instance.scheduled`, which says those beyond a few hundred."""
 
     @property
     def riding(self) -> tuple[Fact, ...]:
@@ -120,7 +120,11 @@ class DeploymentEnded(Fact, frozen=True):
 
 @fact("app.specified", said="marathon, to the client")
 class AppSpecified(Fact, frozen=True):
-    """An app exists in this version; instances of other versions are to be replaced."""
+    """An app exists in this version; instances of other versions are to be replaced.
+
+    It is one of several that a deployment changes: of one alone `deployment.started` says it, and so it is with
+    `pod.specified` and `app.removed`.
+    """
 
     app: AppSpec
     app_version: str

@@ -11,7 +11,7 @@ from bus.nouns import AppId, TaskId
 
 @fact("instance.scheduled", said="marathon, to nobody")
 class InstanceScheduled(Fact, frozen=True):
-    """An instance of an app is wanted and waits for an offer."""
+    """An instance of an app is wanted and waits for an offer, if that was not said with its deployment."""
 
     app: AppId
     task: TaskId
