@@ -5,6 +5,8 @@ Rule of this room: as in `bus.services`, from where all of these can be imported
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from msgspec.structs import replace
 
 from bus.documents import AppSpec, PodSpec
@@ -12,6 +14,8 @@ from bus.events import Fact, fact
 from bus.instances import InstanceScheduled
 from bus.nouns import AppId, TaskId
 from bus.plans import DeploymentId, GroupTraits, Outcome, Plan
+
+F = TypeVar("F", bound=Fact)
 
 
 @fact("deployment.started", said="marathon, to the client")
@@ -72,14 +76,17 @@ class DeploymentStarted(Fact, frozen=True):
             )
         return AppRemoved(app=self.removed, deployment=name) if self.removed is not None else None
 
-    def in_short(self) -> DeploymentStarted:
-        """Without what rides on it."""
-        return replace(self, app=None, pod=None, removed=None, app_version="", change_version=None, scheduled=())
-
 
 def facts_of(fact: Fact) -> tuple[Fact, ...]:
     """A fact, and what rides on it."""
     return (fact, *fact.riding) if isinstance(fact, DeploymentStarted) else (fact,)
+
+
+def in_short(fact: F) -> F:
+    """A fact without what rides on it."""
+    if not isinstance(fact, DeploymentStarted):
+        return fact
+    return replace(fact, app=None, pod=None, removed=None, app_version="", change_version=None, scheduled=())
 
 
 @fact("deployment.advanced", said="marathon, to the client")

@@ -44,10 +44,6 @@ class Fact(Noun, frozen=True):
     said: ClassVar[str]
     """Who says it to whom, for people."""
 
-    def in_short(self) -> Fact:
-        """What is kept of it if it is the answer to a request, to be said again when that is heard again."""
-        return self
-
 
 FACTS: dict[str, type[Fact]] = {}
 """Every fact by its wire name."""

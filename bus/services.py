@@ -15,6 +15,7 @@ from bus.deployments import DeploymentStarted as DeploymentStarted
 from bus.deployments import GroupsSpecified as GroupsSpecified
 from bus.deployments import PodSpecified as PodSpecified
 from bus.deployments import facts_of as facts_of
+from bus.deployments import in_short as in_short
 from bus.documents import AppSpec, GroupSpec, JobSpec, PodSpec, Schedule
 from bus.events import Fact, fact
 from bus.instances import CheckChanged as CheckChanged

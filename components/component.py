@@ -197,6 +197,10 @@ class Witness(Protocol):
         """Compare it with the own state's hash just before it, and the own store's chain (hex) at its `upto`."""
 
 
+def _whole(fact: Fact) -> Fact:
+    return fact
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component(Generic[S]):
     """A mind and hands, under the name of one log."""
@@ -220,6 +224,8 @@ class Component(Generic[S]):
     projection: Callable[[S], None] | None = None
     """Shows something of the state to the world. Told it as it is folded from the log itself: once it is rebuilt, and
     while another instance leads; a leader's hands are told each event instead."""
+    in_short: Callable[[Fact], Fact] = _whole
+    """What is kept of the answer to a request, to be said again when that is heard again."""
     witness: Witness | None = None
     """Compares what an instance that stands by holds with the leader's checkpoints."""
 
@@ -272,7 +278,7 @@ def apply(component: Component[S], state: S, event: Event) -> None:
         answered = _answered(event.to, event.request)
         if answered in state.answers:
             return  # the same answer said again: folded once already
-        _remember(state, event, answered)
+        _remember(state, event, component.in_short(fact), answered)
     if not isinstance(fact, SAID_BY_THE_LOOP):
         component.fold(state, event)
 
@@ -281,13 +287,13 @@ def _answered(who: str, request: RequestId) -> str:
     return f"{who} {request}"
 
 
-def _remember(state: State, event: Event, answered: str) -> None:
+def _remember(state: State, event: Event, fact: Fact, answered: str) -> None:
     while state.answers:
         oldest = next(iter(state.answers))
         if state.answers[oldest].at + answers_kept_s * second > event.at:
             break
         del state.answers[oldest]
-    state.answers[answered] = Answer(event.at, event.to, event.fact.in_short())
+    state.answers[answered] = Answer(event.at, event.to, fact)
 
 
 def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterator[Say]:

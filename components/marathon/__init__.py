@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bus.events import LeaderElected
+from bus.services import in_short
 from bus.subjects import Author, Kind
 from components.component import Component, Hands, settings_of, spread
 from components.marathon import planned, podded, queries, waiting
@@ -44,5 +45,6 @@ def component(
             "versions": planned.versions,
         },
         hands=hands,
+        in_short=in_short,
         settings=settings_of("marathon", config),
     )

@@ -60,7 +60,7 @@ async def test_verify_names_the_first_bad_event_and_the_command_that_repairs(dat
     assert refused("verify", "--data", data).splitlines() == [
         f"error: {store}: position 7: is not what was stored there: its running hash is "
         + json.loads(run("verify", store, "--json").stdout)["finding"]["wrong"].split("hash is ")[1]
-        + " (framework.marathon instance.scheduled to _, its event 3)",
+        + " (framework.marathon deployment.started to _, its event 3)",
         f"next:  busbar store repair --data {data}",
     ]
     found = json.loads(run("verify", store, "--json").stdout)

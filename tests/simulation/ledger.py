@@ -36,7 +36,7 @@ from bus.nouns import (
     TaskState,
 )
 from bus.port import Record
-from bus.services import AppRemoved, AppSpecified, PodSpecified, RunCreated, RunUpdated, facts_of
+from bus.services import AppRemoved, AppSpecified, PodSpecified, RunCreated, RunUpdated, facts_of, in_short
 from bus.subjects import Author, Kind, parse_subject
 from tests.simulation.groups import Groups
 from tests.simulation.mirror import Mirror
@@ -127,7 +127,7 @@ class Ledger:
     def _answer(self, event: Event, request: str) -> None:
         given = self.answers[request]
         given.append(event.fact)
-        same = event.fact in (given[0], given[0].in_short())
+        same = event.fact in (given[0], in_short(given[0]))
         assert same, f"#{event.position} {request} was answered {given[0]}, and is {event.fact}"
         assert len(given) <= self.asks[request], f"#{event.position} {request} has {len(given)} answers"
 

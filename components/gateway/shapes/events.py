@@ -32,6 +32,7 @@ from bus.services import (
     InstanceScheduled,
     PodSpecified,
     facts_of,
+    in_short,
 )
 from components.gateway.shapes.apps import app_spec, full
 from components.gateway.shapes.deployments import actions, event_plan
@@ -123,7 +124,7 @@ class Teller:
             case InstanceDismissed() as fact if fact.reason.lower() == UNHEALTHY:
                 yield from self._unhealthy(fact)
             case DeploymentStarted() as fact:
-                _remember(self.plans, fact.deployment, fact.in_short())
+                _remember(self.plans, fact.deployment, in_short(fact))
                 yield "group_change_success", {"groupId": _group(fact), "version": fact.deployment_version}
             case DeploymentAdvanced() as fact:
                 yield from self._advanced(fact)

@@ -25,6 +25,7 @@ from bus.services import (
     RollbackRequested,
     ScaleRequested,
     facts_of,
+    in_short,
 )
 from components.component import Wake, apply
 from components.marathon.levels import changes_max
@@ -62,7 +63,7 @@ def apart(log: list[Event]) -> list[Event]:
     """The log as releases wrote it that said all that rides on an answer by events of its own."""
     facts = [(event, fact) for event in log for fact in facts_of(event.fact)]
     return [
-        replace(event, n=n, fact=fact.in_short(), request=event.request if fact is event.fact else None)
+        replace(event, n=n, fact=in_short(fact), request=event.request if fact is event.fact else None)
         for n, (event, fact) in enumerate(facts, start=1)
     ]
 
@@ -439,7 +440,7 @@ def test_what_is_kept_of_an_answer_is_short():
     asked = play.said(ALICE, AppRequested(app=spec(instances=3)), request="q1")
     (told,) = play.hear_event(asked)
     (again,) = play.hear_event(asked)
-    assert again.fact == told.fact.in_short() != told.fact
+    assert again.fact == in_short(told.fact) != told.fact
     assert facts_of(again.fact) == (again.fact,)
 
 

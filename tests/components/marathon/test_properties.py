@@ -41,7 +41,6 @@ from bus.services import (
     RestartRequested,
     RollbackRequested,
     ScaleRequested,
-    facts_of,
 )
 from components.component import Input, Say, apply
 from components.marathon import MarathonConfig, offers, updates
@@ -91,13 +90,12 @@ class History:
     def settle(self) -> None:
         self.play.settle()
         self.world.hear(self.play.log)
-        for event in self.play.log[self.told :]:
-            for fact in facts_of(event.fact):
-                match fact:
-                    case AppSpecified(app=app):
-                        self.asked[app.id] = app
-                    case AppRemoved(app=app_id):
-                        del self.asked[app_id]
+        for fact in only(self.play.log[self.told :], Fact):
+            match fact:
+                case AppSpecified(app=app):
+                    self.asked[app.id] = app
+                case AppRemoved(app=app_id):
+                    del self.asked[app_id]
         self.told = len(self.play.log)
 
     def ask(self, fact: Fact) -> bool:
@@ -417,8 +415,7 @@ def test_the_histories_go_somewhere():
     seen: Counter[str] = Counter()
     for seed in range(10):
         log = live_through(Random(seed), 150).play.log
-        told = [fact for event in log for fact in facts_of(event.fact)]
-        seen.update("suppressed" if getattr(fact, "suppressed", False) else fact.type for fact in told)
+        seen.update("suppressed" if getattr(fact, "suppressed", False) else fact.type for fact in only(log, Fact))
         for fact in only(log, AppUpdated):
             seen.update([fact.status.state, fact.status.reason or "", "delayed" if fact.delay_until else ""])
         seen.update(fact.outcome for fact in only(log, DeploymentEnded))
