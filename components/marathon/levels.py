@@ -46,10 +46,10 @@ def level(state: MarathonState, changes: int = changes_max) -> Iterator[Say]:
 def first_scheduled(state: MarathonState, app_id: AppId, spec: RunSpec) -> tuple[TaskId, ...]:
     """The instances that an app has more of as soon as it is to be like this, to be said with that.
 
-    None where others of it are in the way: what is to be done with those is seen once it is to be like this.
+    None where others of it are still to be dismissed, or went and are to be replaced: that is seen once it is so.
     """
     app = state.apps.get(app_id)
-    if app is not None and (app.removed or app.outdated or app.vacant):
+    if app is not None and (app.removed or app.vacant):
         return ()
     there = len(app.waiting) + len(app.launched) if app is not None else 0
     return tuple(key_of(spec, state.n, k) for k in range(min(spec.instances - there, changes_max)))

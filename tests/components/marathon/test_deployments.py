@@ -434,6 +434,27 @@ def test_many_instances_are_not_all_said_with_the_answer():
     assert len(set(scheduled(events))) == changes_max + 5
 
 
+def test_what_went_is_replaced_by_name_also_after_an_answer():
+    """A scale that is forced while the last old instance still dies: the first new one takes its place."""
+    play = Play()
+    (old,) = play.up(upgrade_strategy=UpgradeStrategy(minimum_health_capacity=0.0, maximum_over_capacity=0.0))
+    assert scheduled(play.ask(RestartRequested(app=WEB))) == []
+    events = play.ask(ScaleRequested(app=WEB, instances=2, force=True))
+    assert [fact.replaces for fact in only(events, InstanceScheduled)] == [old, None]
+
+
+def test_an_app_is_created_again_before_its_old_instances_are_dismissed():
+    """Two requests heard in a row, with nothing decided between them: the old go first."""
+    play = Play()
+    play.add()
+    (waits,) = play.app().waiting
+    play.hear(ALICE, RemovalRequested(app=WEB), request="r1")
+    play.hear(ALICE, AppRequested(app=spec(instances=2), force=True), request="r2")
+    events = play.settle()
+    assert [fact.task for fact in only(events, InstanceDismissed)] == [waits]
+    assert len(play.app().waiting) == len(scheduled(events)) == 2
+
+
 def test_what_is_kept_of_an_answer_is_short():
     """It is said again if the request is, for a day: without the app, which may be large."""
     play = Play()
