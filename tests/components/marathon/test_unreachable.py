@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.documents import UnreachableStrategy
@@ -192,6 +192,7 @@ def test_the_row_shows_who_is_away():
 
 
 @pytest.mark.parametrize("strategy", [SLOW, "disabled", UnreachableStrategy(expunge_after_seconds=90)])
+@settings(deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.integers(0, 9), st.sampled_from(["lose", "find", "fail", "run", "wait", "scale"])), max_size=30
