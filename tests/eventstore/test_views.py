@@ -171,7 +171,7 @@ def test_what_cannot_be_read_has_no_fields() -> None:
 async def test_a_log_of_one_author_can_be_asked_too(tmp_path: Path) -> None:
     tale, _ = twelve_steps()
     path = await make_store(tmp_path / "events.db", tale.of(MARATHON), log=MARATHON)
-    assert rows(path, "select app, state from apps") == []
+    assert rows(path, "select app, state from apps") == [("/web", "WANTED")]
     assert rows(path, "select count(*) from events") == [(len(tale.of(MARATHON)),)]
     with pytest.raises(SqlRefused, match="no such column"):
         rows(path, "select colour from apps")
