@@ -10,7 +10,7 @@ A line of input, `----`, and the lines that follow from it, up to an empty line.
 `again` (the same event once more), `see TYPE FIELDS` (the hands did), `silent AUTHOR` (pings missed),
 `advance SECONDS`, `restart`, `away SECONDS` (nobody runs it for so
 long). A field's value is text or JSON; resources, statuses, tasks to launch and lists of
-ids have short forms. Times are seconds since the
+ids have short forms, moments are like `+60s`. Times are seconds since the
 beginning. `REWRITE_SCENARIOS=1` writes what follows instead of comparing: read the difference in review.
 """
 
@@ -23,12 +23,13 @@ from typing import Any
 import msgspec
 
 from bus.documents import AppSpec, JobSpec, PodSpec
-from bus.events import FACTS, Event, Fact
-from bus.nouns import Command, Now, Offer, Resources, TaskInfo, TaskStatus, parse_resources, second
+from bus.events import FACTS, Event, Fact, TaskDelivered
+from bus.nouns import AgentId, Command, Now, Offer, Resources, TaskInfo, TaskStatus, parse_resources, second
 from bus.plans import Plan
 from bus.subjects import Kind, parse_author
-from components import marathon, master, metronome
+from components import executor, marathon, master, metronome
 from components.component import SIGHTS, Component, Sight
+from components.executor import sights
 from components.master.decide import PingsMissed
 from tests.components.driver import START, Stage
 
@@ -36,6 +37,7 @@ COMPONENTS: dict[str, Callable[[], Component[Any]]] = {
     "master": lambda: master.component(master.MasterConfig()),
     "marathon": lambda: marathon.component(marathon.MarathonConfig()),
     "metronome": lambda: metronome.component(metronome.MetronomeConfig()),
+    "executor": lambda: executor.component(executor.ExecutorConfig(agent=AgentId("a1"), work="/w")),
 }
 TIMES = (
     "expires_at",
@@ -47,6 +49,8 @@ TIMES = (
     "nominal",
     "until",
     "next_at",
+    "start_by",
+    "kill_at",
 )
 
 
@@ -128,6 +132,10 @@ def fact_of(type_: str, fields: list[str]) -> Fact:
 def value_of(type_: str, name: str, text: str) -> Any:
     """A field's value: its short form, JSON, or text."""
     match name:
+        case "task" if type_ == "task.delivered":
+            return msgspec.to_builtins(task_of(text))
+        case "start_by":
+            return START + round(float(text.removesuffix("s")) * second)
         case "resources":
             return msgspec.to_builtins(parse_resources(text))
         case "launch":
@@ -222,6 +230,8 @@ def shown(name: str, value: Any) -> str:
             return f"{value.id}({', '.join((*times, *after)) or value.run.cmd})"
         case TaskInfo():
             return f"{value.task}({value.agent} {value.resources})"
+        case TaskDelivered():
+            return shown("task", value.task)
         case TaskStatus():
             message = repr(value.message) if value.message else None
             said = (value.task, value.state, value.source, value.reason, message)
