@@ -29,7 +29,6 @@ from bus.plans import Plan
 from bus.subjects import Kind, parse_author
 from components import executor, marathon, master, metronome
 from components.component import SIGHTS, Component, Sight
-from components.executor import sights
 from components.master.decide import PingsMissed
 from tests.components.driver import START, Stage
 
