@@ -17,6 +17,7 @@ import msgspec
 from bus.events import Event, Fact, LeaderResigned, LogKept, RequestRefused, Term
 from bus.nouns import NOBODY, WOKEN, Glimpse, Noun, Now, Position, Refusal, RequestId, TraceId, second
 from bus.subjects import Author, Kind
+from components.pieces import canonical, in_turns
 
 answers_kept_s = 24 * 3600
 """How long the same request gets the same answer again."""
@@ -58,6 +59,8 @@ class Sight(Noun, frozen=True):
 
     type: ClassVar[str]
     """The wire name: what it is called in the log, on the first event of the decision it led to."""
+    vouches: ClassVar[bool] = False
+    """Whether it leads to a word about all of the state: then it comes with the state's hash."""
 
 
 SIGHTS: dict[str, type[Sight]] = {WOKEN.type: Sight}
@@ -87,6 +90,8 @@ class Seen(NamedTuple):
     """An observation by this component's own hands."""
 
     sight: Sight
+    state_hash: str = ""
+    """Of the state it is decided on, if that was made already."""
 
 
 class Wake(NamedTuple):
@@ -308,4 +313,15 @@ def consider(component: Component[S], state: S, told: Input, now: Now) -> Iterat
 
 def state_hash(state: State) -> str:
     """SHA-256 (hex) of the canonical form of a state: equal states have equal hashes, on every machine."""
-    return sha256(msgspec.json.encode(state, order="deterministic")).hexdigest()
+    told = sha256()
+    for piece in canonical(state):
+        told.update(piece)
+    return told.hexdigest()
+
+
+async def state_hash_in_turns(state: State) -> str:
+    """The same, with turns for others on the event loop; empty if the state was changed meanwhile."""
+    n, told = state.n, sha256()
+    async for piece in in_turns(canonical(state)):
+        told.update(piece)
+    return told.hexdigest() if state.n == n else ""

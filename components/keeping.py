@@ -1,6 +1,7 @@
 """When a running component's state is written down: never before the stream and its own store have the last event.
 
-Rule of this room: taking a state stops the loop for as long as it takes to encode it, writing it stops nobody.
+Rule of this room: taking a state stops the mind for as long as it takes to encode it, and nobody else on the loop;
+writing it stops nobody.
 """
 
 from __future__ import annotations
@@ -53,14 +54,18 @@ class Keeper(Generic[S]):
     def _new(self) -> int:
         return self.mind.state.n - self.kept_n
 
-    def take(self, position: Position) -> None:
-        """Take the state as it is now. All of it must be in the log, its last event at `position`."""
-        self._taken.put_nowait(self._pack(position))
+    async def take(self, position: Position) -> None:
+        """Take the state as it is now. All of it must be in the log, its last event at `position`; if more is folded
+        before all of it is taken, nothing is."""
+        self._check()
+        n = self.mind.state.n
+        taken = await self.snapshots.pack_in_turns(self.mind.state, position, self.mind.prev)
+        if taken is not None:
+            self.kept_n = n
+            self._taken.put_nowait(taken)
 
-    def _pack(self, position: Position) -> Packed:
+    def _check(self) -> None:
         assert self.mind.whole, f"{self.mind.component.author}: a snapshot in the middle of a decision"
-        self.kept_n = self.mind.state.n
-        return self.snapshots.pack(self.mind.state, position, self.mind.prev)
 
     async def run(self) -> None:
         """Write what is taken, until cancelled."""
@@ -77,7 +82,8 @@ class Keeper(Generic[S]):
         if self._new <= farewell_events:
             return
         try:
+            self._check()
             async with asyncio.timeout(farewell_s):
-                await self._write(self._pack(position))
+                await self._write(self.snapshots.pack(self.mind.state, position, self.mind.prev))
         except TimeoutError:
             log.warning("no last snapshot", by=str(self.mind.component.author), why="the store is behind")

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
+from functools import partial
 from typing import Generic
 
 import msgspec
@@ -27,7 +28,20 @@ from bus.nouns import Now, Position, second
 from bus.port import Answerer, Bus, Fenced, NoAnswer, Record, StreamDiverged
 from bus.services import ResignationGranted
 from bus.subjects import Author, Kind, ask, inbox, ping, terms
-from components.component import Ask, Component, Hands, Heard, Input, Query, S, Seen, Sight, Wake, state_hash
+from components.component import (
+    Ask,
+    Component,
+    Hands,
+    Heard,
+    Input,
+    Query,
+    S,
+    Seen,
+    Sight,
+    Wake,
+    state_hash,
+    state_hash_in_turns,
+)
 from components.instance import Presence
 from components.keeping import Keeper
 from components.mind import Clock, Decided
@@ -166,7 +180,10 @@ class _Life(Generic[S]):
                 self._wake()
                 await self._pause()
             if waiting:
-                self._take(waiting.popleft())
+                told = waiting.popleft()
+                if isinstance(told, Seen) and told.sight.vouches:
+                    told = told._replace(state_hash=await state_hash_in_turns(self.mind.state))
+                self._take(told)
             elif not await self._await_input(waiting):
                 continue
             in_a_row = (in_a_row + 1) % decisions_in_a_row_max
@@ -180,7 +197,7 @@ class _Life(Generic[S]):
         if self.own.keeper is not None and self.own.keeper.due:
             while self.outbox.sent_n < self.mind.state.n:
                 await self.outbox.wait_sent(self.mind.state.n)
-            self.own.keep()
+            await self.own.keep()
 
     def _wake_due(self) -> bool:
         due = self.component.wake_at(self.mind.state)
@@ -254,7 +271,7 @@ class _Life(Generic[S]):
         author, cluster = self.component.author, self.bus.cluster
         for name, query in self.component.queries.items():
             await self.bus.serve(ask(cluster, author, name), self._answerer(query))
-        await self.bus.serve(ask(cluster, author, "summary"), self._answerer(self._summary))
+        await self.bus.serve(ask(cluster, author, "summary"), self._summarize)
         for name, look in (self.hands.asks if self.hands else {}).items():
             await self.bus.serve(ask(cluster, author, name), _looker(look))
         await self.bus.serve(ping(cluster, author), self._pong)
@@ -287,7 +304,11 @@ class _Life(Generic[S]):
     async def _pong(self, _question: bytes) -> bytes:
         return queries.pack(self.mind.state.epoch)
 
-    def _summary(self, state: S, _question: bytes, _now: Now) -> queries.Summary:
+    async def _summarize(self, question: bytes) -> bytes:
+        known = await state_hash_in_turns(self.mind.state)
+        return await self._answerer(partial(self._summary, known))(question)
+
+    def _summary(self, known_hash: str, state: S, _question: bytes, _now: Now) -> queries.Summary:
         return queries.Summary(
             by=str(self.component.author),
             node=self.node,
@@ -296,7 +317,7 @@ class _Life(Generic[S]):
             n=state.n,
             position=self.own.fence,
             heard=state.heard,
-            state_hash=state_hash(state),
+            state_hash=known_hash or state_hash(state),
             pid=os.getpid(),
             rss_kb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             started_at=self.presence.started_at,

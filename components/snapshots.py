@@ -15,7 +15,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -32,6 +32,7 @@ from bus.port import Record
 from components.component import Answer, Component, S
 from components.garbage import no_collection
 from components.mind import Mind
+from components.pieces import in_turns, packed
 from components.versions import version_of
 from eventstore.store import Reader
 
@@ -122,13 +123,20 @@ class Snapshots(Generic[S]):
 
     def pack(self, state: S, position: Position, prev: bytes) -> Packed:
         """A state as bytes. It must be whole: its last event ended a decision and lies at `position`."""
-        answers, state.answers = state.answers, {}
-        told = [_packed(answered, answer) for answered, answer in answers.items()]
-        head = (self.version, str(self.component.author), position, state.n, prev)
-        try:
-            return Packed(position, _encode((*head, told, state)))  # as `_Content` reads it
-        finally:
-            state.answers = answers
+        return Packed(position, b"".join(self._pieces(state, position, prev)))
+
+    async def pack_in_turns(self, state: S, position: Position, prev: bytes) -> Packed | None:
+        """The same, with turns for others on the event loop; None if the state was changed meanwhile."""
+        n = state.n
+        content = b"".join([piece async for piece in in_turns(self._pieces(state, position, prev))])
+        return Packed(position, content) if state.n == n else None
+
+    def _pieces(self, state: S, position: Position, prev: bytes) -> Iterator[bytes]:
+        """As `_Content` reads it: the answers stand before the state, with their types."""
+        told = [_packed(answered, answer) for answered, answer in state.answers.items()]
+        head = (self.version, str(self.component.author), position, state.n, prev, told)
+        yield _array_head(len(head) + 1) + _encode(head)[len(_array_head(len(head))) :]
+        yield from packed(state, answers={})
 
     def unpack(self, content: bytes) -> tuple[S, bytes]:
         """The state in what `pack` made, and what the next event carries as `prev`. Raises Unfit."""
@@ -232,6 +240,11 @@ def _write_durably(path: Path, content: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _array_head(length: int) -> bytes:
+    """How a short array begins. (MessagePack specification: fixarray)"""
+    return bytes([0x90 | length])
 
 
 def _open(path: Path) -> _Content:

@@ -18,7 +18,7 @@ from bus.nouns import Position
 from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
 from bus.subjects import own_log, terms
 from bus.vouching import CheckpointMade
-from components.component import Component, S, state_hash
+from components.component import Component, S, state_hash_in_turns
 from components.election import Watch
 from components.garbage import no_collection
 from components.instance import MASTERS, Presence, fetch, roll_call
@@ -78,7 +78,7 @@ class OwnLog(Generic[S]):
                 async for records in self.recorder.recorded(self.component.author, after=self.fence):
                     self._remember(records)
         await self._read_to_head()
-        self.keep()
+        await self.keep()
 
     async def _catch_up(self, recorder: Recorder) -> None:
         newest = await self.bus.last(recorder.log)
@@ -183,12 +183,12 @@ class OwnLog(Generic[S]):
             async for records in groups:
                 for record in records:
                     checkpoint = self._checkpoint(record)
-                    before = state_hash(self.mind.state) if checkpoint else ""
+                    before = await state_hash_in_turns(self.mind.state) if checkpoint else ""
                     self._remember([record])
                     self._show()
                     if checkpoint:
                         await self._bear_witness(record, before)
-                self.keep()
+                await self.keep()
                 if self.mind.state.epoch != epoch:
                     return
 
@@ -197,10 +197,10 @@ class OwnLog(Generic[S]):
         if self.component.projection is not None and self.mind.whole:
             self.component.projection(self.mind.state)
 
-    def keep(self) -> None:
-        """Take a snapshot if one is due. Everything that is folded must be in the log."""
+    async def keep(self) -> None:
+        """Take a snapshot if one is due. Everything that is folded must be in the log, and nobody folds meanwhile."""
         if self.keeper is not None and self.keeper.due and self.mind.whole:
-            self.keeper.take(self.folded)
+            await self.keeper.take(self.folded)
 
     def _checkpoint(self, record: Record) -> bool:
         return self.component.witness is not None and f".{CheckpointMade.type}." in record.subject

@@ -9,6 +9,7 @@ Rule of this room: pure. A checkpoint says what is true at its place in the log,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import msgspec
 
@@ -23,17 +24,23 @@ from components.master.state import MasterState
 class StoreStands(Sight, frozen=True):
     """The master's store holds the stream up to a position."""
 
+    vouches: ClassVar[bool] = True
     upto: Position
     chain: str
     """The running hash after it: SHA-256, hex."""
 
 
-def make_checkpoint(config: MasterConfig, state: MasterState, seen: StoreStands) -> Iterator[Say]:
-    """Vouch for the stream up to where the store stands. A sight from before the last checkpoint is old."""
+def make_checkpoint(config: MasterConfig, state: MasterState, seen: StoreStands, known_hash: str = "") -> Iterator[Say]:
+    """Vouch for the stream up to where the store stands, and for the state, whose hash may be known. A sight from
+    before the last checkpoint is old."""
     if state.checkpoint is not None and seen.upto <= state.checkpoint.upto:
         return
     fact = CheckpointMade(
-        upto=seen.upto, chain=seen.chain, folded_n=state.n, state_hash=state_hash(state), key=config.public
+        upto=seen.upto,
+        chain=seen.chain,
+        folded_n=state.n,
+        state_hash=known_hash or state_hash(state),
+        key=config.public,
     )
     if config.sign is not None:
         fact = msgspec.structs.replace(fact, signature=config.sign(fact))

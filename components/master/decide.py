@@ -56,8 +56,8 @@ def decide(config: MasterConfig, ranked: Ranked, state: MasterState, told: Input
             yield from see_alarm(state, sight)
         case Seen(FounderSeen() as sight):
             yield from see_founder(state, sight)
-        case Seen(StoreStands() as sight):
-            yield from make_checkpoint(config, state, sight)
+        case Seen(StoreStands() as sight, state_hash=known):
+            yield from make_checkpoint(config, state, sight, known)
         case Wake():
             yield from _go_on(config, state, now)
     yield from make_offers(config, ranked, state, now, since_n, revived)
