@@ -20,7 +20,7 @@ from bus.subjects import everything
 from cli.session import METRONOME
 from ops.bench.client import Client
 from ops.bench.figures import Figure, one
-from ops.bench.site import Site, Usage
+from ops.bench.site import Site, Usage, check_same
 
 requests_at_once = 64
 patience_s = 300.0
@@ -60,14 +60,12 @@ async def _end(bus: JetStreamBus) -> Position:
 
 
 def _spent(before: dict[str, Usage], after: dict[str, Usage]) -> dict[str, tuple[float, float]]:
-    """CPU seconds of each process itself, and of its children that ended. A process that was started again since is
-    counted from its start."""
-    spent = {}
-    for name, usage in after.items():
-        since = before.get(name, Usage(0, 0, 0))
-        since = since if since.cpu_s <= usage.cpu_s else Usage(0, 0, 0)
-        spent[name] = (usage.cpu_s - since.cpu_s, usage.children_s - since.children_s)
-    return spent
+    """CPU seconds of each process itself, and of its children that ended."""
+    check_same(before, after)
+    return {
+        name: (usage.cpu_s - before[name].cpu_s, usage.children_s - before[name].children_s)
+        for name, usage in after.items()
+    }
 
 
 async def _check_traces(client: Client, tasks: Sequence[TaskId]) -> None:

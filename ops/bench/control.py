@@ -32,7 +32,7 @@ from ops.bench.figures import Figure, one
 from ops.bench.scheduler import Scheduler
 from ops.bench.servers import DEFAULT, servers
 from ops.bench.simulated import FINISH, REGISTERED
-from ops.bench.site import Usage, usage_of
+from ops.bench.site import Usage, check_same, usage_of
 
 SCHEDULER = "bench"
 AGENTS_LOG = "agents.log"
@@ -69,6 +69,7 @@ async def control(data: Path, agents: int, each: int, rounds: int, sync: str = D
         before, first = plane.usage(), await _end(plane.bus)
         told = [await _round(plane, agents, each) for _ in range(rounds)]
         after, events = plane.usage(), await _end(plane.bus) - first
+        check_same(before, after)
         lone = [await _round(plane, agents, 1, on=1) for _ in range(lone_tasks)]
     who, done = f"{agents} agents, {count} tasks{'' if sync == DEFAULT else f', sync_interval {sync}'}", count * rounds
     goal = ">= 2,000" if sync == DEFAULT else ""

@@ -20,7 +20,7 @@ from ops.bench.client import client
 from ops.bench.crowd import busy
 from ops.bench.figures import Figure, one
 from ops.bench.holding import held
-from ops.bench.site import Site, running
+from ops.bench.site import Site, check_same, running
 
 HOSTED = ("a1", "a1-cmd", "a1.launcher")
 """Who takes part in hosting tasks on one agent."""
@@ -44,7 +44,8 @@ def _idle(site: Site, idle_s: int) -> Iterator[Figure]:
     yield from memory(before, "idle")
     time.sleep(idle_s)  # what is measured is this time
     after = site.usage()
-    used = {name: 100 * (usage.cpu_s - before[name].cpu_s) / idle_s for name, usage in after.items() if name in before}
+    check_same(before, after)
+    used = {name: 100 * (usage.cpu_s - before[name].cpu_s) / idle_s for name, usage in after.items()}
     yield one(f"CPU of an idle datacenter, {idle_s} s", "% of a core", sum(used.values()), "<= 3")
     for name, percent in used.items():
         yield one(f"  CPU idle, {name}", "%", percent)

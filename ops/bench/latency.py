@@ -65,7 +65,10 @@ async def _runs(client: Client, count: int) -> list[float]:
     for _ in range(count):
         began = time.perf_counter()
         trace = await client.say(METRONOME, RunRequested(job=JOB))
-        _, heard_at = await client.hear("run RUNNING", is_run(trace, "ACTIVE"))
+        event, heard_at = await client.hear("run RUNNING", is_run(trace, "ACTIVE"))
+        assert isinstance(event.fact, RunUpdated)
+        assert event.fact.status is not None, event.fact
+        assert event.fact.status.state is TaskState.RUNNING, event.fact
         took_ms.append((heard_at - began) * 1000)
         await client.hear("run SUCCESS", is_run(trace, "SUCCESS"))
     return took_ms

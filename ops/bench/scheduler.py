@@ -47,8 +47,10 @@ class Scheduler:
         self._served: set[AgentId] = set()
         self._asked: dict[TaskId, float] = {}
         self._took_ms: list[float] = []
-        self._left = 0
-        """Tasks that are not yet in the state that is waited for."""
+        self._wanted = TaskState.RUNNING
+        self._count = 0
+        """Tasks that are waited for, until each is in that state."""
+        self._reached: set[TaskId] = set()
         self._changed = asyncio.Event()
 
     @classmethod
@@ -57,31 +59,32 @@ class Scheduler:
         """A scheduler as long as the block lasts."""
         found = cls(bus)
         await bus.serve(ping(bus.cluster, Author(Kind.FRAMEWORK, found.id)), _pong)
-        tasks = [asyncio.create_task(each) for each in (found._hear(), found._speaker.write())]
-        try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in (found._hear(), found._speaker.write())]
             yield found
-        finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def launch(self, agents: int, each: int) -> tuple[float, list[float]]:
         """Launch so many tasks on each of so many agents: seconds until all run, milliseconds of each."""
         self._round, self._each, self._unserved = self._round + 1, each, agents
         self._served, self._asked, self._took_ms = set(), {}, []
-        self._left = agents * each
+        self._await(TaskState.RUNNING, agents * each)
         first = self._round == 1
         self._say(FrameworkRegistered(name=self.id) if first else FrameworkRevived(framework=self.id))
-        ended = await self._wait()
+        ended = await self._all()
+        self._await(TaskState.FINISHED, agents * each)
         return ended - min(self._asked.values()), self._took_ms
 
     async def finished(self) -> None:
         """Wait until every task is FINISHED."""
-        self._left = len(self._asked)
-        await self._wait()
+        await self._all()
 
-    async def _wait(self) -> float:
+    def _await(self, state: TaskState, count: int) -> None:
+        self._wanted, self._count, self._reached = state, count, set()
         self._changed.clear()
+
+    async def _all(self) -> float:
         async with asyncio.timeout(patience_s):
             await self._changed.wait()
         return time.perf_counter()
@@ -122,11 +125,13 @@ class Scheduler:
             self._say(FrameworkSuppressed(framework=self.id))
 
     def _updated(self, fact: TaskUpdated) -> None:
-        assert fact.status.state in (TaskState.RUNNING, TaskState.FINISHED), f"{fact}"
+        task = fact.status.task
+        assert fact.status.state is self._wanted, f"{fact}, while {self._wanted} is waited for"
+        assert task not in self._reached, f"{fact}, a second time"
         if fact.status.state is TaskState.RUNNING:
-            self._took_ms.append(1000 * (time.perf_counter() - self._asked[fact.status.task]))
-        self._left -= 1
-        if not self._left:
+            self._took_ms.append(1000 * (time.perf_counter() - self._asked[task]))
+        self._reached.add(task)
+        if len(self._reached) == self._count:
             self._changed.set()
 
 

@@ -36,7 +36,9 @@ class Servers(NamedTuple):
 
     def cpu_s(self) -> float:
         """CPU seconds of all of them so far."""
-        return sum(usage.cpu_s for usage in map(usage_of, self.pids) if usage is not None)
+        found = [usage_of(pid) for pid in self.pids]
+        assert None not in found, f"a server of {self.pids} ended: what it took is not known"
+        return sum(usage.cpu_s for usage in found if usage is not None)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 class Usage(NamedTuple):
     """What one process takes: its CPU time so far, that of its children that ended, and its memory now."""
 
+    pid: int
     cpu_s: float
     children_s: float
     rss_mb: float
@@ -65,9 +66,14 @@ class Site:
             await bus.close()
 
     def usage(self) -> dict[str, Usage]:
-        """What each process takes, by name."""
-        pids = {process.name: process.pid for process in recorded(self.data / "run")} | self._launchers()
-        found = {name: usage_of(pid) for name, pid in sorted(pids.items())}
+        """What each process takes, by name. All of them: one that is not found would make everything look cheaper."""
+        pids, launchers = {process.name: process.pid for process in recorded(self.data / "run")}, self._launchers()
+        missing = {f"a{number}{part}" for number in range(1, self.agents + 1) for part in ("", "-cmd", ".launcher")}
+        missing -= (pids | launchers).keys()
+        assert not missing, f"{sorted(missing)} are not found among {sorted(pids | launchers)}"
+        found = {name: usage_of(pid) for name, pid in sorted((pids | launchers).items())}
+        gone = [name for name, usage in found.items() if usage is None]
+        assert not gone, f"{gone} ended while they were measured"
         return {name: usage for name, usage in found.items() if usage is not None}
 
     def _launchers(self) -> dict[str, int]:
@@ -98,7 +104,13 @@ def usage_of(pid: int) -> Usage | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     own, children = (sum(map(int, fields[first : first + 2])) / _TICKS_PER_S for first in (11, 13))
-    return Usage(own, children, int(fields[21]) * _PAGE_KB / 1024)
+    return Usage(pid, own, children, int(fields[21]) * _PAGE_KB / 1024)
+
+
+def check_same(before: dict[str, Usage], after: dict[str, Usage]) -> None:
+    """Who is measured was there all the time: what one took that was started again is not known any more."""
+    pids = [{name: usage.pid for name, usage in each.items()} for each in (before, after)]
+    assert pids[0] == pids[1], f"processes by name and number before: {pids[0]}, after: {pids[1]}"
 
 
 @contextmanager
