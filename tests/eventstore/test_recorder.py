@@ -14,7 +14,7 @@ from bus.nouns import NOBODY, Now, Position
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author
 from eventstore.errors import StoreDiverged
-from eventstore.recorder import Recorder, enough_events, late_s, open_recorder, pause_s
+from eventstore.recorder import Recorder, enough_events, late_s, log_late_s, open_recorder, pause_s
 from tests.eventstore.damage import change
 from tests.eventstore.tale import A1, MARATHON, MASTER, Tale, started, twelve_steps
 from tests.simulation.clock import run_virtually
@@ -107,8 +107,8 @@ looks = 3
 """Pauses until it is sure that nothing more comes: what came first, what came meanwhile, nothing."""
 
 
-def commits(said_s: Sequence[float]) -> list[tuple[float, int]]:
-    """When, in virtual time, how many events are stored that are said at these moments."""
+def commits(said_s: Sequence[float], log: str = "dc.>") -> list[tuple[float, int]]:
+    """When, in virtual time, how many events are stored that the master says at these moments."""
     tale, stored = Tale(), []
     for epoch in range(1, len(said_s) + 1):
         tale.say(MASTER, NOBODY, started(epoch))
@@ -121,12 +121,12 @@ def commits(said_s: Sequence[float]) -> list[tuple[float, int]]:
     async def run() -> None:
         loop, server, disk = asyncio.get_running_loop(), MemoryServer("dc", lambda: Now(0)), Disk()
         began = loop.time()
-        recorder = Told(MemoryBus(server), cast(Any, disk), cast(Any, disk), "dc.>")
+        recorder = Told(MemoryBus(server), cast(Any, disk), cast(Any, disk), log)
         copying = asyncio.create_task(recorder.run())
         for at_s, record in zip(said_s, tale.records, strict=True):
             await asyncio.sleep(began + at_s - loop.time())
             server.inject(record.subject, record.body)
-        await asyncio.sleep(1)
+        await asyncio.sleep(looks * pause_s + 1)
         copying.cancel()
         await asyncio.wait({copying})
         stored[:] = [(round(at_s - began, 2), events) for at_s, events in stored]
@@ -152,6 +152,20 @@ def test_nothing_waits_long_for_those_who_never_pause() -> None:
     for index, (at_s, _) in enumerate(found):
         oldest = sum(events for _, events in found[:index])
         assert at_s - said_s[oldest] <= late_s + looks * pause_s
+
+
+def test_the_store_of_one_log_waits_longer() -> None:
+    """As long as its author goes on: who starts reads the rest from the stream."""
+    said_s = [0.08 * number for number in range(50)]
+    [(at_s, events)] = commits(said_s, "dc.master.main.>")
+    assert events == 50
+    assert at_s <= said_s[-1] + looks * pause_s < log_late_s
+
+
+def test_nothing_waits_for_ever_in_the_store_of_one_log() -> None:
+    """It is stored, late, also behind an author who never pauses."""
+    first, *_ = commits([0.08 * number for number in range(100)], "dc.master.main.>")
+    assert first[0] <= log_late_s + looks * pause_s
 
 
 def test_enough_events_wait_for_nobody() -> None:
