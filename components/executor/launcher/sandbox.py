@@ -132,7 +132,7 @@ class Sandbox:
                 fields |= json.loads(line)
             return Told(fields)
         except (ValueError, KeyError, TypeError):
-            raise OSError(f"{self.path}/{RECORD} was tampered with") from None
+            raise OSError(f"{self.path}/{RECORD} was tampered with, or damaged") from None
 
     def _append(self, fields: dict[str, object]) -> None:
         try:
