@@ -151,11 +151,11 @@ class Sandbox:
 
 def _open_own(path: str, flags: int, directory: int | None = None) -> int:
     """A record. A task's user owns the sandbox and may swap what is in it, but not for what is ours: only by a second
-    name of another file, and that has two. Raises OSError.
+    name of a file of ours that is no record, and nothing is written to a file that has two. Raises OSError.
     """
     file = os.open(path, flags, dir_fd=directory)
     about = os.fstat(file)
-    kind, second = stat.S_IFMT(about.st_mode), stat.S_ISREG(about.st_mode) and about.st_nlink != 1
+    kind, second = stat.S_IFMT(about.st_mode), flags & os.O_WRONLY and about.st_nlink != 1
     if kind not in (stat.S_IFREG, stat.S_IFDIR) or about.st_uid != os.geteuid() or second:
         os.close(file)
         raise PermissionError(f"{path} was tampered with: it is no file of ours")

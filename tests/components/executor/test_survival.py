@@ -286,6 +286,25 @@ async def test_a_status_that_cannot_be_written_is_told_and_kept(place):
     assert "cannot be recorded" in place.said
 
 
+async def test_nothing_is_written_to_a_record_that_has_a_second_name(place):
+    """It might be another file's; but it is read, and what runs is adopted."""
+    client = await place.attach()
+    client.launch("t1", f"ln .busbar second; {GATED}")
+    pid = await client.started("t1")
+    await place.wait_line("t1")
+    before = place.read("t1", "second")
+    await kill_launcher(client)
+    client = await place.attach()
+    client.watch("t1")
+    assert await client.started("t1") == pid
+    open_gate(place)
+    told = await client.ended("t1")
+    assert told == (6 << 8 if kernel_tells_exits() else None)
+    assert place.read("t1", "second") == before
+    client.watch("t1")
+    assert await client.ended("t1") == told
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of a megabyte."""
