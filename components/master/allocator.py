@@ -39,8 +39,8 @@ class Pick(NamedTuple):
     resources: Resources
 
 
-Filtered = Callable[[FrameworkId, AgentId, Resources], bool]
-"""Whether the framework does not want this, or has not come to answer yet."""
+Filtered = Callable[[FrameworkId, AgentId], bool]
+"""Whether the framework does not want what is free there, or is to answer first what it was offered there."""
 _Key = tuple[int, int, str]
 
 
@@ -242,7 +242,7 @@ def allocate(free: Iterable[tuple[AgentId, Resources]], ranking: Ranking, filter
     """For each agent in turn, the first framework in the ranking that has not filtered it gets the whole remainder."""
     for agent, resources in free:
         for framework in ranking:
-            if not filtered(framework, agent, resources):
+            if not filtered(framework, agent):
                 ranking.give(framework, resources)
                 yield Pick(agent, framework, resources)
                 break

@@ -18,6 +18,7 @@ from components.master.state import (
     Task,
     allocatable,
     changed_since,
+    tick_after,
 )
 from components.master.validity import taken_by
 
@@ -71,7 +72,7 @@ def touch(state: MasterState, agent: Agent, n: int, at: Now) -> None:
     note(state, agent.agent, n)
     if allocatable(state, agent):
         state.offerable[agent.agent] = None
-        if agent.filters or agent.waits:
+        if agent.filters or agent.waits or agent.offer_ids:
             _refresh(state, agent, at)
     else:
         state.offerable.pop(agent.agent, None)
@@ -80,7 +81,11 @@ def touch(state: MasterState, agent: Agent, n: int, at: Now) -> None:
 
 
 def _refresh(state: MasterState, agent: Agent, at: Now) -> None:
-    waits = {}
+    waits: dict[FrameworkId, Now] = {}
+    for offer in map(state.offers.__getitem__, sorted(agent.offer_ids)):
+        tick = tick_after(state.interval_us, offer.made_at)
+        if tick > at:
+            waits[offer.framework] = max(tick, waits.get(offer.framework, tick))
     for name in list(agent.filters):
         kept = [entry for entry in agent.filters[name] if entry.until > at]
         if not kept:
@@ -89,7 +94,7 @@ def _refresh(state: MasterState, agent: Agent, at: Now) -> None:
         agent.filters[name] = kept
         covering = [entry.until for entry in kept if entry.resources.covers(agent.free)]
         if covering:
-            waits[name] = max(covering)
+            waits[name] = max(*covering, waits.get(name, at))
     _wait_for(state, agent, waits)
 
 
@@ -140,11 +145,11 @@ def clear_filters(state: MasterState, agent: Agent) -> None:
 
 
 def drop_filters(state: MasterState, framework: Framework) -> None:
-    """The framework's filters are void on every agent."""
+    """The framework's filters are void on every agent, and nothing waits for its answers."""
     for name in framework.filtered:
-        agent = state.agents[name]
-        del agent.filters[framework.framework]
-        agent.waits.pop(framework.framework, None)
+        del state.agents[name].filters[framework.framework]
+    for _, waiting in framework.waits.times:
+        del state.agents[AgentId(waiting)].waits[framework.framework]
     framework.filtered.clear()
     framework.waits.times.clear()
     ripen(state, framework)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from bus.nouns import second
 from bus.vouching import CheckpointMade
 
 removals_kept_max = 1000
@@ -30,7 +31,8 @@ class MasterConfig:
     """A master's settings; the defaults are Mesos' and DC/OS's."""
 
     allocation_interval_s: float = 1.0
-    """What was declined can be offered again only at multiples of it. (Mesos: `allocation_interval`)"""
+    """What was declined can be offered again only at multiples of it, and so can what gets free beside an offer that is
+    not answered. (Mesos: `allocation_interval`)"""
     offer_timeout_s: float = 120.0
     """How long a framework may keep an offer unanswered. (DC/OS: 2 min)"""
     ping_interval_s: float = 15.0
@@ -81,6 +83,11 @@ class MasterConfig:
         for role, weight in self.weights.items():
             if not (math.isfinite(weight) and 0.001 <= weight <= 1_000_000):
                 raise ValueError(f"the weight of {role!r} is {weight}: expected 0.001 to 1000000")
+
+    @property
+    def interval_us(self) -> int:
+        """The allocation interval, as `Now` counts."""
+        return round(self.allocation_interval_s * second)
 
     def _check_removals(self) -> None:
         limit, count = self.recovery_agent_removal_limit_percent, self.agent_removals_max

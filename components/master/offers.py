@@ -3,6 +3,8 @@
 What a framework declines is filtered for it at least until the next multiple of the allocation interval, so that it
 and the master never chase each other; everybody else is asked at once. All filters end at such multiples, where one
 allocation serves everything that has become possible. (Mesos: `hierarchical.cpp`, which allocates at each interval)
+What gets free on an agent while a framework is to answer what it was offered there waits for that answer, for as long
+at most: then it is offered with the rest, not piece by piece as tasks end.
 
 Rule of this room: all free resources of an agent go into one offer, or into none.
 """
@@ -29,7 +31,7 @@ from components.component import Say
 from components.master.allocator import allocate
 from components.master.config import MasterConfig
 from components.master.ranked import Ranked
-from components.master.state import Framework, MasterState, changed_since, goes_on, moved_since, owned
+from components.master.state import Framework, MasterState, changed_since, goes_on, moved_since, owned, tick_after
 
 takers_max = 450
 """Frameworks that one decision serves, less what it said before: some 12 ms."""
@@ -50,8 +52,7 @@ refuse_s_max = 365 * 24 * 3600.0
 
 def next_tick(config: MasterConfig, at: Now) -> Now:
     """The first multiple of the allocation interval after a moment."""
-    interval = round(config.allocation_interval_s * second)
-    return Now((at // interval + 1) * interval)
+    return tick_after(config.interval_us, at)
 
 
 def filter_until(config: MasterConfig, now: Now, refuse_s: float) -> Now:
@@ -88,12 +89,11 @@ def make_offers(
         return
     free = ((name, state.agents[name].free) for name in names if name in state.offerable)
 
-    def filtered(framework: FrameworkId, name: AgentId, resources: Resources) -> bool:
+    def filtered(framework: FrameworkId, name: AgentId) -> bool:
         agent = state.agents[name]
         if agent.role != "*" and not may_use(state.frameworks[framework].role, agent.role):
             return True
-        filters = agent.filters.get(framework) if framework != revived else None
-        return filters is not None and any(one.until > now and one.resources.covers(resources) for one in filters)
+        return framework != revived and agent.waits.get(framework, now) > now
 
     batch = _Batch(state.n, takers_max - (state.n - since_n))
     more = None

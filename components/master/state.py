@@ -120,7 +120,7 @@ class Agent:
     """What the last registration changes about tasks and is not yet said."""
     filters: dict[FrameworkId, list[Filter]] = field(default_factory=dict)
     waits: dict[FrameworkId, Now] = field(default_factory=dict)
-    """Who has filtered what is free here, and until when."""
+    """Who is not offered what is free here, and until when: who has filtered it, or was offered the rest just now."""
 
     @property
     def active(self) -> bool:
@@ -294,6 +294,8 @@ class MasterState(State):
     minimum_cpu_milli: int
     minimum_mem_mb: int
     tasks_kept_max: int
+    interval_us: int
+    """Between two moments of allocation, as `Now` counts."""
     agents: dict[AgentId, Agent] = field(default_factory=dict)
     frameworks: dict[FrameworkId, Framework] = field(default_factory=dict)
     offers: dict[OfferId, OutstandingOffer] = field(default_factory=dict)
@@ -348,7 +350,13 @@ def start(config: MasterConfig) -> MasterState:
         minimum_cpu_milli=config.minimum_cpu_milli,
         minimum_mem_mb=config.minimum_mem_mb,
         tasks_kept_max=config.tasks_kept_max,
+        interval_us=config.interval_us,
     )
+
+
+def tick_after(interval_us: int, at: Now) -> Now:
+    """The first multiple of the allocation interval after a moment."""
+    return Now((at // interval_us + 1) * interval_us)
 
 
 def allocatable(state: MasterState, agent: Agent) -> bool:

@@ -42,7 +42,7 @@ from components.master import MasterConfig, component
 from components.master.books import check_all
 from components.master.decide import PingsMissed
 from components.master.offers import may_use
-from components.master.state import MasterState, allocatable
+from components.master.state import MasterState, allocatable, tick_after
 from tests.components.driver import START, Stage, only
 
 BIG = "cpus:4;mem:8192;disk:10000;ports:[31000-31009]"
@@ -157,7 +157,13 @@ class Datacenter(Stage[MasterState]):
                 if framework.wants and offerable:
                     filters = agent.filters.get(framework.framework, [])
                     kept = any(entry.until > self.now and entry.resources.covers(agent.free) for entry in filters)
-                    assert kept, f"{agent.agent} has {agent.free} free, and {framework.framework} is not asked"
+                    out = [self.state.offers[name] for name in sorted(agent.offer_ids)]
+                    asked = any(
+                        offer.framework == framework.framework
+                        and tick_after(self.state.interval_us, offer.made_at) > self.now
+                        for offer in out
+                    )
+                    assert kept or asked, f"{agent.agent} has {agent.free} free, and {framework.framework} is not asked"
 
     # ---- what is
 

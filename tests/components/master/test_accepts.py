@@ -86,6 +86,7 @@ def test_two_offers_of_one_agent_are_one_pool(dc):
     dc.launch("marathon", "a1", info("t1", resources="cpus:3;mem:100"), refuse_s=0)
     dc.pass_time(1)
     dc.report("a1", "t1", TaskState.FINISHED)
+    dc.pass_time(1)
     assert len(dc.offers("marathon")) == 2
     events = dc.accept("marathon", dc.offers("marathon"), info("t2", resources="cpus:4;mem:4096"))
     assert types(events) == ["task.launched"]

@@ -18,7 +18,7 @@ def claim(name: str, role: str = "*", held: Resources = NOTHING, allocations: in
     return Claim(FrameworkId(name), role, held, allocations, wants)
 
 
-def never(_framework: FrameworkId, _agent: AgentId, _resources: Resources) -> bool:
+def never(_framework: FrameworkId, _agent: AgentId) -> bool:
     return False
 
 
@@ -97,7 +97,7 @@ def test_each_agent_goes_whole_to_the_one_furthest_behind():
 def test_who_filters_an_agent_leaves_it_to_the_next():
     free = [(AgentId("n1"), amount(4, 8)), (AgentId("n2"), amount(4, 8))]
     ranking = Ranking([claim("a"), claim("b")], amount(8, 16), {})
-    picks = list(allocate(free, ranking, lambda framework, agent, _: (framework, agent) == ("a", "n1")))
+    picks = list(allocate(free, ranking, lambda framework, agent: (framework, agent) == ("a", "n1")))
     assert [(pick.agent, pick.framework) for pick in picks] == [("n1", "b"), ("n2", "a")]
     nobody = Ranking([claim("a")], amount(8, 16), {})
     assert list(allocate(free, nobody, lambda *_: True)) == []

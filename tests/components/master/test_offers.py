@@ -151,12 +151,49 @@ def test_less_than_was_refused_is_filtered_too(dc):
     assert not dc.free("n1").empty
 
 
+def test_what_gets_free_beside_an_offer_waits_for_its_answer(dc):
+    """Two tasks end while the rest of their agent is on offer: the answer brings all of it in one offer."""
+    dc.enroll("a")
+    dc.register("n1", "cpus:4;mem:4096")
+    launch = [info(task, "n1", "a", resources="cpus:1;mem:1024") for task in ("t1", "t2")]
+    dc.launch("a", "n1", *launch, refuse_s=0)
+    dc.pass_time(1)
+    assert made(dc.report("n1", "t1", "TASK_FINISHED") + dc.report("n1", "t2", "TASK_FINISHED")) == []
+    [whole] = offered(dc.decline("a"))
+    assert whole.resources == parse_resources("cpus:4;mem:4096")
+
+
+def test_what_gets_free_beside_an_offer_waits_for_the_next_tick_at_most(dc):
+    """A framework that keeps an offer to itself is offered the rest then, as it would be by Mesos."""
+    dc.enroll("a")
+    dc.register("n1", "cpus:4;mem:4096")
+    dc.launch("a", "n1", info("t1", "n1", "a", resources="cpus:1;mem:1024"), refuse_s=0)
+    dc.pass_time(1)
+    assert made(dc.report("n1", "t1", "TASK_FINISHED")) == []
+    assert made(dc.pass_time(1)) == [("a", ["n1"])]
+    assert len(dc.offers("a")) == 2
+
+
+def test_what_gets_free_beside_an_offer_is_anybody_elses_at_once(dc):
+    """Only who is to answer an offer of the agent waits; and not once it revives."""
+    dc.enroll("a")
+    dc.register("n1", "cpus:4;mem:4096")
+    launch = [info(task, "n1", "a", resources="cpus:1;mem:1024") for task in ("t1", "t2")]
+    dc.launch("a", "n1", *launch, refuse_s=0)
+    dc.pass_time(1)
+    dc.enroll("b")
+    assert made(dc.report("n1", "t1", "TASK_FINISHED")) == [("b", ["n1"])]
+    assert made(dc.report("n1", "t2", "TASK_FINISHED")) == []
+    assert made(dc.revive("a")) == [("a", ["n1"])]
+
+
 def test_declining_several_offers_of_an_agent_refuses_their_sum(dc):
     dc.enroll("a")
     dc.register("n1", "cpus:4;mem:4096")
     dc.launch("a", "n1", info("t1", "n1", "a", resources="cpus:1;mem:1024"), refuse_s=0)
     dc.pass_time(1)
     dc.report("n1", "t1", "TASK_FINISHED")
+    dc.pass_time(1)
     assert len(dc.offers("a")) == 2
     assert made(dc.decline("a", refuse_s=100)) == []
 
