@@ -177,8 +177,9 @@ class _Life(Generic[S]):
             while self._wake_due():
                 for _ in range(turns_between):  # one allocation may be many decisions, each due at once
                     await asyncio.sleep(0)
-                self._wake()
-                await self._pause()
+                if self._wake_due():  # the clock may have been set back meanwhile
+                    self._wake()
+                    await self._pause()
             if waiting:
                 told = waiting.popleft()
                 if isinstance(told, Seen) and told.sight.vouches:
