@@ -58,7 +58,7 @@ decisions_in_a_row_max = 64
 """Decisions before others on the event loop get a turn."""
 turns_between = 4
 """Turns of the event loop between decisions that are due at once: what a decision kept waiting is late by that one
-only. (What a socket brings is read in the first, who waits for it wakes in the second, who waits for that one in the third)"""
+only. (In the first a socket is read, in the second its reader wakes, in the third who waits for that one)"""
 clock_look_s = 60.0
 """Between two looks at the clock while nothing happens: it may have been set, or the host slept."""
 farewell_s = 2.0
