@@ -5,10 +5,11 @@ Rule of this room: bytes from the bus are not trusted; whatever is wrong with th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -121,6 +122,32 @@ def decode(subject: str, body: bytes, position: int) -> Event:
         raise Foreign(f"{subject} #{position}: {error}") from None
     except _BROKEN as error:
         raise Foreign(f"{subject} #{position}: not MessagePack ({type(error).__name__}: {error})") from None
+
+
+class Message(Protocol):
+    """What is stored at a position: a `bus.port.Record`, or a row of a history."""
+
+    @property
+    def position(self) -> Position: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+def events_of(messages: Iterable[Message]) -> list[Event]:
+    """The events in messages, for who looks back: what is nobody's, or of a release that this one cannot read, tells
+    nothing."""
+    events = []
+    for message in messages:
+        with suppress(Foreign, Unreadable):
+            events.append(decode(message.subject, message.body, message.position))
+    return events
+
+
+def event_in(message: Message) -> Event | None:
+    """The same of one message."""
+    return next(iter(events_of((message,))), None)
 
 
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

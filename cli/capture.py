@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import click
 
+from bus.codec import event_in
 from bus.events import Event, Term
 from bus.nouns import Position
 from bus.port import Record, batch_events_max
 from bus.subjects import Author, Kind
 from cli.captured import Capture, Start, write
-from cli.memory import event_in
 from cli.minds import mind_of
 from cli.moments import FORMS, MOMENT, Moment
 from cli.output import Failure, Fields, Output, date, wrong_usage

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from bus.app_rows import AppRow, InstanceRow
-from bus.codec import Foreign, Unreadable, decode
+from bus.codec import events_of
 from bus.events import Event, OfferMade, TaskLaunched, TaskUpdated
 from bus.nouns import AgentId, Noun, Reason, Source, TaskState, TaskStatus
 from bus.queries import OfferRow, TaskRow, TasksQuestion
@@ -122,13 +122,7 @@ async def _between(then: Past, now: Past) -> list[Event]:
             participle=participle,
         )
         async for records in told:
-            for record in records:
-                try:
-                    event = decode(record.subject, record.body, record.position)
-                except (Foreign, Unreadable):
-                    continue
-                if first < event.n <= last:
-                    events.append(event)
+            events += [event for event in events_of(records) if first < event.n <= last]
     return sorted(events, key=lambda event: event.n)
 
 

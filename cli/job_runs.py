@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from bus.codec import Foreign, Unreadable, decode
-from bus.events import Event
+from bus.codec import events_of
 from bus.job_rows import AttemptRow, JobRow, RunRow, RunsQuestion
 from bus.nouns import JobId, Now, Refusal, RunId
 from bus.services import RunCreated, RunRequested, StopRequested
@@ -202,13 +201,7 @@ async def find_run(session: Session, id: str, prefix: str) -> RunRow:
 
 
 async def _told(session: Session, run: RunId) -> RunRow | None:
-    events: list[Event] = []
-    for line in await history_of(session, "run", run):
-        try:
-            events.append(decode(line.subject, line.body, line.position))
-        except (Foreign, Unreadable):
-            continue
-    return run_row(run, events)
+    return run_row(run, events_of(await history_of(session, "run", run)))
 
 
 def run_parts(row: RunRow, now: Now) -> list[Part]:

@@ -11,7 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bus.codec import Foreign, Unreadable, decode
+from bus.codec import event_in
 from bus.events import Event
 from bus.nouns import Now, Position
 from bus.port import Record, StreamTrimmed
@@ -59,14 +59,6 @@ async def at(memory: Memory, position: Position) -> Event | None:
     """The event at a position; None if nobody's is there."""
     records = await memory.between(position, position)
     return event_in(records[0]) if records else None
-
-
-def event_in(record: Record) -> Event | None:
-    """The event in a message; None if it is nobody's, or of a release this one cannot read."""
-    try:
-        return decode(record.subject, record.body, record.position)
-    except (Foreign, Unreadable):
-        return None
 
 
 class StoreMemory:

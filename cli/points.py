@@ -5,9 +5,7 @@ Rule of this room: a moment that is not in there is refused with what is.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from bus.codec import Foreign, Unreadable, decode
+from bus.codec import events_of
 from bus.events import Event
 from bus.nouns import Now, Position
 from bus.subjects import Kind
@@ -51,8 +49,6 @@ async def _said_at(reader: Reader, position: Position) -> Now:
     """What time it was at a position, by the clocks of those who own a log: a client may write any number."""
     told: list[Event] = []
     async for records in reader.records(after=max(0, position - looked_back), to=position):
-        for record in records:
-            with suppress(Foreign, Unreadable):
-                told.append(decode(record.subject, record.body, record.position))
+        told += events_of(records)
     owners = [event.at for event in told if event.by.kind is not Kind.CLIENT]
     return max(owners or [event.at for event in told], default=Now(0))

@@ -15,10 +15,10 @@ from bus.nouns import TaskState
 from bus.permits import GATEWAYS
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, STANDBY, AgentRow, FrameworkRow, Standing, Summary, TaskRow, TasksQuestion
+from bus.roll import roll_call
 from bus.subjects import Author, roll
 from cli.datacenter import Plan
 from cli.output import Failure, Output
-from cli.roll import roll_call
 from cli.session import (
     MARATHON,
     METRONOME,

@@ -25,7 +25,7 @@ from bus.queries import FrameworkRow, Summary
 from bus.services import SchedulerLocated
 from bus.subjects import Author, inbox
 from cli.output import Failure
-from cli.roll import servers
+from cli.servers import servers
 from cli.session import THE_MASTER, NotThere, Session, title, wall_clock
 
 answer_s = 10.0

@@ -35,6 +35,7 @@ from bus.port import (
     StreamFull,
 )
 from bus.queries import DIVERGED
+from bus.roll import roll_call
 from bus.subjects import Author, Kind, SubjectError, ask, check_id
 from cli.address import DATA as DATA
 from cli.address import THE_MASTER as THE_MASTER
@@ -48,7 +49,6 @@ from cli.address import elected_s
 from cli.address import find as find
 from cli.address import read_credentials as read_credentials
 from cli.output import Failure, NoCluster, Output
-from cli.roll import roll_call
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -16,9 +16,10 @@ from bus.nouns import Position
 from bus.permits import GATEWAYS, Role
 from bus.port import ClusterRow
 from bus.queries import DIVERGED, LEADER, AgentRow, AlarmRow, Foreigners, FrameworkRow, IdentityRow, Instance, Summary
+from bus.roll import roll_call
 from bus.subjects import Author, Kind, everything
 from cli.output import Failure, Part, Table, date
-from cli.roll import roll_call, servers
+from cli.servers import servers
 from cli.session import (
     MARATHON,
     METRONOME,

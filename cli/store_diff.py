@@ -25,9 +25,9 @@ from bus.queries import (
     pack,
     unpack,
 )
+from bus.roll import roll_call
 from bus.subjects import ask_instance
 from cli.output import Failure, Fields, Output, Table, wrong_usage
-from cli.roll import roll_call
 from cli.session import THE_MASTER, NotThere, Session, Where, in_session, json_option, query_s, the_reach, where_options
 from cli.store_file import default_store, refusals, verify_shown
 from eventstore.compare import Difference, Side, chains_of, difference, row_of, side_of

@@ -18,11 +18,12 @@ import click
 from bus.nouns import Position
 from bus.port import Bus, Extent, NotCurrent
 from bus.queries import DIVERGED, Instance
+from bus.roll import roll_call
 from bus.subjects import Author, SubjectError, parse_author
 from cli.moments import MOMENT, Moment
 from cli.output import Failure, Output, wrong_usage
 from cli.points import point_of
-from cli.roll import roll_call, servers
+from cli.servers import servers
 from cli.session import (
     THE_MASTER,
     Session,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bus import queries
-from bus.codec import Foreign, Unreadable, decode
+from bus.codec import events_of
 from bus.events import Term
 from bus.nouns import Now
 from bus.port import StreamDiverged
@@ -82,11 +82,7 @@ class Past:
         settings = ""
         terms = self.reader.records(kind=of.kind, noun="leader", participle="elected", to=self.point.position)
         async for records in terms:
-            for record in records:
-                try:
-                    event = decode(record.subject, record.body, record.position)
-                except (Foreign, Unreadable):
-                    continue
+            for event in events_of(records):
                 if event.by == of and isinstance(event.fact, Term):
                     settings = event.fact.settings or settings
         return mind_of(settings) if settings else MAKERS[NAMES[of]]({})

@@ -29,6 +29,7 @@ from bus.queries import (
     pack,
     unpack,
 )
+from bus.roll import roll_call
 from bus.subjects import Author, Kind, ask_instance, ask_page, author_asked, parse_author, roll
 from components.component import State
 from eventstore.errors import StoreFailed, StoreRefused
@@ -38,8 +39,6 @@ page_bytes_max = 400_000
 """Bodies in one answer, but for a single one that is larger: an event is half a message at most."""
 page_rows_max = 1000
 chains_max = 1000
-roll_s = 0.5
-"""How long the instances of a singleton may take to answer a roll call."""
 page_s = 10.0
 
 
@@ -144,12 +143,6 @@ async def _rows(reader: Reader, asked: PageQuestion, author: Author | None) -> l
                 return rows
             rows.append(HistoryRow(position=record.position, subject=record.subject, body=record.body))
     return rows
-
-
-async def roll_call(bus: Bus, author: Author) -> list[Instance]:
-    """Who leads and who stands by, of a singleton, by node."""
-    answers = await bus.roll(roll(bus.cluster, author), b"", wait_s=roll_s)
-    return sorted((unpack(answer, Instance) for answer in answers), key=lambda each: (each.node, each.instance))
 
 
 MASTERS = Author(Kind.MASTER, MASTER)

@@ -16,12 +16,13 @@ from bus.codec import Foreign, Unreadable
 from bus.events import LeaderElected
 from bus.nouns import Position
 from bus.port import Bus, Fence, Fenced, NoAnswer, OutcomeUnknown, Record, StreamDiverged, StreamTrimmed
+from bus.roll import roll_call
 from bus.subjects import own_log, terms
 from bus.vouching import CheckpointMade
 from components.component import Component, S, state_hash_in_turns
 from components.election import Watch
 from components.garbage import no_collection
-from components.instance import MASTERS, Presence, fetch, roll_call
+from components.instance import MASTERS, Presence, fetch
 from components.keeping import Keeper
 from components.logtime import LogTime
 from components.mind import Clock, Decided, Mind

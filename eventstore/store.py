@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import aiosqlite
 
-from bus.codec import link
+from bus.codec import events_of, link
 from bus.nouns import Now, Position, TaskId
 from bus.port import Record
 from bus.queries import CountsRow, Foreigners, Trace
@@ -29,7 +29,7 @@ from eventstore.errors import StoreDiverged, StoreFailed, StoreRefused, failed
 from eventstore.lock import only_writer
 from eventstore.schema import Header, connect_reading, connect_writing, read_header
 from eventstore.selection import Query, Selection, Type, fitting, position_max
-from eventstore.story import At, Latest, Lookup, Mentioning, events_of
+from eventstore.story import At, Latest, Lookup, Mentioning
 from eventstore.trace import trace_of
 
 chunk_events = 1000

@@ -9,10 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from bus.codec import Foreign, Unreadable, decode
 from bus.events import Event, Fact, OfferAccepted, OfferDeclined, OfferMade, TaskReported, TaskUpdated
 from bus.nouns import TERMINAL, OfferId, Position, TaskId, TaskInfo, TaskState, TaskStatus, TraceId
-from bus.port import Record
 from bus.services import (
     AppUpdated,
     AttemptScheduled,
@@ -83,17 +81,6 @@ class Story:
     declined: Event | None = None
     made_before: Event | None = None
     made: Event | None = None
-
-
-def events_of(records: Iterable[Record]) -> list[Event]:
-    """The events in records; those that cannot be read tell no story."""
-    events = []
-    for record in records:
-        try:
-            events.append(decode(record.subject, record.body, record.position))
-        except (Foreign, Unreadable):
-            continue
-    return events
 
 
 def story_of(task: TaskId) -> Looking[Story]:

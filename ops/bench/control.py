@@ -23,9 +23,9 @@ from bus.keyring import PERSON, Wanted
 from bus.nouns import Position, total
 from bus.permits import Role
 from bus.queries import LEADER
+from bus.roll import roll_call
 from bus.subjects import ask, everything
 from cli.session import THE_MASTER, credentials_file, read_credentials
-from components.instance import roll_call
 from ops.bench.crowd import EACH_AGENT
 from ops.bench.failover import Process
 from ops.bench.figures import Figure, one

@@ -26,11 +26,11 @@ from bus.nouns import JobId, Position
 from bus.permits import Role
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, STANDBY, TasksQuestion
+from bus.roll import roll_call
 from bus.server import EmbeddedServer
 from bus.services import JobRequested, JobSpecified, RunRequested
 from bus.subjects import CLUSTER, ask, own_log
 from cli.session import METRONOME, THE_MASTER, credentials_file, read_credentials
-from components.instance import roll_call
 from eventstore.store import open_writer
 from ops.bench.client import Client, client
 from ops.bench.figures import SEED, Figure, one

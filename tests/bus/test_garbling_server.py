@@ -15,7 +15,7 @@ from bus.replies import Send
 INFO = b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n'
 GARBAGE = (
     b"WHAT\r\n",
-    b"MSG a 1 -9\r\n",
+    b"MSG a 1 -15\r\n",
     b"MSG a 1 99999999999\r\n",
     b"HMSG a 1 9 2\r\nxx\r\n",
     b"MSG a 1 1\r\nxx\r\n",

@@ -83,7 +83,7 @@ async def test_a_new_link_begins_a_new_message() -> None:
 NO_LINES = (
     b"MSG a 3 x\r\n",
     b"MSG a 3 -5\r\n",
-    b"MSG a 3 -14\r\n",
+    b"MSG a 3 -15\r\n",
     b"MSG a 3 99999999999\r\n",
     b"MSG a 3 r s 1\r\nx\r\n",
     b"MSG a 3 1\r\nxy\r\n",

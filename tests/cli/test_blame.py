@@ -6,7 +6,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from bus.codec import link
+from bus.codec import event_in, link
 from bus.documents import AppSpec
 from bus.events import (
     AgentAdmitted,
@@ -28,7 +28,6 @@ from bus.services import (
     RunUpdated,
     ScaleRequested,
 )
-from cli.memory import event_in
 from cli.recompute import load
 from cli.session import THE_MASTER
 from eventstore.mentions import mentions_of

@@ -16,11 +16,12 @@ from bus.memory import Faults, MemoryBus, MemoryServer
 from bus.nouns import MASTER, Now, Position
 from bus.port import Answerer, Fenced, NoAnswer, Record
 from bus.queries import DIVERGED, LEADER, STANDBY, Instance, QueryRefused, Summary, unpack
+from bus.roll import roll_call
 from bus.subjects import Author, Kind, ask, own_log
 from components import runtime
 from components.component import Component
 from components.election import silence_s
-from components.instance import fetch, roll_call
+from components.instance import fetch
 from components.runtime import live
 from tests.simulation.clock import run_virtually, virtual_now
 from tests.simulation.toys import PLAYER, Board, PlayerState, player, wall

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.codec import events_of
 from bus.documents import AppSpec
 from bus.events import OfferAccepted, OfferDeclined, TaskUpdated
 from bus.nouns import (
@@ -30,7 +31,7 @@ from bus.services import AppRequested, AttemptScheduled, InstanceDismissed, Inst
 from eventstore.errors import UnknownTask
 from eventstore.mentions import mentions_of
 from eventstore.store import open_reader, open_writer
-from eventstore.story import At, Latest, Lookup, Mentioning, events_of
+from eventstore.story import At, Latest, Lookup, Mentioning
 from eventstore.trace import NECESSARY, WORDS, trace_of
 from tests.eventstore.tale import (
     ALICE,

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bus.events import Event, LeaderElected
 from bus.queries import Instance
+from bus.roll import roll_call
 from bus.subjects import Author
-from components.instance import roll_call
 from tests.e2e.cluster import alive
 from tests.faults.audit import no_old_word
 from tests.faults.customers import MARATHON, MASTER, METRONOME

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from bus.ensemble import on_node
 from bus.queries import DIVERGED, Instance
-from components.instance import roll_call
+from bus.roll import roll_call
 from tests.faults.customers import MARATHON, MASTER
 from tests.faults.damage import (
     NODES,

@@ -16,8 +16,8 @@ from pathlib import Path
 from bus.permits import Role
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import LEADER, Instance
+from bus.roll import roll_call
 from bus.subjects import Author
-from components.instance import roll_call
 from tests.e2e.cluster import Cluster, processes_under
 from tests.faults.customers import MARATHON, MASTER, METRONOME, Customer, connect_as, customers, microseconds
 from tests.faults.history import Fault, History

@@ -24,9 +24,9 @@ from bus.credentials import write_credentials
 from bus.nouns import FrameworkId, Position, TraceId
 from bus.permits import Role
 from bus.queries import DIVERGED, Instance
+from bus.roll import roll_call
 from bus.services import SchedulerLocated
 from cli.processes import OWN_COMMAND
-from components.instance import roll_call
 from eventstore.errors import StoreFailed, StoreRefused
 from eventstore.store import open_reader
 from eventstore.verify import Verdict, tail_events, verify

@@ -10,9 +10,9 @@ from bus.memory import MemoryBus
 from bus.nouns import TaskId, TaskInfo, TaskState
 from bus.port import NoAnswer, NobodyThere
 from bus.queries import pack
+from bus.roll import roll_call
 from bus.services import AppRemoved, AppSpecified, PodSpecified
 from bus.subjects import ping
-from components.instance import roll_call
 from tests.simulation.ledger import ENDED, Ledger
 from tests.simulation.seats import SINGLETONS
 from tests.simulation.server import FragileServer

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from bus.codec import Foreign, Unreadable, decode
+from bus.codec import events_of
 from bus.documents import JobSpec, Schedule
 from bus.documents.reading import parse_document
 from bus.events import Event, Fact
@@ -299,11 +299,7 @@ async def told_run(call: Call, run: RunId) -> RunRow | None:
         if not page:
             break
         after = page[-1].position
-        for line in page:
-            try:
-                events.append(decode(line.subject, line.body, line.position))
-            except (Foreign, Unreadable):
-                continue
+        events += events_of(page)
     return run_row(run, events)
 
 

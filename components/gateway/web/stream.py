@@ -19,12 +19,12 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bus import codec, logs
+from bus import logs
 from bus.app_rows import DeploymentRow
-from bus.codec import Foreign, Unreadable
+from bus.codec import event_in
 from bus.events import Event
 from bus.nouns import Position
-from bus.port import NoAnswer, Record, StreamTrimmed
+from bus.port import NoAnswer, StreamTrimmed
 from bus.queries import HistoryQuestion, HistoryRow, QueryRefused
 from bus.services import DeploymentStarted
 from bus.subjects import Author, Kind, own_log
@@ -141,7 +141,7 @@ class Hub:
         async with aclosing(self.client.bus.follow(self.log, after=after)) as groups:
             async for records in groups:
                 for record in records:
-                    event = _event(record)
+                    event = event_in(record)
                     if event is not None:
                         await self._look_up(teller, event)
                         yield Group(record.position, tuple(teller.tell(event)), event)
@@ -175,7 +175,7 @@ class Hub:
         with suppress(Away, QueryRefused):
             question = HistoryQuestion(noun=noun, id=id_, limit=mentions_max)
             for row in await self.client.ask(MASTER, "history", list[HistoryRow], question, patience_s=0):
-                found = _event(Record(row.position, row.subject, row.body))
+                found = event_in(row)
                 if found is not None and found.by == MARATHON:
                     teller.remember(found)
 
@@ -228,13 +228,6 @@ class Hub:
             raise HttpError(
                 410, f"Last-Event-ID {after}: what followed was trimmed away, the stream begins at {extent.first}"
             )
-
-
-def _event(record: Record) -> Event | None:
-    try:
-        return codec.decode(record.subject, record.body, record.position)
-    except (Foreign, Unreadable):
-        return None
 
 
 class EventStream(Response):

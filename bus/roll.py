@@ -1,18 +1,16 @@
-"""Who leads a singleton and who stands by, and who keeps the stream: asked all at once.
+"""Who leads a singleton and who stands by: asked all at once.
 
 Rule of this room: whoever answers is there, whoever does not within the time is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from bus import queries
-from bus.port import Bus, ClusterRow
+from bus.port import Bus
 from bus.queries import Instance, QueryRefused
 from bus.subjects import Author, roll
 
@@ -31,18 +29,3 @@ async def roll_call(bus: Bus, singleton: Author, expected: int | None = None) ->
         with suppress(QueryRefused, msgspec.DecodeError):  # of another release: it cannot be told what it is
             found.append(queries.unpack(answer, Instance))
     return sorted(found, key=lambda each: (each.node, each.instance))
-
-
-@runtime_checkable
-class Kept(Protocol):
-    """A bus that knows which servers keep its stream."""
-
-    async def servers(self) -> Sequence[ClusterRow]:
-        """The servers that keep the stream. Raises NoAnswer."""
-
-
-async def servers(bus: Bus) -> list[ClusterRow]:
-    """The servers that keep the stream, by name; none where the bus has no servers to speak of."""
-    if not isinstance(bus, Kept):
-        return []
-    return sorted(await bus.servers(), key=lambda each: each.name)
