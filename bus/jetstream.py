@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from bus import trimming
 from bus.connection import Connection
@@ -311,16 +312,32 @@ def _own_id(request: str, seed: str) -> str:
     return hmac.new(seed.encode(), request.encode(), "sha256").hexdigest()[:32]
 
 
+class _Refusal(msgspec.Struct):
+    description: str = ""
+    err_code: int = 0
+
+
+class _Outcome(msgspec.Struct):
+    """Of an append. (nats-server: JSPubAckResponse)"""
+
+    error: _Refusal | None = None
+    seq: Position = Position(0)
+
+
+_outcome = msgspec.json.Decoder(_Outcome).decode
+
+
 def _landed(answer: bytes) -> Position:
     """What the server's answer to an append says."""
     try:
-        found: dict[str, Any] = json.loads(answer)
-    except ValueError:
-        raise OutcomeUnknown(f"the answer to an append is not JSON: {answer[:100]!r}") from None
-    error = found.get("error")
-    if error is None:
-        return Position(found["seq"])
-    text, code = error.get("description", ""), error.get("err_code", 0)
+        found = _outcome(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise OutcomeUnknown(f"the answer to an append is none: {answer[:100]!r}") from None
+    if found.error is None:
+        if not found.seq:
+            raise OutcomeUnknown(f"the answer to an append names no position: {answer[:100]!r}")
+        return found.seq
+    text, code = found.error.description, found.error.err_code
     if code in _REFUSED_BY_FENCE:
         raise Fenced(text)
     if code in _FULL:

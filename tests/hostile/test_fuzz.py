@@ -18,10 +18,12 @@ from bus.authority import Authority
 from bus.credentials import Credentials, CredentialsRefused, credentials_text, read_credentials
 from bus.documents import AppSpec, DocumentError, JobSpec
 from bus.documents.reading import parse_document
+from bus.jetstream import _landed
 from bus.keyring import Wanted, issued
 from bus.nkey import For, Key, KeyRefused, check_public, claims_of
 from bus.nouns import Now
 from bus.permits import Role
+from bus.port import Fenced, OutcomeUnknown, StreamFull
 from bus.queries import QueryRefused
 from bus.replies import Awaited, Parcel, Replies
 from bus.subjects import SubjectError, parse_subject
@@ -223,3 +225,11 @@ def test_files(tmp_path: Path) -> None:
 def test_so_many_there_were() -> None:
     """The fuzz above is as large as it is said to be."""
     assert TALLY["fuzz"] >= 100_000
+
+
+def test_answers_to_appends() -> None:
+    """What says nothing plainly is unknown."""
+    ok = b'{"stream":"LOG-DC","seq":7}'
+    refused = b'{"stream":"LOG-DC","error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4"}}'
+    seeds = [ok, refused, b"[]", b"7", b'{"seq":"7"}', b"{}"]
+    survive("append", _landed, seeds, 5_000, OutcomeUnknown, Fenced, StreamFull)
