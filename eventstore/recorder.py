@@ -91,9 +91,15 @@ class Recorder:
         return await self.reader.chain_at(position) or ""
 
     async def run(self) -> None:
-        """Copy what comes, until cancelled; what is nobody's event is alarmed."""
+        """Copy what comes, until cancelled; what is nobody's event is alarmed.
+
+        It is told the last message that is stored once more: who follows is sure, whenever the bus was away, that what
+        was taken last is still there, and of what was taken before it began it would know nothing.
+        """
+        last = self.writer.last
+        again = bool(last) and last >= (await self.bus.extent()).first
         async with (
-            aclosing(self.bus.follow(self.log, after=self.writer.last)) as groups,
+            aclosing(self.bus.follow(self.log, after=Position(last - again))) as groups,
             aclosing(_gathered(groups, late_s if self.whole else log_late_s)) as large_groups,
         ):
             async for records in large_groups:

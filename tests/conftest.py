@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from bus import logs
 
 logs.use(logs.SILENT)
+settings.register_profile("busbar", deadline=None)
+settings.load_profile("busbar")
+"""How long an example takes says how busy the machine is."""
 
 DATACENTERS, E2E = "datacenters", "pytest.mark.e2e"
 """Files with tests of whole datacenters of real processes: they run one at a time, for what one measures the next would

@@ -18,6 +18,7 @@ from eventstore.recorder import Recorder, enough_events, late_s, log_late_s, ope
 from tests.eventstore.damage import change
 from tests.eventstore.tale import A1, MARATHON, MASTER, Tale, started, twelve_steps
 from tests.simulation.clock import run_virtually
+from tests.simulation.server import FragileServer
 from tests.simulation.store import Disk
 
 pytestmark = pytest.mark.timeout(30)
@@ -56,6 +57,20 @@ async def test_a_recorder_of_one_log_copies_that_alone(tmp_path: Path) -> None:
     tale, _ = twelve_steps()
     assert await copied(tmp_path / "s.db", tale.records, A1) == tale.of(A1)
     assert await copied(tmp_path / "s.db", tale.records, A1) == tale.of(A1)
+
+
+@pytest.mark.parametrize("log", [None, MASTER])
+async def test_what_is_stored_is_told_once_more_before_what_is_new(tmp_path: Path, log: Author | None) -> None:
+    """A stream that was rolled back after the start, and has grown again, is found by the message that was last."""
+    tale, _ = twelve_steps()
+    await copied(tmp_path / "s.db", tale.records, log)
+    server = FragileServer("dc", lambda: Now(0))
+    for record in tale.records:
+        server.inject(record.subject, record.body)
+    async with open_recorder(str(tmp_path / "s.db"), MemoryBus(server), log) as recorder:
+        server.change(recorder.writer.last, b"another")
+        with pytest.raises(StoreDiverged, match=f"position {recorder.writer.last}"):
+            await recorder.run()
 
 
 @pytest.mark.parametrize("log", [None, MASTER])

@@ -77,13 +77,20 @@ class Ledger:
     groups: Groups = field(default_factory=Groups)
     seen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     rollouts: Rollouts = field(default_factory=Rollouts)
+    found: Exception | None = None
 
     def audit(self) -> None:
-        """Read what is new."""
-        for record in self.server.records()[self.read :]:
-            self.read += 1
-            self._read(record)
-        self.mirror.check_books()
+        """Read what is new. Raises what was found wrong, also later: a process in which it was found ends of it."""
+        if self.found is not None:
+            raise self.found
+        try:
+            for record in self.server.records()[self.read :]:
+                self.read += 1
+                self._read(record)
+            self.mirror.check_books()
+        except Exception as error:
+            self.found = error
+            raise
 
     def _read(self, record: Record) -> None:
         if record.position in self.foreign:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from bus.documents import AppSpec
 from bus.events import Event, Fact, OfferAccepted
@@ -95,6 +98,11 @@ class Going:
         step = self.plan.steps[self.step] if self.step >= 0 else ()
         return next((one.deed for one in step if one.id == app), None)
 
+    def leave(self, apps: Set[AppId]) -> None:
+        """What these become is another deployment's."""
+        steps = tuple(tuple(one for one in step if one.id not in apps) for step in self.plan.steps)
+        self.plan = replace(self.plan, steps=steps)
+
 
 @dataclass
 class Rollouts:
@@ -156,12 +164,22 @@ class Rollouts:
         assert name not in self.ended, f"{name} starts again"
         for other, going in self.going.items():
             both = {*going.plan.apps, *going.plan.pods} & {*fact.plan.apps, *fact.plan.pods}
+            gone = {one for one in both if self._is_gone(one, going)}
+            going.leave(gone)
+            both -= gone
             assert not both, f"{name} changes {sorted(both)}, which {other} holds a lock on"
         for app in (one for step in fact.plan.steps for one in step if one.app is not None):
             self.counts[app.deed] += 1
         self.going[name] = Going(fact.plan, killing=fact.changed == "killed")
         self.counts["deployments"] += 1
         self.counts["steps"] += len(fact.plan.steps)
+
+    def _is_gone(self, app: AppId, going: Going) -> bool:
+        """What was stopped and has no instance left is free, though its deployment goes on. (Pods are not counted.)"""
+        known = self.apps.get(app)
+        if app in self.pods or known is None:
+            return any(one.id == app and one.deed is Deed.STOP for step in going.plan.steps for one in step)
+        return known.removed and not known.instances
 
     def _advance(self, fact: DeploymentAdvanced) -> None:
         going = self.going[fact.deployment]
