@@ -2,7 +2,8 @@
 
 The server drops the oldest messages of a stream that gets a bound and the rule to discard the old. What is appended in
 that moment would push out messages that must stay; so the stream first takes nothing, then everybody's readers are
-ended (they begin anew, and find out if they are too late), then it is cut, then it takes messages again.
+ended (they begin anew, and find out if they are too late), then it is cut, then the bound is gone from each server,
+then it takes messages again.
 Rule of this room: at every instant at which this process may die, nothing is lost but what was to be; a stream that
 takes nothing is what remains, and the next trim mends it.
 """
@@ -13,7 +14,7 @@ import asyncio
 from typing import Any
 
 from bus import fitness
-from bus.nouns import Position
+from bus.nouns import Position, second
 from bus.port import BusUnreachable, NoAnswer, NotCurrent, StreamDiverged, batch_events_max
 from bus.stream import ApiError, Stream, retry_pause_s
 
@@ -28,6 +29,8 @@ abandoned_s = 15.0
 """A stream that took nothing for so long is not being trimmed any more: who began it gave up, or is dead."""
 thaw_s = 60.0
 """How long it is tried to make the stream take messages again."""
+BARRIER = "trimmed"
+"""A reader of nobody's."""
 
 
 async def trim(stream: Stream, first: Position) -> None:
@@ -60,6 +63,8 @@ async def _cut(stream: Stream, config: dict[str, Any], first: Position) -> None:
     last = await _settled(stream)
     await _end_readers(stream)
     await _update(stream, fitness.cut_to(config, last - first + 1 + slack))
+    await _update(stream, fitness.frozen(config))
+    await seen_by_all(stream, config["num_replicas"] - 1)
 
 
 async def mend(stream: Stream) -> None:
@@ -140,6 +145,26 @@ async def _end_readers(stream: Stream) -> None:
     """
     while names := (await stream.ask(f"CONSUMER.NAMES.{stream.name}", {}))["consumers"]:
         await asyncio.gather(*(_end_reader(stream, name) for name in names))
+
+
+async def seen_by_all(stream: Stream, others: int) -> None:
+    """Every server of the stream, its leader and so many others, has done what was asked of its configuration.
+
+    The leader may be ahead: one that still has the bound while there is a message again would drop the oldest for it.
+    What servers are asked they do in one order, so who takes part in a reader that is made now has come this far.
+    (nats-server: jetstream_cluster.go applyMetaEntries)
+    """
+    reader = {"durable_name": BARRIER, "name": BARRIER, "ack_policy": "none", "deliver_policy": "new"}
+    config = reader | {"mem_storage": True, "inactive_threshold": int(abandoned_s * second) * 1000}
+    await stream.ask(f"CONSUMER.CREATE.{stream.name}.{BARRIER}", {"stream_name": stream.name, "config": config})
+    while taking_part(await stream.ask(f"CONSUMER.INFO.{stream.name}.{BARRIER}")) < others:
+        await asyncio.sleep(retry_pause_s / 10)
+    await _end_reader(stream, BARRIER)
+
+
+def taking_part(reader: dict[str, Any]) -> int:
+    """How many servers keep a reader beside the one that leads it."""
+    return sum(peer["current"] for peer in reader.get("cluster", {}).get("replicas", ()))
 
 
 async def _end_reader(stream: Stream, name: str) -> None:

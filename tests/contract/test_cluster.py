@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from bus import codec
+from bus import codec, trimming
 from bus.append import append_surely
 from bus.connection import Connection
 from bus.credentials import Credentials
@@ -21,6 +21,7 @@ from bus.nouns import Position
 from bus.permits import Role
 from bus.port import Fence, Message, NoAnswer, NobodyThere, NoQuorum, Record, StreamDiverged
 from bus.replies import Send
+from bus.stream import ApiError
 from bus.subjects import Author, Kind, ask, own_log
 from tests.contract.places import CLUSTER, until
 from tests.contract.speech import ALL, LEADER, LEADERS, chain, fence, needles
@@ -266,6 +267,45 @@ async def test_three_servers_are_trimmed_alike_under_load(trio: Trio, side: str)
                 assert (await admin.extent()).first == begins
     finally:
         await admin.close()
+
+
+async def test_who_has_not_seen_a_trim_is_waited_for(trio: Trio) -> None:
+    """One server does nothing for a while: nobody goes on as if it had done what was asked."""
+    admin = await trio.connect("n1")
+    try:
+        await trio.whole(admin)
+        leader = (await trio.leader(admin)).name
+        others = [trio.nodes[name] for name in NAMES if name != leader]
+        while not await waits_for(trio, admin, others[0]):
+            others.reverse()  # who was stopped leads them no more
+    finally:
+        await admin.close()
+
+
+async def waits_for(trio: Trio, admin: JetStreamBus, node: Node) -> bool:
+    """Stop one: it is waited for; False if it leads the servers, so that nothing can be asked."""
+    others = len(NAMES) - 1
+    node.signal(signal.SIGSTOP)
+    try:
+        seen = asyncio.create_task(trimming.seen_by_all(admin._stream, others))
+        answers = 0
+        while not seen.done() and answers < 40:  # enough for who waits to have been answered, too
+            answers += await taking_part(admin) == others - 1
+            await asyncio.sleep(0.01)
+        waiting = not seen.done()
+    finally:
+        node.signal(signal.SIGCONT)
+    await asyncio.wait({seen})
+    await trio.whole(admin)
+    assert waiting or isinstance(seen.exception(), NoAnswer), "it went on without one"
+    return waiting
+
+
+async def taking_part(admin: JetStreamBus) -> int:
+    """How many servers have joined the one that leads, so far."""
+    with suppress(NoAnswer, ApiError):
+        return trimming.taking_part(await admin._stream.ask(f"CONSUMER.INFO.{admin._stream.name}.{trimming.BARRIER}"))
+    return 0
 
 
 @pytest.mark.timeout(120)
