@@ -24,8 +24,11 @@ from ops.bench.rebuild import rebuild
 from ops.bench.service import service
 from ops.bench.site import Site, running
 from ops.bench.sizes import Size
-from ops.bench.sustained import crowded, sustained
+from ops.bench.sustained import crowded, paced, sustained
 from ops.bench.turns import turns
+
+log_rate = 15_000
+"""Events a second of which a store must not fall behind."""
 
 
 def start(directory: Path, size: Size) -> Iterator[Figure]:
@@ -113,6 +116,9 @@ def logs(directory: Path, size: Size) -> Iterator[Figure]:
         for sync in ("always", "2m"):
             where = directory / f"log-{count}-{sync}"
             yield from asyncio.run(sustained(where, count, sync, size.sustained, size.crowd_rounds))
+            if sync == "always":
+                said = paced(where / "paced", count, sync, size.sustained, size.crowd_rounds, log_rate)
+                yield from asyncio.run(said)
             yield from asyncio.run(crowded(where / "crowded", count, sync, size.at_once, size.crowd_rounds))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from bus.append import append_surely
 from bus.events import Event, LeaderElected, TaskUpdated
 from bus.jetstream import connect
-from bus.nouns import AgentId, FrameworkId, Now, Position, TaskId, TaskState
+from bus.nouns import AgentId, FrameworkId, Now, Position, TaskId, TaskState, second
 from bus.port import Bus, Fence, Message
 from bus.subjects import Author, Kind, own_log, subject_of
 from components.component import Ask, Component, Input, Say, See, State
@@ -73,8 +73,9 @@ class Progress:
             yield recorder
 
 
-def talker(events: int, progress: Progress) -> Component[State]:
-    """Who says so many events, without being asked."""
+def talker(events: int, progress: Progress, rate: int | None) -> Component[State]:
+    """Who says so many events, without being asked; so many a second, or as fast as they are taken."""
+    began = 0
 
     def decide(state: State, _told: Input, _now: Now) -> Iterator[Say]:
         for number in range(each_decision):
@@ -87,13 +88,20 @@ def talker(events: int, progress: Progress) -> Component[State]:
             )
             yield Say(fact, to="bench")
 
+    def wake_at(state: State) -> Now | None:
+        nonlocal began
+        began = began or time.time_ns() // 1000
+        if state.n > events:
+            return None
+        return Now(began + state.n * second // rate) if rate else Now(0)
+
     return Component(
         author=AUTHOR,
         term=LeaderElected,
         start=State,
         fold=lambda _state, _event: None,
         decide=decide,
-        wake_at=lambda state: Now(0) if state.n <= events else None,
+        wake_at=wake_at,
         check=lambda _state: None,
         hands=lambda: progress,
     )
@@ -101,25 +109,47 @@ def talker(events: int, progress: Progress) -> Component[State]:
 
 async def sustained(directory: Path, count: int, sync: str, events: int, rounds: int) -> list[Figure]:
     """Events a second of one log, and how far the store is behind, on so many servers."""
-    took = []
-    for number in range(rounds):
-        async with servers(directory / f"{number}", count, sync) as found:
-            took.append(await _round(found, directory / f"{number}.db", events))
-    goals = (">= 15,000", "<= 1") if sync == "always" else ("", "")
+    took = await _rounds(directory, count, sync, events, rounds)
     return [
-        Figure(f"R{count}, sync_interval {sync}", "events/s", [rate for rate, *_ in took], goals[0]),
-        Figure("  the store behind the log", "s", [each for _, behind, *_ in took for each in behind], goals[1]),
-        Figure("  the store behind the log, most", "s", [max(behind) for _, behind, *_ in took], goals[1]),
+        Figure(f"R{count}, sync_interval {sync}", "events/s", [rate for rate, *_ in took], _goal(sync, ">= 15,000")),
+        Figure("  the store behind the log", "s", [each for _, behind, *_ in took for each in behind]),
+        Figure("  the store behind the log, most", "s", [max(behind) for _, behind, *_ in took]),
         Figure("  CPU per event, log and store", "us", [1e6 * own / events for _, _, own, _ in took]),
         Figure("  CPU per event, servers", "us", [1e6 * bus / events for _, _, _, bus in took]),
     ]
 
 
-async def _round(found: Servers, store: Path, events: int) -> tuple[float, list[float], float, float]:
+async def paced(directory: Path, count: int, sync: str, events: int, rounds: int, rate: int) -> list[Figure]:
+    """How far the store is behind a log that says so many events a second."""
+    took = await _rounds(directory, count, sync, events, rounds, rate)
+    name = f"R{count}, sync_interval {sync}, {rate:,} a second"
+    return [
+        Figure(name, "events/s", [said for said, *_ in took]),
+        Figure("  the store behind it, most", "s", [max(behind) for _, behind, *_ in took], _goal(sync, "<= 1")),
+    ]
+
+
+def _goal(sync: str, goal: str) -> str:
+    """The goals are for what is on the disk when it is answered."""
+    return goal if sync == "always" else ""
+
+
+async def _rounds(
+    directory: Path, count: int, sync: str, events: int, rounds: int, rate: int | None = None
+) -> list[tuple[float, list[float], float, float]]:
+    """Each on servers of its own: events a second, how far the store was behind, CPU of the author, of the servers."""
+    took = []
+    for number in range(rounds):
+        async with servers(directory / f"{number}", count, sync) as found:
+            took.append(await _round(found, directory / f"{number}.db", events, rate))
+    return took
+
+
+async def _round(found: Servers, store: Path, events: int, rate: int | None) -> tuple[float, list[float], float, float]:
     progress, stop = Progress(), asyncio.Event()
     bus = await connect(found.administrator, name="bench", connect_s=elected_s)
     own, server = time.process_time(), found.cpu_s()
-    component = talker(events, progress)
+    component = talker(events, progress, rate)
     life = asyncio.create_task(
         live(component, bus, node="n1", instance="i1", store=str(store), stop=stop, opened=progress.opened)
     )
