@@ -28,7 +28,7 @@ from ops.bench.sustained import crowded, paced, sustained
 from ops.bench.turns import turns
 
 log_rate = 16_000
-"""Events a second of which a store must not fall behind: the goal and a little, since who paces itself is a little late."""
+"""Events a second of which a store must not fall behind: a little more than the goal, for pacing is always late."""
 
 
 def start(directory: Path, size: Size) -> Iterator[Figure]:
