@@ -26,13 +26,13 @@ from bus.nouns import WOKEN, Now, Position
 from bus.port import Record
 from bus.subjects import Author
 from components.again import Again, Mind, Told, Unfoldable, fold
-from components.component import SAID_BY_THE_LOOP, Heard, Seen, State, UnknownSight, Wake, input_of
+from components.component import SAID_BY_THE_LOOP, TERMS, Heard, Seen, State, UnknownSight, Wake, input_of
 from components.differing import Checked, Difference, Kind, changes, said
 
 computed_max = 20
 """Differences in one log that are computed to the end, at the price of a copy of the state; the others, up to where
 they part."""
-_LOOP = (Term, *SAID_BY_THE_LOOP)
+_LOOP = TERMS | SAID_BY_THE_LOOP
 """What the loop says, not the component: there is nothing to decide again."""
 
 
@@ -117,7 +117,7 @@ class Recomputing:
             self._settings = first.fact.settings
         if self._settings not in self._minds:
             self.untold += 1
-        elif isinstance(first.fact, _LOOP):
+        elif type(first.fact) in _LOOP:
             yield from self._silent_before(first)
             self.decided[first.type] += 1
         else:
@@ -190,7 +190,7 @@ class Recomputing:
 
     def _silent_before(self, first: Event) -> Iterator[Checked]:
         """The inputs that were heard since the decision before, and led to nothing."""
-        led = first.seen is None and not isinstance(first.fact, _LOOP)
+        led = first.seen is None and type(first.fact) not in _LOOP
         for told in self._inbox:
             position = told.event.position
             if position > first.heard or (led and position == first.heard):

@@ -39,7 +39,7 @@ from bus.nouns import (
     second,
 )
 from bus.secrets import SecretsAwaited
-from components.component import State
+from components.component import Entry, State
 
 believed_s = 5
 """So long after the last moment at which the executor would start a task, its word that it did may be on the way."""
@@ -49,8 +49,7 @@ collected_max = 1000
 """Ids of collected tasks that are remembered, to tell "collected" from "never had"."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Task:
+class Task(Entry):
     """A task of this agent: who it is, and the last that was reported of it."""
 
     info: TaskInfo

@@ -23,7 +23,7 @@ from bus.nouns import (
     TaskStatus,
     second,
 )
-from components.component import State
+from components.component import Entry, State
 
 _LIVE_REASONS = (
     None,
@@ -47,8 +47,7 @@ def after(now: Now, span_s: float) -> Now:
     return Now(now + round(min(max(0.0, span_s), span_max_s) * second))
 
 
-@dataclass(slots=True, kw_only=True)
-class Task:
+class Task(Entry):
     """A task that has not ended."""
 
     delivered: TaskDelivered

@@ -5,10 +5,11 @@ Rule of this room: as in `state`, of which this is a part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bus.events import KillRequested
 from bus.nouns import TERMINAL, AgentId, Check, Now, Position, Reason, TaskId, TaskState, TaskStatus, TraceId
+from components.component import Entry
 from components.marathon.containers import Contained, healthy, whole
 
 LOST = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
@@ -16,8 +17,7 @@ ENDED = TERMINAL | LOST
 """States in which an instance counts no more. (Marathon: unreachableStrategy 0/0 expunges at once)"""
 
 
-@dataclass(slots=True, kw_only=True)
-class Waiting:
+class Waiting(Entry):
     """An instance that waits for an offer."""
 
     app_version: str
@@ -50,8 +50,7 @@ class Readiness:
     body: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Launched:
+class Launched(Entry):
     """An instance that was asked for on an agent."""
 
     app_version: str
@@ -63,7 +62,7 @@ class Launched:
     ports: tuple[int, ...]
     replaces: TaskId | None
     trace: TraceId | None
-    place: dict[str, str] = field(default_factory=dict)
+    place: dict[str, str] = {}
     """What its app's constraints count of its agent."""
     state: TaskState = TaskState.STAGING
     running_since: Now | None = None
@@ -71,7 +70,7 @@ class Launched:
     """What Marathon checks of it."""
     asked_ready: Check | None = None
     """What Marathon asks it until it is ready."""
-    found: list[Found] = field(default_factory=list)
+    found: list[Found] = []
     """Of each check; of one, if its executor makes it."""
     readiness: Readiness | None = None
     checked: int | None = None
@@ -85,7 +84,7 @@ class Launched:
     replaced_by: TaskId | None = None
     returned: bool = False
     """Whether it came back after another had taken its place."""
-    containers: dict[TaskId, Contained] = field(default_factory=dict)
+    containers: dict[TaskId, Contained] = {}
     """Of a pod's instance, by their tasks."""
 
     @property

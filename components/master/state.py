@@ -31,7 +31,7 @@ from bus.nouns import (
     TaskStatus,
 )
 from bus.permits import Role
-from components.component import State
+from components.component import Entry, State
 from components.master.config import MasterConfig
 
 Name = TypeVar("Name", bound=str)
@@ -164,8 +164,7 @@ class Framework:
         return self.connected and not self.suppressed
 
 
-@dataclass(slots=True, kw_only=True)
-class OutstandingOffer:
+class OutstandingOffer(Entry):
     """An offer that was made and neither answered nor taken back."""
 
     framework: FrameworkId
@@ -175,8 +174,7 @@ class OutstandingOffer:
     expires_at: Now
 
 
-@dataclass(slots=True, kw_only=True)
-class Task:
+class Task(Entry):
     """A task the master has launched."""
 
     info: TaskInfo

@@ -21,8 +21,11 @@ from components.metronome.state import MetronomeState
 
 def ready(state: MetronomeState, job_id: JobId) -> bool:
     """Whether a job is to run because those it depends on have succeeded."""
-    job, spec = state.jobs[job_id], state.spec(job_id)
-    if spec is None or not spec.dependencies or job.active:
+    job = state.jobs[job_id]
+    if job.active:
+        return False
+    spec = state.spec(job_id)
+    if spec is None or not spec.dependencies:
         return False
     successes = [state.jobs[parent].success_n for parent in spec.parents]
     return min(successes) > job.success_began_n and max(successes) > job.began_n

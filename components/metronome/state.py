@@ -17,7 +17,7 @@ from typing import NamedTuple, NewType
 
 from bus.documents import JobSpec
 from bus.nouns import TERMINAL, AgentId, JobId, Now, RunId, TaskId, TaskState, TaskStatus, TraceId, Unfit, second
-from components.component import Because, State
+from components.component import Because, Entry, State
 from components.referring import Names
 
 Version = NewType("Version", str)
@@ -66,8 +66,7 @@ def earliest(*times: Now | None) -> Now | None:
     return first
 
 
-@dataclass(slots=True, kw_only=True)
-class Attempt:
+class Attempt(Entry):
     """One task of a run: wanted, launched, over."""
 
     task: TaskId
@@ -100,8 +99,7 @@ class Attempt:
         return self.given_up or (self.status is not None and self.status.state in TERMINAL)
 
 
-@dataclass(slots=True, kw_only=True)
-class Run:
+class Run(Entry):
     """A job's execution, once: tasks one after another, until one finishes or no more may follow."""
 
     run: RunId
@@ -122,7 +120,7 @@ class Run:
     parents: tuple[RunId, ...] = ()
     """The runs of the jobs it depends on that led to it."""
     state: RunState = RunState.INITIAL
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     """Oldest first."""
     attempt_count: int = 0
     stopping: str = ""
@@ -144,20 +142,25 @@ class Run:
     @property
     def current(self) -> Attempt | None:
         """The attempt that waits or lives."""
-        if not self.attempts or self.ended or self.attempts[-1].over:
-            return None
-        return self.attempts[-1]
+        return None if self.idle or self.ended else self.attempts[-1]
+
+    @property
+    def idle(self) -> bool:
+        """Whether no attempt of it waits or lives."""
+        return not self.attempts or self.attempts[-1].over
 
     @property
     def adrift(self) -> bool:
         """Whether it is active and stands on nothing."""
-        return self.retry_at is None and self.current is None and not self.ended
+        return self.retry_at is None and self.state not in RUN_ENDED and self.idle
 
     @property
     def ask_at(self) -> Now | None:
         """When the master is asked about a launch that nobody has reported."""
-        latest = self.attempts[-1] if self.attempts else None
-        if latest is None or latest.status is not None or latest.asked_at is None or self.ended:
+        if not self.attempts or self.state in RUN_ENDED:
+            return None
+        latest = self.attempts[-1]
+        if latest.status is not None or latest.asked_at is None:
             return None
         return Now(latest.asked_at + confirm_s * second)
 
@@ -170,7 +173,7 @@ class Run:
 
     def next_due(self) -> Now | None:
         """When somebody must decide about it."""
-        if self.ended:
+        if self.state in RUN_ENDED:
             return None
         if self.stopping:
             return self.ask_at

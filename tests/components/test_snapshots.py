@@ -23,7 +23,7 @@ from bus.nouns import Now, Position
 from bus.port import Record
 from bus.subjects import CLUSTER
 from components import executor, master
-from components.component import Component, State, state_hash
+from components.component import Component, Entry, State, state_hash
 from components.mind import Mind
 from components.snapshots import MAGIC, Packed, Snapshots, kept_positions, newest_kept, resume
 from components.versions import version_of
@@ -116,7 +116,7 @@ def shared(state: State) -> list[object]:
     found: list[object] = []
 
     def look(thing: object) -> None:
-        if not isinstance(thing, dict | list | set) and not is_dataclass(thing):
+        if not isinstance(thing, dict | list | set | Entry) and not is_dataclass(thing):
             return
         if id(thing) in seen:
             if not _frozen(thing):
@@ -129,6 +129,9 @@ def shared(state: State) -> list[object]:
         elif isinstance(thing, list | set):
             for each in thing:
                 look(each)
+        elif isinstance(thing, Entry):
+            for name in thing.__struct_fields__:
+                look(getattr(thing, name))
         else:
             for field in fields(thing):  # type: ignore[arg-type]  # an instance, checked above
                 look(getattr(thing, field.name))
