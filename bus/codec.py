@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 import bus.access
 import bus.services
@@ -62,6 +62,28 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: dict[str, int] = {}
 
 
+class _Written(msgspec.Struct, omit_defaults=True, gc=False):
+    """An envelope as it is written: the same fields, those that say nothing left out."""
+
+    v: int
+    type: str
+    by: str
+    to: str
+    at: Now
+    data: Fact
+    n: int | UnsetType
+    prev: bytes | UnsetType
+    epoch: int | UnsetType
+    last: bool | UnsetType
+    heard: Position | UnsetType
+    cause: Position | None = None
+    actor: str | None = None
+    trace: TraceId | None = None
+    request: RequestId | None = None
+    seen: Glimpse | None = None
+    epochs: dict[str, int] = {}
+
+
 _MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
 """How a map begins. (MessagePack specification: fixmap, map 16, map 32)"""
 _open = msgspec.msgpack.Decoder(_Envelope).decode
@@ -82,25 +104,28 @@ _Unknown.type, _Unknown.version, _Unknown.said = "event.unknown", 0, ""
 
 def encode(event: Event) -> bytes:
     """The body of an event. Raises ValueError above 512 KiB."""
-    fields: dict[str, Any] = {
-        "v": event.fact.version,
-        "type": event.fact.type,
-        "by": str(event.by),
-        "to": event.to,
-        "at": event.at,
-        "data": event.fact,
-    }
-    if event.n:
-        fields |= {"n": event.n, "prev": event.prev, "epoch": event.epoch, "last": event.last, "heard": event.heard}
-    for name in ("cause", "actor", "trace", "request"):
-        value = getattr(event, name)
-        if value is not None:
-            fields[name] = value
-    if event.seen is not None:
-        fields["seen"] = [event.seen.type, event.seen.fields]
-    if event.epochs:
-        fields["epochs"] = event.epochs
-    body = _write(fields)
+    fact, owns = event.fact, event.n > 0
+    body = _write(
+        _Written(
+            fact.version,
+            fact.type,
+            str(event.by),
+            event.to,
+            event.at,
+            fact,
+            event.n if owns else UNSET,
+            event.prev if owns else UNSET,
+            event.epoch if owns else UNSET,
+            event.last if owns else UNSET,
+            event.heard if owns else UNSET,
+            event.cause,
+            event.actor,
+            event.trace,
+            event.request,
+            event.seen,
+            event.epochs,
+        )
+    )
     if len(body) > event_bytes_max:
         raise ValueError(f"{event.type} is {len(body)} bytes, at most {event_bytes_max} are allowed")
     return body

@@ -61,7 +61,7 @@ def stamped(component: Component[S], state: S, say: Say, told: Input | None, now
         fact=say.fact,
         at=now,
         n=state.n + 1,
-        epoch=say.fact.epoch if isinstance(say.fact, Term) else state.epoch,
+        epoch=state.epoch,
         last=False,
         heard=heard,
         cause=say.cause or (because.position if because else None),
@@ -133,7 +133,8 @@ class Mind(Generic[S]):
         term: Term = self.component.term(
             epoch=self.state.epoch + 1, node=node, instance=instance, settings=self.component.settings
         )
-        event = msgspec.structs.replace(self._event(Say(term), None, self.now()), last=True, prev=self.prev)
+        event = stamped(self.component, self.state, Say(term), None, self.now(), self.heard)
+        event = msgspec.structs.replace(event, epoch=term.epoch, last=True, prev=self.prev)
         return Decided([event], [Message(codec.subject(self.cluster, event), codec.encode(event))])
 
     def add(self, fact: Fact, heard: Position | None = None) -> Decided:
@@ -184,28 +185,25 @@ class Mind(Generic[S]):
         return self._finish([self._say(say, Heard(event), self.now())])
 
     def _say(self, say: Say, told: Input | None, now: Now) -> Event:
-        event = self._event(say, told, now)
+        event = stamped(self.component, self.state, say, told, now, self.heard)
         if self._epochs:
             event, self._epochs = msgspec.structs.replace(event, epochs=self._epochs), {}
         apply(self.component, self.state, event)
         return event
 
-    def _event(self, say: Say, told: Input | None, now: Now) -> Event:
-        return stamped(self.component, self.state, say, told, now, self.heard)
-
     def _finish(self, said: list[Event], seen: Glimpse | None = None) -> Decided:
         self.component.check(self.state)
-        if seen is not None:
-            said[0] = msgspec.structs.replace(said[0], seen=seen)
-        said[-1] = msgspec.structs.replace(said[-1], last=True)
-        events, messages = [], []
+        events, messages, size = [], [], 0
+        first, last = said[0], said[-1]
         for event in said:
-            chained = msgspec.structs.replace(event, prev=self.prev)
-            body = codec.encode(chained)
+            whole = msgspec.structs.replace(
+                event, prev=self.prev, last=event is last, seen=seen if event is first else None
+            )
+            body = codec.encode(whole)
             self.prev = codec.link(body)
-            events.append(chained)
-            messages.append(Message(codec.subject(self.cluster, chained), body))
-        size = sum(len(message.body) for message in messages)
+            events.append(whole)
+            messages.append(Message(codec.subject(self.cluster, whole), body))
+            size += len(body)
         assert len(events) <= batch_events_max, f"{self.component.author}: {len(events)} events in one decision"
         assert size <= batch_bytes_max, f"{self.component.author}: {size} bytes in one decision"
         return Decided(events, messages)
