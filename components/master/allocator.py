@@ -15,6 +15,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from bus.nouns import AgentId, FrameworkId, Resources
 
 
@@ -31,7 +33,7 @@ class Claim(NamedTuple):
     """Whether it takes part now: one that suppresses still counts for its role's share."""
 
 
-class Pick(NamedTuple):
+class Pick(msgspec.Struct, frozen=True, gc=False):
     """What is free on an agent goes to a framework."""
 
     agent: AgentId

@@ -159,8 +159,11 @@ def open_offer(state: MasterState, name: OfferId, offer: OutstandingOffer) -> No
     """Free resources become an offer."""
     agent, framework = state.agents[offer.agent], state.frameworks[offer.framework]
     assert name not in state.offers, f"{name} is made twice"
-    assert agent.free.covers(offer.resources), f"{name} offers {offer.resources}, {agent.agent} has {agent.free} free"
-    agent.free = NOTHING if agent.free == offer.resources else agent.free - offer.resources
+    if agent.free == offer.resources:
+        agent.free = NOTHING
+    else:
+        assert agent.free.covers(offer.resources), f"{name}: {offer.resources}, {agent.agent} has {agent.free} free"
+        agent.free -= offer.resources
     _hold_more(state, framework, offer.resources)
     framework.allocations += 1
     agent.offer_ids.add(name)
@@ -295,8 +298,10 @@ def auditor() -> Callable[[MasterState], None]:
 def check_agent(state: MasterState, agent: Agent) -> None:
     """What the agent has is exactly what is free, what its offers hold and what its tasks hold; no port is in two."""
     parts = [agent.free]
-    parts += [state.offers[offer].resources for offer in sorted(agent.offer_ids)]
-    parts += [state.tasks[task].amount for task in sorted(agent.task_ids)]
+    if agent.offer_ids:
+        parts += [state.offers[offer].resources for offer in sorted(agent.offer_ids)]
+    if agent.task_ids:
+        parts += [state.tasks[task].amount for task in sorted(agent.task_ids)]
     if not _balanced(parts, agent.total):
         story = "\n".join(f"  {what}: {held}" for what, held in _parts(state, agent))
         raise AssertionError(f"{agent.agent} has {agent.total}\n{story}")

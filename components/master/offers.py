@@ -46,6 +46,7 @@ event_bytes_max = 256 * 1024
 """Offers of one event."""
 rescinded_at_once_max = 10_000
 """Offers that one event takes back."""
+_encode = msgspec.msgpack.Encoder().encode
 refuse_s_default = 5.0
 refuse_s_max = 365 * 24 * 3600.0
 
@@ -96,10 +97,10 @@ def make_offers(
         return framework != revived and agent.waits.get(framework, now) > now
 
     batch = _Batch(state.n, takers_max - (state.n - since_n))
-    more = None
+    more = left_out = None
     for pick in ranked.given(allocate(free, ranked.of(state, revived), filtered)):
         if batch.full(pick.framework):
-            more = pick.agent
+            more, left_out = pick.agent, pick.framework
             break
         batch.add(pick.framework, state, pick.agent, pick.resources)
     expires_at = Now(now + round(config.offer_timeout_s * second))
@@ -119,6 +120,7 @@ def make_offers(
         )
         yield Say(fact, to=framework)
         revived = None if fact.revived else revived
+    ranked.offered(state, left_out)
     if more is not None and whole:
         ranked.cut(state.n, names, more)
 
@@ -175,7 +177,7 @@ class _Batch:
             region=agent.region,
             zone=agent.zone,
         )
-        size = len(msgspec.msgpack.encode(offer))
+        size = len(_encode(offer))
         self.offers.setdefault(framework, []).append((size, offer))
         self.count += 1
         self.bytes += size

@@ -56,6 +56,12 @@ class Ranked:
             self._given.add(pick.framework)
             yield pick
 
+    def offered(self, state: MasterState, left_out: FrameworkId | None) -> None:
+        """All that was given since `of` is in the state now, and nothing else is new there; but for what one framework
+        was given last, if there was no room for it."""
+        self._n = state.n
+        self._given = set() if left_out is None else {left_out}
+
     def cut(self, n: int, names: Sequence[AgentId], at: AgentId) -> None:
         """Event `n` says that the allocation goes on with an agent. `names` are, from there on, all that have something
         to offer, ascending."""
