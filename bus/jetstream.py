@@ -18,7 +18,8 @@ import msgspec
 from bus import trimming
 from bus.connection import Connection
 from bus.credentials import Credentials
-from bus.following import Misplaced, Push
+from bus.following import Misplaced, Push, Reader
+from bus.gathering import Gathering
 from bus.nouns import Now, Position
 from bus.permits import body_max
 from bus.port import (
@@ -28,6 +29,7 @@ from bus.port import (
     Extent,
     Fence,
     Fenced,
+    Gather,
     Message,
     NoAnswer,
     NobodyThere,
@@ -139,10 +141,12 @@ class JetStreamBus:
 
     # ---- read -----------------------------------------------------------------------------------------------------
 
-    async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+    async def follow(
+        self, log: str, *, after: Position, gather: Gather | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
         taken: Record | None = None
         while True:
-            reader = (Push if self._link.in_kernel else Pull)(self._stream, log, after)
+            reader = self._reader(log, after, gather)
             try:
                 await reader.start()
                 await self._check_still(log, taken)
@@ -156,6 +160,11 @@ class JetStreamBus:
                 continue  # the server places it by chance (nats-server: jetstream_cluster.go createGroupForConsumer)
             finally:
                 await reader.stop()
+
+    def _reader(self, log: str, after: Position, gather: Gather | None) -> Reader:
+        if gather is not None:
+            return Gathering(self._stream, log, after, gather)
+        return (Push if self._link.in_kernel else Pull)(self._stream, log, after)
 
     async def _check_still(self, log: str, taken: Record | None) -> None:
         """What a reader took last is still where it was: on a stream that lost its end and has grown again since, it

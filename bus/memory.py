@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from bus.gathering import gathered
 from bus.kept import Kept, falls_under
 from bus.nouns import Now, Position, second
 from bus.port import (
@@ -18,6 +19,7 @@ from bus.port import (
     Extent,
     Fence,
     Fenced,
+    Gather,
     Message,
     NoAnswer,
     NobodyThere,
@@ -202,7 +204,13 @@ class MemoryBus:
         if after_s is not None:
             asyncio.get_running_loop().call_later(after_s, land)
 
-    async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+    def follow(
+        self, log: str, *, after: Position, gather: Gather | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        groups = self._follow(log, after)
+        return groups if gather is None else gathered(groups, gather)
+
+    async def _follow(self, log: str, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         self._check()
         if after > self.server.last:
             raise StreamDiverged(f"the stream ends at position {self.server.last}, position {after} was in it")

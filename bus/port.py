@@ -45,6 +45,17 @@ class Fence(NamedTuple):
     last: Position
 
 
+class Gather(NamedTuple):
+    """What a group of messages is, for who stores them and is in no hurry."""
+
+    pause_s: float
+    """It ends when nothing more was said for so long,"""
+    within_s: float
+    """or so long after its first message,"""
+    enough: int
+    """or with so many."""
+
+
 class Extent(NamedTuple):
     """What the stream holds: positions `first` to `last` (first = last + 1: nothing)."""
 
@@ -193,8 +204,11 @@ class Bus(Protocol):
         `bus.append.append_surely` settles an unknown outcome.
         """
 
-    def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
-        """Every message under `log` behind `after`, in order, in groups of at least one; then as they come, for ever.
+    def follow(
+        self, log: str, *, after: Position, gather: Gather | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Every message under `log` behind `after`, in order, in groups of at least one; then as they come, for ever:
+        at once, or gathered.
 
         Survives restarts of the server. For the whole stream (`<cluster>.>`) positions have no gap. Raises
         StreamTrimmed if messages behind `after` may have been trimmed away, StreamDiverged, BusClosed. Close it with

@@ -32,7 +32,7 @@ last_s = 2.0
 tries_max = 40
 """Consumers that may be made until one is where the stream is led (of three servers every third), under a name that
 no other process of the identity has, and lives until it has told."""
-_GO_ON = ("408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
+_GO_ON = ("404", "408", "409 Batch Completed", "409 Message Size Exceeds MaxBytes")
 """How the server says that a request is over. (nats-server: consumer.go)"""
 
 
@@ -49,8 +49,18 @@ class Pull(Reader):
 
     async def _ask_for_more(self) -> None:
         if self._wants_more():
-            self._open = 1 if self._stream.wary else batch_messages
-            await ask_next(self._stream, self._name, self._inbox, _NEXT | {"batch": self._open})
+            await self._ask(self._batch, _WAITING)
+
+    @property
+    def _batch(self) -> int:
+        """How many are asked for that may still have to be said."""
+        return batch_messages
+
+    async def _ask(self, batch: int, how: Mapping[str, object]) -> None:
+        self._open = 1 if self._stream.wary else batch
+        self._heard_at = asyncio.get_running_loop().time()  # before, nobody was to say anything: that was no silence
+        what = {"batch": self._open, "max_bytes": batch_bytes, **how}
+        await ask_next(self._stream, self._name, self._inbox, what)
 
     def _wants_more(self) -> bool:
         return self._open == 0 and not self._buffer and not self._broken
@@ -79,8 +89,7 @@ class Pull(Reader):
             self._broken = True
 
 
-_NEXT: dict[str, object] = {
-    "max_bytes": batch_bytes,
+_WAITING: dict[str, object] = {
     "expires": request_s * 1_000_000_000,
     "idle_heartbeat": round(heartbeat_s * 1_000_000_000),
 }

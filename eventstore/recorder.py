@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from bus import logs
 from bus.nouns import Position
-from bus.port import Bus, Record, StreamDiverged
+from bus.port import Bus, Gather, Record, StreamDiverged
 from bus.subjects import Author, everything, own_log
 from eventstore.store import Reader, Writer, open_reader, open_writer
 from eventstore.verify import verify_tail
@@ -98,34 +98,10 @@ class Recorder:
         """
         last = self.writer.last
         again = bool(last) and last >= (await self.bus.extent()).first
-        async with (
-            aclosing(self.bus.follow(self.log, after=Position(last - again))) as groups,
-            aclosing(_gathered(groups, late_s if self.whole else log_late_s)) as large_groups,
-        ):
-            async for records in large_groups:
+        gather = Gather(pause_s, late_s if self.whole else log_late_s, enough_events)
+        async with aclosing(self.bus.follow(self.log, after=Position(last - again), gather=gather)) as groups:
+            async for records in groups:
                 await self.store(records)
-
-
-async def _gathered(
-    groups: AsyncGenerator[Sequence[Record], None], within_s: float
-) -> AsyncGenerator[Sequence[Record], None]:
-    """What comes, in groups that are worth a commit: it looks each `pause_s` whether more was said."""
-    loop = asyncio.get_running_loop()
-    coming = asyncio.ensure_future(anext(groups))
-    try:
-        while True:
-            records = list(await coming)
-            coming, late = asyncio.ensure_future(anext(groups)), loop.time() + within_s
-            while len(records) < enough_events and loop.time() < late:
-                await asyncio.sleep(pause_s)
-                if not coming.done():
-                    break
-                records += coming.result()
-                coming = asyncio.ensure_future(anext(groups))
-            yield records
-    finally:
-        coming.cancel()
-        await asyncio.wait({coming})
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ def next_version(now: Now, before: str | None) -> str:
     """The time as a version, in milliseconds; later than the one before. (Marathon: VersionInfo)"""
     at = _EPOCH + timedelta(milliseconds=now // 1000)
     if before is not None:
-        at = max(at, datetime.strptime(before + "+0000", _FORMAT + "Z%z") + _millisecond)
+        at = max(at, datetime.fromisoformat(before) + _millisecond)
     return at.strftime(_FORMAT)[:-3] + "Z"
 
 

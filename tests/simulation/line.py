@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from contextvars import Context, copy_context
 from typing import NamedTuple, Protocol
 
+from bus.gathering import gathered
 from bus.memory import Faults, MemoryBus, MemoryServer
 from bus.nouns import Now, Position
 from bus.port import (
@@ -19,6 +20,7 @@ from bus.port import (
     Extent,
     Fence,
     Fenced,
+    Gather,
     Message,
     NoAnswer,
     OutcomeUnknown,
@@ -193,7 +195,13 @@ class WeatheredBus:
 
     # ---- read -----------------------------------------------------------------------------------------------------
 
-    async def follow(self, log: str, *, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+    def follow(
+        self, log: str, *, after: Position, gather: Gather | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        groups = self._follow(log, after)
+        return groups if gather is None else gathered(groups, gather)
+
+    async def _follow(self, log: str, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         await self.weather.at("before follow")
         taken: Record | None = None
         while True:
