@@ -23,12 +23,15 @@ pause_s = 0.1
 """When nothing more is said for so long, what was is stored: one commit, which is one fsync, for a task's whole life,
 and no disk is kept busy by the copy of an event while its addressee waits to be told. Longer than an author gathers
 what it says. (`components.outbox.gather_s`)"""
-late_s, log_late_s = 0.5, 5.0
-"""While more is said, nothing waits longer for its commit; in the store of one log, which nobody asks but its owner
-when it starts, and that reads what is not there from the stream. A commit writes each page of the indexes that it
-touched: an event among 50 takes 82 us of CPU time, among 200 58, among 1000 38."""
+late_s = 0.5
+"""While more is said, nothing waits longer for its commit. It writes each page of the indexes that it touched: an event
+among 50 takes 82 us of CPU time, among 200 58, among 1000 38."""
 enough_events = 1000
 """So many are stored at once. (11 us each to judge)"""
+EVERYTHING = Gather(pause_s, late_s, enough_events)
+ONE_LOG = Gather(0.5, 5.0, enough_events)
+"""Nobody asks for the store of one log but its owner when it starts, and that reads what is not there from the stream.
+To ask whether more was said costs as much as to hear of one event, so it is done less often than events come."""
 
 
 class Recorder:
@@ -98,7 +101,7 @@ class Recorder:
         """
         last = self.writer.last
         again = bool(last) and last >= (await self.bus.extent()).first
-        gather = Gather(pause_s, late_s if self.whole else log_late_s, enough_events)
+        gather = EVERYTHING if self.whole else ONE_LOG
         async with aclosing(self.bus.follow(self.log, after=Position(last - again), gather=gather)) as groups:
             async for records in groups:
                 await self.store(records)

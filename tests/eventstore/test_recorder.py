@@ -14,7 +14,7 @@ from bus.nouns import NOBODY, Now, Position
 from bus.port import Record, StreamDiverged
 from bus.subjects import Author
 from eventstore.errors import StoreDiverged
-from eventstore.recorder import Recorder, enough_events, late_s, log_late_s, open_recorder, pause_s
+from eventstore.recorder import ONE_LOG, Recorder, enough_events, late_s, open_recorder, pause_s
 from tests.eventstore.damage import change
 from tests.eventstore.tale import A1, MARATHON, MASTER, Tale, started, twelve_steps
 from tests.simulation.clock import run_virtually
@@ -141,7 +141,7 @@ def commits(said_s: Sequence[float], log: str = "dc.>") -> list[tuple[float, int
         for at_s, record in zip(said_s, tale.records, strict=True):
             await asyncio.sleep(began + at_s - loop.time())
             server.inject(record.subject, record.body)
-        await asyncio.sleep(looks * pause_s + 1)
+        await asyncio.sleep(looks * ONE_LOG.pause_s)
         copying.cancel()
         await asyncio.wait({copying})
         stored[:] = [(round(at_s - began, 2), events) for at_s, events in stored]
@@ -171,16 +171,16 @@ def test_nothing_waits_long_for_those_who_never_pause() -> None:
 
 def test_the_store_of_one_log_waits_longer() -> None:
     """As long as its author goes on: who starts reads the rest from the stream."""
-    said_s = [0.08 * number for number in range(50)]
+    said_s = [0.06 * number for number in range(50)]
     [(at_s, events)] = commits(said_s, "dc.master.main.>")
     assert events == 50
-    assert at_s <= said_s[-1] + looks * pause_s < log_late_s
+    assert at_s <= said_s[-1] + looks * ONE_LOG.pause_s < ONE_LOG.within_s
 
 
 def test_nothing_waits_for_ever_in_the_store_of_one_log() -> None:
     """It is stored, late, also behind an author who never pauses."""
     first, *_ = commits([0.08 * number for number in range(100)], "dc.master.main.>")
-    assert first[0] <= log_late_s + looks * pause_s
+    assert first[0] <= ONE_LOG.within_s + looks * ONE_LOG.pause_s
 
 
 def test_enough_events_wait_for_nobody() -> None:
