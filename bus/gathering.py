@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from bus.nouns import Position
 from bus.port import Gather, NoAnswer, Record
 from bus.pulling import Pull, batch_messages
 from bus.stream import Stream
+
+at_hand_s = 0.01
+"""What has not come from a bus in memory by then is not there."""
 
 
 class Gathering(Pull):
@@ -48,11 +51,13 @@ class Gathering(Pull):
 
     async def _there(self) -> list[Record]:
         """What is there by now; less if the consumer or the link is gone, which the next call finds."""
-        if not self._wants_more():
-            return self._take()  # a request for many is still open
-        with suppress(NoAnswer):
+        records = self._take()  # and the word that the last request is over
+        if self._open:
+            return records  # one for many is not
+        try:
             await self._ask(batch_messages, {"no_wait": True})
-        records: list[Record] = []
+        except NoAnswer:
+            return records
         while self._open and not self._broken and self._links == self._link.links:
             if not await self._wait():
                 self._broken = True
@@ -63,21 +68,21 @@ class Gathering(Pull):
 async def gathered(
     groups: AsyncGenerator[Sequence[Record], None], gather: Gather
 ) -> AsyncGenerator[Sequence[Record], None]:
-    """The same of what is followed: it looks each pause whether more came."""
-    loop = asyncio.get_running_loop()
+    """The same of what is followed, for a bus that has at hand what there is."""
+    time, coming = asyncio.get_running_loop().time, asyncio.ensure_future(anext(groups))
     async with aclosing(groups):
-        coming = asyncio.ensure_future(anext(groups))
         try:
             while True:
-                records = list(await coming)
-                coming, late = asyncio.ensure_future(anext(groups)), loop.time() + gather.within_s
-                while len(records) < gather.enough and loop.time() < late:
+                records, late, none = list(await coming), time() + gather.within_s, False
+                while not none and len(records) < gather.enough and time() < late:
                     await asyncio.sleep(gather.pause_s)
-                    if not coming.done():
-                        break
-                    records += coming.result()
                     coming = asyncio.ensure_future(anext(groups))
+                    await asyncio.wait({coming}, timeout=at_hand_s)
+                    none = not coming.done()
+                    records += [] if none else coming.result()
                 yield records
+                if coming.done():
+                    coming = asyncio.ensure_future(anext(groups))
         finally:
             coming.cancel()
             await asyncio.wait({coming})

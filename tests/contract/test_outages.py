@@ -16,7 +16,7 @@ from bus.append import append_surely
 from bus.following import sequences
 from bus.jetstream import JetStreamBus
 from bus.nouns import Position
-from bus.port import BusClosed, Message, NoAnswer, OutcomeUnknown, Record, StreamDiverged
+from bus.port import BusClosed, Gather, Message, NoAnswer, OutcomeUnknown, Record, StreamDiverged
 from bus.subjects import Author, ask
 from tests.contract.places import CLUSTER, JetStreamPlace, read, until
 from tests.contract.proxy import Frame, Trouble
@@ -46,21 +46,23 @@ class Writer:
 class Reader:
     """Follows a log for ever, and remembers what came."""
 
-    def __init__(self, bus: JetStreamBus, log: str) -> None:
-        self.bus, self.log, self.found = bus, log, list[Record]()
+    def __init__(self, bus: JetStreamBus, log: str, gather: Gather | None = None) -> None:
+        self.bus, self.log, self.gather, self.found = bus, log, gather, list[Record]()
 
     async def read(self) -> None:
-        async with aclosing(self.bus.follow(self.log, after=Position(0))) as groups:
+        async with aclosing(self.bus.follow(self.log, after=Position(0), gather=self.gather)) as groups:
             async for records in groups:
                 self.found += records
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["sigterm", "sigkill"])
 async def test_a_restart_of_the_server_loses_and_doubles_nothing(real: JetStreamPlace, kill: bool) -> None:
-    """While a writer appends and two readers follow, the server restarts five times: all acknowledged is there once."""
+    """While a writer appends and readers follow, at once and gathering, the server restarts five times: all acknowledged
+    is there once."""
     lost: list[str] = []
     writer = Writer(await real.connect(on_lost=lost.append), real.author)
-    readers = [Reader(await real.look(), ALL), Reader(await real.connect(), real.log)]
+    followed = ((await real.look(), ALL), (await real.connect(), real.log))
+    readers = [Reader(bus, log, gather) for bus, log in followed for gather in (None, Gather(0.05, 0.5, 1000))]
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(writer.write())
         reading = [group.create_task(reader.read()) for reader in readers]

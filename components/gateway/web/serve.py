@@ -112,7 +112,7 @@ class Gateway:
                     hearing.result()
 
     async def _hear(self) -> None:
-        """What is said to the gateway, and what Marathon says to anybody. Raises BusClosed, StreamDiverged."""
+        """What is said to the gateway, and what Marathon says to who listens. Raises BusClosed, StreamDiverged."""
         both = {asyncio.ensure_future(self.client.hear()), asyncio.ensure_future(self.hub.run())}
         try:
             ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)

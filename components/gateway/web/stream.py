@@ -1,4 +1,5 @@
-"""The event stream: one reader of Marathon's log for all who listen, and one more for each who was away.
+"""The event stream: one reader of Marathon's log for all who listen, and one more for each who was away. While nobody
+listens nothing is read.
 
     log ─► hub: told once, the latest kept ─► queue of each listener ─► its connection
      └──► who resumes from further back reads the log itself, until the hub has what follows
@@ -99,26 +100,40 @@ class Hub:
         self.client = client
         self.log = own_log(client.bus.cluster, MARATHON)
         self.listeners: dict[Listener, None] = {}
-        self.ready = asyncio.Event()
+        self._here: dict[Listener, None] = {}
+        """These, and who is about to be one of them."""
+        self._wanted, self._reading = asyncio.Event(), asyncio.Event()
         self._kept: deque[Group] = deque()
         self._kept_after = Position(0)
         """Everything behind this is kept."""
         self._turns = asyncio.Semaphore(readers_max)
 
     async def run(self) -> None:
-        """Read for everybody, until cancelled."""
-        self._kept_after = await self._newest()
-        self.ready.set()
+        """Read for everybody while there is anybody, until cancelled."""
         while True:
-            after = self._kept[-1].position if self._kept else self._kept_after
-            try:
-                async for group in self._read(after, Teller()):
+            await self._wanted.wait()
+            self._kept.clear()
+            self._kept_after = await self._newest()
+            self._reading.set()
+            while self._here:
+                await self._read_on()
+            self._wanted.clear()
+            self._reading.clear()
+
+    async def _read_on(self) -> None:
+        """Until something is said that nobody listens to."""
+        after = self._kept[-1].position if self._kept else self._kept_after
+        try:
+            async with aclosing(self._read(after, Teller())) as groups:
+                async for group in groups:
                     self._tell(group)
-            except StreamTrimmed as trimmed:
-                self._kept.clear()
-                self._kept_after = Position(trimmed.first - 1)
-            for listener in list(self.listeners):
-                listener.cut()  # what they missed is told to nobody: they come back, and learn it
+                    if not self._here:
+                        return
+        except StreamTrimmed as trimmed:
+            self._kept.clear()
+            self._kept_after = Position(trimmed.first - 1)
+        for listener in list(self.listeners):
+            listener.cut()  # what they missed is told to nobody: they come back, and learn it
 
     async def _newest(self) -> Position:
         while True:
@@ -181,6 +196,12 @@ class Hub:
 
     # ---- one listener ---------------------------------------------------------------------------------------------
 
+    async def welcome(self, listener: Listener) -> None:
+        """Somebody is about to listen: what is said from now on is read."""
+        self._here[listener] = None
+        self._wanted.set()
+        await self._reading.wait()
+
     def attach(self, listener: Listener, after: Position | None) -> bool:
         """From now on, or from behind a position if all that follows it is kept."""
         if after is not None and after < self._kept_after:
@@ -200,6 +221,7 @@ class Hub:
     def detach(self, listener: Listener) -> None:
         """It listens no more."""
         self.listeners.pop(listener, None)
+        self._here.pop(listener, None)
 
     async def told(self, listener: Listener, after: Position | None) -> AsyncGenerator[bytes, None]:
         """Everything behind a position, and then what happens; empty while nothing does. Raises StreamTrimmed."""
@@ -320,11 +342,15 @@ async def follow_events(call: Call) -> Response:
         raise HttpError(503, f"{streams_max} streams are open", {"Retry-After": "10"})
     wanted = frozenset(call.all("event_type"))
     after = _after(call.request.headers.get("last-event-id") or call.one("lastEventId"))
-    hub = call.hub
-    await hub.ready.wait()
-    if after is not None:
-        await hub.check(after)
-    return EventStream(hub, Listener(wanted), after, LINES)
+    hub, listener = call.hub, Listener(wanted)
+    try:
+        await hub.welcome(listener)
+        if after is not None:
+            await hub.check(after)
+    except BaseException:
+        hub.detach(listener)
+        raise
+    return EventStream(hub, listener, after, LINES)
 
 
 def _after(text: str | None) -> Position | None:
