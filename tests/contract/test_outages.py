@@ -57,8 +57,8 @@ class Reader:
 
 @pytest.mark.parametrize("kill", [False, True], ids=["sigterm", "sigkill"])
 async def test_a_restart_of_the_server_loses_and_doubles_nothing(real: JetStreamPlace, kill: bool) -> None:
-    """While a writer appends and readers follow, at once and gathering, the server restarts five times: all acknowledged
-    is there once."""
+    """While a writer appends and readers follow, at once and gathering, the server restarts five times: all that was
+    acknowledged is there once."""
     lost: list[str] = []
     writer = Writer(await real.connect(on_lost=lost.append), real.author)
     followed = ((await real.look(), ALL), (await real.connect(), real.log))

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import resource
+from collections.abc import Sequence
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -11,13 +13,24 @@ from marathon.models.events import EventFactory
 from bus import codec
 from bus.documents import AppSpec
 from bus.events import Event
+from bus.memory import Faults, MemoryBus, MemoryServer
+from bus.nouns import Position
+from bus.port import Record
 from bus.services import AppSpecified
 from bus.subjects import CLUSTER, Author, Kind
 from components.gateway.web import stream
-from components.gateway.web.client import MARATHON
+from components.gateway.web.client import MARATHON, Client
 from components.gateway.web.counted import COUNTED
 from components.runtime import system_clock
 from tests.components.gateway.house import gateway_on, house
+
+
+async def until(condition):
+    """Wait for something to come true."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
 
 SSE = {"accept": "text/event-stream"}
 MINDS = ("main", "marathon", "metronome")
@@ -168,23 +181,58 @@ async def test_who_cannot_be_told_is_told_why(headers, code):
         assert (await web.get("/v2/events", headers=headers)).status_code == code
 
 
-def say_app(web, id_):
+def say_app(server, id_):
     """Marathon says that an app is there."""
     fact = AppSpecified(app=AppSpec(id=id_, cmd="x"), app_version="2027-01-15T08:00:00.000Z", changed="created")
     event = Event(by=MARATHON, to="_", fact=fact, at=system_clock())
-    return web.server.inject(codec.subject(CLUSTER, event), codec.encode(event))
+    return server.inject(codec.subject(CLUSTER, event), codec.encode(event))
 
 
 async def test_behind_what_was_trimmed_away_nothing_is_skipped():
     """410, and where the stream begins; from there on it goes, also for a hub that had not read what is gone."""
     async with house(who=()) as web:
-        first = [say_app(web, f"/app-{index}") for index in range(5)][3]
+        first = [say_app(web.server, f"/app-{index}") for index in range(5)][3]
         web.server.trim(first)
         gone = await web.get("/v2/events", headers=SSE | {"last-event-id": "1"})
         assert (gone.status_code, f"begins at {first}" in gone.json()["message"]) == (410, True)
-        say_app(web, "/last")
+        say_app(web.server, "/last")
         told = await listen(web, 4, after=first - 1)
         assert [each["appDefinition"]["id"] for _, each, _ in told[1:]] == ["/app-3", "/app-4", "/last"]
+
+
+class Delivered(Faults):
+    """What a connection was given of a log."""
+
+    def __init__(self) -> None:
+        self.positions: list[Position] = []
+
+    async def deliver(self, records: Sequence[Record]) -> int:
+        self.positions += [record.position for record in records]
+        return len(records)
+
+
+async def test_what_nobody_listens_to_is_not_read():
+    """Behind the last who left one more event is; who comes then hears what is said from then on."""
+    server, delivered = MemoryServer(CLUSTER, system_clock), Delivered()
+    hub = stream.Hub(Client(MemoryBus(server, delivered), ELSEWHERE, system_clock, answer_s=1))
+    running = asyncio.create_task(hub.run())
+    say_app(server, "/unheard")
+    for name in ("/one", "/two"):
+        listener = stream.Listener(frozenset({"api_post_event"}))
+        await hub.welcome(listener)
+        async with aclosing(hub.told(listener, None)) as told:
+            hearing = asyncio.ensure_future(anext(told))
+            await until(lambda listener=listener: listener in hub.listeners)
+            said = say_app(server, name)
+            assert f'"id":"{name}"'.encode() in await hearing
+            assert delivered.positions[-1] == said
+        hub.detach(listener)
+        last = say_app(server, f"{name}-unheard")
+        await until(lambda last=last: delivered.positions[-1] == last)
+        say_app(server, f"{name}-unread")
+    running.cancel()
+    await asyncio.wait({running})
+    assert delivered.positions == [2, 3, 5, 6]
 
 
 async def test_who_never_reads_is_cut_off_and_others_hear_all(monkeypatch):
