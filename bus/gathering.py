@@ -15,7 +15,7 @@ from bus.pulling import Pull, batch_messages
 from bus.stream import Stream
 
 at_hand_s = 0.01
-"""What has not come from a bus in memory by then is not there."""
+"""What has come and is not given by then is not there."""
 
 
 class Gathering(Pull):
@@ -49,16 +49,19 @@ class Gathering(Pull):
     def _batch(self) -> int:
         return batch_messages if self._full else 1
 
+    def _is_open(self) -> bool:
+        return self._open > 0
+
     async def _there(self) -> list[Record]:
         """What is there by now; less if the consumer or the link is gone, which the next call finds."""
         records = self._take()  # and the word that the last request is over
-        if self._open:
+        if self._is_open():
             return records  # one for many is not
         try:
             await self._ask(batch_messages, {"no_wait": True})
         except NoAnswer:
             return records
-        while self._open and not self._broken and self._links == self._link.links:
+        while self._is_open() and not self._broken and self._links == self._link.links:
             if not await self._wait():
                 self._broken = True
             records += self._take()
@@ -68,7 +71,7 @@ class Gathering(Pull):
 async def gathered(
     groups: AsyncGenerator[Sequence[Record], None], gather: Gather
 ) -> AsyncGenerator[Sequence[Record], None]:
-    """The same of what is followed, for a bus that has at hand what there is."""
+    """The same of what is followed and comes by itself."""
     time, coming = asyncio.get_running_loop().time, asyncio.ensure_future(anext(groups))
     async with aclosing(groups):
         try:

@@ -19,7 +19,7 @@ from bus import trimming
 from bus.connection import Connection
 from bus.credentials import Credentials
 from bus.following import Misplaced, Push, Reader
-from bus.gathering import Gathering
+from bus.gathering import Gathering, gathered
 from bus.nouns import Now, Position
 from bus.permits import body_max
 from bus.port import (
@@ -141,8 +141,15 @@ class JetStreamBus:
 
     # ---- read -----------------------------------------------------------------------------------------------------
 
-    async def follow(
+    def follow(
         self, log: str, *, after: Position, gather: Gather | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        if gather is not None and self._link.in_kernel:  # what is pushed comes anyway
+            return gathered(self._follow(log, after), gather)
+        return self._follow(log, after, gather)
+
+    async def _follow(
+        self, log: str, after: Position, gather: Gather | None = None
     ) -> AsyncGenerator[Sequence[Record], None]:
         taken: Record | None = None
         while True:

@@ -30,9 +30,9 @@ from ops.bench.crowd import EACH_AGENT
 from ops.bench.failover import Process
 from ops.bench.figures import Figure, one
 from ops.bench.scheduler import Scheduler
-from ops.bench.servers import DEFAULT, servers
+from ops.bench.servers import servers
 from ops.bench.simulated import FINISH, REGISTERED
-from ops.bench.site import Usage, check_same, usage_of
+from ops.bench.site import DEFAULT, Usage, check_same, usage_of
 
 SCHEDULER = "bench"
 AGENTS_LOG = "agents.log"

@@ -22,7 +22,7 @@ from ops.bench.latency import latency
 from ops.bench.past import past
 from ops.bench.rebuild import rebuild
 from ops.bench.service import service
-from ops.bench.site import Site, running
+from ops.bench.site import DEFAULT, Site, running
 from ops.bench.sizes import Size
 from ops.bench.sustained import crowded, paced, sustained
 from ops.bench.turns import turns
@@ -42,15 +42,18 @@ def start(directory: Path, size: Size) -> Iterator[Figure]:
 
 
 def tasks(directory: Path, size: Size) -> Iterator[Figure]:
-    """A single task on an idle datacenter, and what idle processes take."""
-    with running(directory / "tasks") as site:
-        yield from memory(site.usage(), "idle")
-        yield from asyncio.run(_tasks(site, size))
+    """A single task on an idle datacenter, each append on the disk before its answer, and not; what idle processes
+    take."""
+    for sync in (DEFAULT, "2m"):
+        with running(directory / f"tasks-{sync}", sync=sync) as site:
+            if sync == DEFAULT:
+                yield from memory(site.usage(), "idle")
+            yield from asyncio.run(_tasks(site, size))
 
 
 async def _tasks(site: Site, size: Size) -> list[Figure]:
     async with site.bus() as bus, client(bus) as found:
-        return await latency(found, size.tasks)
+        return await latency(found, size.tasks, site.sync)
 
 
 def bursts(directory: Path, size: Size) -> Iterator[Figure]:

@@ -34,6 +34,8 @@ class Goal(NamedTuple):
 GOALS = (
     Goal("submit -> RUNNING, one run, idle cluster", "p50 <= 12 ms, p95 <= 30 ms", "tasks", "run: request to RUNNING"),
     Goal("submit -> RUNNING, one instance", "p50 <= 12 ms, p95 <= 30 ms", "tasks", "instance: request to RUNNING"),
+    Goal("the same, one run, `2m`", "", "tasks", "run: request to RUNNING, .*2m"),
+    Goal("the same, one instance, `2m`", "", "tasks", "instance: request to RUNNING, .*2m"),
     Goal("burst of 1,000 `/bin/true`", ">= 300 tasks/s", "burst", "1000 runs at once"),
     Goal("burst of 5,000 `/bin/true`", ">= 300 tasks/s", "burst", "5000 runs at once"),
     Goal("CPU per task of it, everything, 1,000", "<= 6 ms", "burst", "1000 runs: CPU per task.*"),

@@ -16,9 +16,8 @@ from bus.credentials import Credentials
 from bus.ensemble import Ensemble
 from bus.keyring import Keyring
 from bus.server import EmbeddedServer
-from ops.bench.site import usage_of
+from ops.bench.site import DEFAULT, usage_of
 
-DEFAULT = "always"
 _SETTING = "sync_interval: {}"
 
 
@@ -64,10 +63,14 @@ async def servers(data: Path, count: int, sync: str = DEFAULT) -> AsyncIterator[
             process.wait()
 
 
+def relaxed(text: str, sync: str) -> str:
+    """A generated configuration with another `sync_interval`."""
+    assert _SETTING.format(DEFAULT) in text, f"a configuration says nothing of {DEFAULT}:\n{text}"
+    return text.replace(_SETTING.format(DEFAULT), _SETTING.format(sync))
+
+
 def _start(config: Path, sync: str) -> subprocess.Popen[bytes]:
-    text = config.read_text()
-    assert _SETTING.format(DEFAULT) in text, f"{config} says nothing of {DEFAULT}"
-    config.write_text(text.replace(_SETTING.format(DEFAULT), _SETTING.format(sync)))
+    config.write_text(relaxed(config.read_text(), sync))
     return subprocess.Popen(
         [find_binary(), "--config", config],
         stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from bus.port import Bus, Gather, Record
 from tests.contract.places import Place
 from tests.contract.speech import bare, fence
 
-SOON = Gather(0.02, 5.0, 1000)
+SOON = Gather(0.1, 5.0, 1000)
 
 
 async def groups_of(bus: Bus, log: str, count: int, gather: Gather = SOON, after: int = 0) -> list[Sequence[Record]]:
