@@ -14,8 +14,8 @@ from typing import Any
 from bus import codec
 from bus.events import Event
 from bus.nouns import AgentId, Now
-from bus.port import Record
-from bus.subjects import CLUSTER
+from bus.port import Bus, Record
+from bus.subjects import CLUSTER, own_log
 from components import agent, executor, marathon, master, metronome
 from components.component import Component, State, apply, state_hash
 from components.garbage import no_collection
@@ -25,6 +25,7 @@ from ops.bench.figures import Figure
 
 Rebuilt = Component[Any]
 goal_events_s = 150_000
+patience_s = 30.0
 
 
 def rebuild(data: Path, rounds: int) -> list[Figure]:
@@ -33,6 +34,16 @@ def rebuild(data: Path, rounds: int) -> list[Figure]:
     for name, component, store in _logs(data):
         figures += asyncio.run(_of(name, component, store, rounds))
     return figures
+
+
+async def until_stored(bus: Bus, data: Path) -> None:
+    """Wait until each of the stores has its log as far as it was said by now."""
+    for _, component, store in _logs(data):
+        newest = await bus.last(own_log(CLUSTER, component.author))
+        assert newest is not None, f"{component.author} has said nothing"
+        async with asyncio.timeout(patience_s), open_reader(str(store)) as reader:
+            while await reader.last() < newest.position:
+                await asyncio.sleep(0.1)
 
 
 def _logs(data: Path) -> Iterator[tuple[str, Rebuilt, Path]]:
