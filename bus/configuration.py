@@ -21,10 +21,12 @@ batches_open_max = 60_000
 batch_idle_s = 2
 """Whoever may publish at all may begin an atomic batch and not end it, and above the bound nobody begins one: so it is
 above what anybody may say within the time, as the widest role may. (`bus.permits`; nats-server: 50, 10 s)"""
-_BATCHES = (
-    f"limits {{ batch {{ max_inflight_per_stream: {batches_open_max}, max_inflight_total: {batches_open_max}, "
-    f'timeout: "{batch_idle_s}s" }} }}'
+_STREAMS = (
+    f"limits {{ default_max_consumers: -1, batch {{ max_inflight_per_stream: {batches_open_max}, "
+    f'max_inflight_total: {batches_open_max}, timeout: "{batch_idle_s}s" }} }}'
 )
+"""Readers are not counted: every component has two, and no identity more than its slots. (`bus.permits`; nats-server:
+1,000 of one stream, so 250 nodes of an agent and an executor would leave nobody else any)"""
 
 
 class Login(NamedTuple):
@@ -83,7 +85,7 @@ def _head(settings: Settings) -> str:
 server_name: {_quoted(settings.name)}
 listen: {_quoted(settings.listen)}
 include ./{ACCOUNTS}
-jetstream {{ store_dir: {_quoted(directory)}, sync_interval: always, max_buffered_msgs: {buffered_max}, {_BATCHES} }}
+jetstream {{ store_dir: {_quoted(directory)}, sync_interval: always, max_buffered_msgs: {buffered_max}, {_STREAMS} }}
 log_file: {_quoted(f"{directory}/nats-server.log")}
 logfile_size_limit: 10MB
 logfile_max_num: 3

@@ -35,6 +35,7 @@ from bus.port import (
     NobodyThere,
     NoQuorum,
     OutcomeUnknown,
+    Overloaded,
     Record,
     Remains,
     StreamDiverged,
@@ -47,8 +48,11 @@ from bus.pulling import Pull, pull_from, pull_last
 from bus.replies import Parcel, Send
 from bus.stream import LEADERLESS, Stream, no_quorum, retry_pause_s
 
-append_s = 5.0
-"""How long the answer to an append is awaited."""
+append_s, append_alone_s = 5.0, 12.0
+"""How long the answer to an append is awaited: from several servers, between which a message may be lost; and from one
+that keeps the stream alone. That one answers each as long as the link holds, but stores all that wait before it answers
+the first, and as many wait again by then: 1.5 ms of the disk for each. (nats-server: stream.go internalLoop;
+`bus.configuration.buffered_max`) Less than a leader waits for the outcome. (`components.standing.leader_unknown_s`)"""
 answers_at_once_max = 32
 """Questions under one subject that are being answered."""
 questions_bytes_max = 128 * 1024 * 1024
@@ -58,6 +62,8 @@ echo_s = 5.0
 _REFUSED_BY_FENCE = (10071, 10164)
 _FULL = (10077, 10047, 10023)
 """Store failed (its bounds, its disk), insufficient storage, insufficient resources."""
+_TOO_MANY = 10167
+"""Too many requests: more messages wait to be stored than may. (`bus.configuration.buffered_max`)"""
 _FROZEN = 10054
 """Message size exceeds maximum allowed: nothing is as small as a stream allows that is being trimmed."""
 _INBOXES = ("_INBOX", "_R_.")
@@ -128,8 +134,9 @@ class JetStreamBus:
 
     async def append(self, messages: Sequence[Message], fence: Fence | None) -> Position:
         check_append(messages, fence, body_max=self._body_max)
+        wait_s = append_alone_s if self._stream.alone else append_s
         try:
-            answer = await self._link.ask(*_sends(messages, fence, self._link.known.seed), timeout_s=append_s)
+            answer = await self._link.ask(*_sends(messages, fence, self._link.known.seed), timeout_s=wait_s)
         except NobodyThere:  # only the stream's leader listens (nats-server: stream.go subscribeToStream)
             raise NoQuorum(no_quorum) from None
         except NoAnswer as error:
@@ -358,6 +365,8 @@ def _landed(answer: bytes) -> Position:
         raise Fenced(text)
     if code in _FULL:
         raise StreamFull(f"{text} ({code})")
+    if code == _TOO_MANY:
+        raise Overloaded(f"the bus takes no more at this moment: {text} ({code})")
     if code == _FROZEN:
         raise OutcomeUnknown(f"the stream is being trimmed: {text} ({code})")
     if code in LEADERLESS:

@@ -100,6 +100,10 @@ class NoQuorum(OutcomeUnknown):
     """No majority of the bus's servers answers: nothing is written until one comes back."""
 
 
+class Overloaded(OutcomeUnknown):
+    """The bus has more to store than it takes on, and did not take this: say it again later, and not all at once."""
+
+
 class StreamFull(Exception):
     """The bus refused to store more: its disk or the stream's bound is full. Free space, then start again."""
 
@@ -200,7 +204,7 @@ class Bus(Protocol):
         """Append 1 to 1000 messages whole or not at all; the position of the last one, the others just before it.
 
         Without a fence (clients only) exactly one message with a request id is taken; the same request id within two
-        minutes is stored once. Tries once. Raises Fenced, OutcomeUnknown, NoQuorum, StreamFull, BusClosed.
+        minutes is stored once. Tries once. Raises Fenced, OutcomeUnknown, NoQuorum, Overloaded, StreamFull, BusClosed.
         `bus.append.append_surely` settles an unknown outcome.
         """
 

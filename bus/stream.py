@@ -155,6 +155,11 @@ class Stream:
         fitness.check_fit(self.cluster, found["config"])
         self._created, self._replicas = found["created"], found["config"]["num_replicas"]
 
+    @property
+    def alone(self) -> bool:
+        """Whether a single server keeps it."""
+        return self._replicas == 1
+
     # ---- asked ----------------------------------------------------------------------------------------------------
 
     async def ask(self, what: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class OwnLog(Generic[S]):
         self._terms = terms(bus.cluster, component.author)
         self._terms_begun = -1
         """Words of terms on the log when none was known to be newer than this instance's."""
+        self._chance = chance
         self._watch = Watch(bus, component.author, chance)
         presence.state = self.mind.state
 
@@ -265,7 +266,7 @@ class OwnLog(Generic[S]):
         """Publish behind what is folded. Raises Fenced, OutcomeUnknown."""
         within_s = leader_unknown_s if self.singleton else unknown_s
         fence = Fence(self.log, self.fence)
-        self.fence = await append_surely(self.bus, decided.messages, fence, within_s=within_s)
+        self.fence = await append_surely(self.bus, decided.messages, fence, within_s=within_s, chance=self._chance)
         self.folded = self.presence.position = self.fence
 
 

@@ -36,7 +36,7 @@ from bus.nouns import MASTER, NOBODY, FrameworkId, Position, TaskId, TaskState
 from bus.port import Record
 from bus.subjects import Author, Kind, own_log, ping
 from ops.bench.crowd import EACH_AGENT, status_of
-from ops.bench.speaking import Speaker, at_once_max
+from ops.bench.speaking import Speaker
 
 REGISTERED, FINISH = "registered", "finish"
 HEARD = frozenset({AgentAdmitted.type, FrameworkAdmitted.type, TaskLaunched.type})
@@ -46,13 +46,10 @@ class Agents:
     """So many agents, by name."""
 
     def __init__(self, bus: JetStreamBus, agents: int, frameworks: int) -> None:
-        self.bus, turns = bus, asyncio.Semaphore(at_once_max)
-        self._agents = {
-            name: Speaker(bus, Author(Kind.AGENT, name), AgentStarted, turns) for name in _names("a", agents)
-        }
+        self.bus = bus
+        self._agents = {name: Speaker(bus, Author(Kind.AGENT, name), AgentStarted) for name in _names("a", agents)}
         self._idle = {
-            name: Speaker(bus, Author(Kind.FRAMEWORK, name), LeaderElected, turns)
-            for name in _names("idle", frameworks)
+            name: Speaker(bus, Author(Kind.FRAMEWORK, name), LeaderElected) for name in _names("idle", frameworks)
         }
         self._running: list[tuple[Speaker, TaskId]] = []
         self._awaited: set[str] = set()

@@ -5,8 +5,6 @@ Rule of this room: decisions of one event, appended as the runtime would (`compo
 
 from __future__ import annotations
 
-import asyncio
-
 from bus.append import append_surely
 from bus.events import Fact, Term
 from bus.nouns import MASTER, NOBODY, Position
@@ -16,17 +14,12 @@ from components.outbox import Outbox
 from components.runtime import system_clock
 from ops.bench.history import Voice
 
-at_once_max = 500
-"""Appends of one connection that are under way: ten thousand at the same moment take a server longer than their authors
-wait for an answer, and each would be looked for and said again. (`bus.jetstream.append_s`)"""
-
 
 class Speaker:
-    """One author on one connection, which it may share with others, and then their turns."""
+    """One author on one connection, which it may share with others."""
 
-    def __init__(self, bus: Bus, author: Author, term: type[Term], turns: asyncio.Semaphore | None = None) -> None:
+    def __init__(self, bus: Bus, author: Author, term: type[Term]) -> None:
         self.bus, self.voice = bus, Voice(author, term)
-        self._turns = turns or asyncio.Semaphore(1)
         self._fence = Fence(own_log(bus.cluster, author), Position(0))
         self._outbox = Outbox()
         self.say(term(epoch=1, node="bench", instance="i1"), NOBODY)
@@ -39,7 +32,6 @@ class Speaker:
         """Append what is said, for ever. Raises Fenced, OutcomeUnknown."""
         while True:
             decided = await self._outbox.take()
-            async with self._turns:
-                position = await append_surely(self.bus, decided.messages, self._fence)
+            position = await append_surely(self.bus, decided.messages, self._fence)
             self._fence = self._fence._replace(last=position)
             self._outbox.sent(decided)
