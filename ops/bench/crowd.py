@@ -78,7 +78,7 @@ class Crowd:
         self.offered: list[tuple[FrameworkId, Offer]] = []
         """What it offered and nobody took."""
         self._n: dict[Author, int] = {}
-        self._keep(self.mind.begin("bench", "i1"))
+        self.keep(self.mind.begin("bench", "i1"))
         self.mind.remember(self.log[-1])
 
     def agents(self, count: int) -> None:
@@ -117,11 +117,11 @@ class Crowd:
 
     def decide(self, told: Input) -> None:
         """One decision of the master."""
-        self._keep(self.mind.decide(told))
+        self.keep(self.mind.decide(told))
 
     def fold(self, fact: Fact) -> None:
         """The master said something, and decided no more than that."""
-        self._keep(self.mind.add(fact))
+        self.keep(self.mind.add(fact))
 
     def launch(self, framework: FrameworkId, offer: Offer, names: Sequence[str], states: Sequence[TaskState]) -> None:
         """A framework launches tasks on an offer, and wants no more offers; each goes through these states."""
@@ -133,7 +133,8 @@ class Crowd:
             for state in states:
                 self.say(Author(Kind.AGENT, offer.agent), TaskReported(status=status_of(info.task, state)))
 
-    def _keep(self, decided: Decided | None) -> None:
+    def keep(self, decided: Decided | None) -> None:
+        """Note what was decided."""
         if decided is None:
             return
         for event, message in zip(decided.events, decided.messages, strict=True):
