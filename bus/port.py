@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from bus.nouns import Now, Position
 
 batch_events_max = 1000
@@ -22,7 +24,7 @@ same_request_s = 120
 """How long the same request id is stored once. (nats-server: duplicate_window)"""
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """What is appended: a subject, the bytes of an event, and for a client's event its request id."""
 
     subject: str

@@ -83,7 +83,7 @@ def _accept_last(
         unused, reasons = (), ()
     say = _accepted(offer, placed, decline_s)
     declined = (*(each for each, _ in unused), *others)
-    yield say._replace(fact=replace(say.fact, unfit=placed.unfit + reasons, declined=declined, suppressed=True))
+    yield replace(say, fact=replace(say.fact, unfit=placed.unfit + reasons, declined=declined, suppressed=True))
 
 
 def _accepted(offer: Offer, placed: Placed, refuse_s: float) -> Say:

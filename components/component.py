@@ -143,7 +143,7 @@ def input_of(glimpse: Glimpse) -> Seen | Wake:
         raise UnknownSight(f"{glimpse.type}: {error}") from None
 
 
-class Say(NamedTuple):
+class Say(msgspec.Struct, frozen=True, gc=False):
     """A fact to be appended to the component's own log.
 
     Cause, trace and actor are the heard event's unless given; `request` marks the one answer to a request.

@@ -226,7 +226,7 @@ def _fetched(config: AgentConfig, state: AgentState, awaiting: Awaiting, now: No
     """A task's files are here: now its secrets, which are not to lie about longer than they must."""
     info = awaiting.info
     if names_of(info):
-        yield Say(SecretsAwaited(task=info), trace=info.trace)._replace(cause=awaiting.cause)
+        yield Say(SecretsAwaited(task=info), trace=info.trace, cause=awaiting.cause)
     else:
         yield from _ready(config, state, awaiting, now)
 
@@ -235,7 +235,7 @@ def _ready(config: AgentConfig, state: AgentState, awaiting: Awaiting, now: Now)
     """Nothing of a task's own is missing: it is handed on, or waits for the rest of its group."""
     group = awaiting.info.group
     if group is None:
-        yield _deliver(config, awaiting.info, now)._replace(cause=awaiting.cause)
+        yield msgspec.structs.replace(_deliver(config, awaiting.info, now), cause=awaiting.cause)
     elif not awaiting.ready:
         yield from _gather(config, state, awaiting.info, group, now)
 
@@ -246,7 +246,7 @@ def _gather(config: AgentConfig, state: AgentState, info: TaskInfo, group: TaskG
     members = gathered(state, group.id)
     if len(members) == group.size and all(one.ready for one in members):
         for one in members:
-            yield _deliver(config, one.info, now)._replace(cause=one.cause)
+            yield msgspec.structs.replace(_deliver(config, one.info, now), cause=one.cause)
 
 
 def _end_early(config: AgentConfig, state: AgentState, status: TaskStatus) -> Iterator[Say]:

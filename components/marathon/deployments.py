@@ -56,21 +56,21 @@ def begin(state: MarathonState, course: Course, said: Say, now: Now) -> Iterator
         reverses=draft.reverses,
         cancels=course.cancels,
     )
-    yield said._replace(fact=_with_its_own(state, started, made) if len(made) == 1 else started)
-    following = said._replace(request=None)
+    yield replace(said, fact=_with_its_own(state, started, made) if len(made) == 1 else started)
+    following = replace(said, request=None)
     if draft.groups:
-        yield following._replace(fact=_groups(name, draft))
+        yield replace(following, fact=_groups(name, draft))
     if len(made) == 1:
         return
     for app_id, one in made.items():
         if one is None:
-            yield following._replace(fact=AppRemoved(app=app_id, deployment=name))
+            yield replace(following, fact=AppRemoved(app=app_id, deployment=name))
         else:
-            yield following._replace(fact=_said(one, draft.changed, name))
+            yield replace(following, fact=_said(one, draft.changed, name))
     if plan.steps:
-        yield following._replace(fact=DeploymentAdvanced(deployment=name, step=0))
+        yield replace(following, fact=DeploymentAdvanced(deployment=name, step=0))
     else:
-        yield following._replace(fact=DeploymentEnded(deployment=name, outcome=Outcome.SUCCEEDED))
+        yield replace(following, fact=DeploymentEnded(deployment=name, outcome=Outcome.SUCCEEDED))
 
 
 def _groups(name: DeploymentId, draft: Draft) -> GroupsSpecified:
@@ -161,7 +161,7 @@ def _fail(state: MarathonState, app_id: AppId, now: Now) -> Iterator[Say]:
     said = end(state, name, Outcome.FAILED, message)
     yield said
     if course is not None:
-        yield from begin(state, course, said._replace(actor=by), now)
+        yield from begin(state, course, replace(said, actor=by), now)
 
 
 def _why_failed(app: App, now: Now) -> str:

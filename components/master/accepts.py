@@ -74,11 +74,11 @@ def go_on_with(config: MasterConfig, state: MasterState, accept: Accept, now: No
         closes = complete and not line and len(accept.offers) + len(accept.declined) <= closed_max
         for say in _launch(state, accept, unit):
             if closes and isinstance(say.fact, TaskLaunched) and say.fact.task == unit[-1]:
-                closed, say = True, say._replace(fact=_closing(state, accept, say.fact, until))
+                closed, say = True, msgspec.structs.replace(say, fact=_closing(state, accept, say.fact, until))
             yield say
     if complete and not closed:
         for say in _recover(config, state, accept, wrong is None, now):
-            yield say._replace(cause=accept.cause)
+            yield msgspec.structs.replace(say, cause=accept.cause)
 
 
 def _closing(state: MasterState, accept: Accept, launched: TaskLaunched, until: Now) -> TaskLaunched:
@@ -128,7 +128,7 @@ def _launch(state: MasterState, accept: Accept, unit: list[TaskInfo]) -> Iterato
 def _drop(state: MasterState, accept: Accept, unit: list[TaskInfo], why: str) -> Iterator[Say]:
     for info in unit:
         if _launched(state, info.task):  # accepted once already: this is a replay, and the task is not dropped
-            yield what_is_known(state, accept.framework, info.task)._replace(cause=accept.cause)
+            yield msgspec.structs.replace(what_is_known(state, accept.framework, info.task), cause=accept.cause)
         else:
             yield _not_launched(accept, info, TaskState.DROPPED, Reason.INVALID_OFFERS, why)
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from bus.events import Event, Fact, KillRequested, TaskReconciled, TaskUpdated
 from bus.nouns import MASTER, MOVES, NOBODY, JobId, Now, Reason, RunId, TaskState, TaskStatus, TraceId, second
 from bus.services import AttemptScheduled, RunCreated, RunStopped, RunUpdated
@@ -31,7 +33,7 @@ def create(state: MetronomeState, job: JobId, asked: Event, now: Now) -> Say:
     """A run that a client wants now."""
     run = run_id(now, state.n)
     created = answer(asked, RunCreated(job=job, run=run, task=task_id(job, run, 1)))
-    return created._replace(trace=asked.trace or TraceId(run))
+    return replace(created, trace=asked.trace or TraceId(run))
 
 
 def create_scheduled(
@@ -162,7 +164,7 @@ def stop(run: Run, stopped: Say, grace_s: float | None = None) -> Iterator[Say]:
     """A run is wanted no more: `stopped` says so; its task is killed, or it ends at once if there is none."""
     current = run.current
     task = current.task if current and current.lives else None
-    yield stopped._replace(trace=stopped.trace or run.trace)
+    yield replace(stopped, trace=stopped.trace or run.trace)
     if task is not None:
         yield _say(run, KillRequested(task=task, grace_s=grace_s), to=MASTER)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from bus import codec
 from bus.events import Event
 from bus.nouns import FrameworkId, Now, RequestId
@@ -26,7 +28,7 @@ def says(author: Author, words: str, *, to: str = "_", n: int = 0, prev: bytes =
 
 def asks(words: str, request: str) -> Message:
     """A client's event."""
-    return says(CLIENT, words, to="marathon")._replace(request=RequestId(request))
+    return replace(says(CLIENT, words, to="marathon"), request=RequestId(request))
 
 
 def bare(author: Author, body: bytes) -> Message:

@@ -228,7 +228,7 @@ def lists_live_tasks_only(sound: Component[AgentState]) -> Component[AgentState]
             fact = say.fact
             if isinstance(fact, AgentRegistered):
                 held = tuple(task for task in fact.tasks if task.status.state not in TERMINAL)
-                say = say._replace(fact=msgspec.structs.replace(fact, tasks=held))
+                say = msgspec.structs.replace(say, fact=msgspec.structs.replace(fact, tasks=held))
             yield say
 
     return replace(sound, decide=decide)

@@ -442,7 +442,7 @@ def schedules_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(job: JobId, schedule: schedules.Schedule, over: schedules._Overdue) -> Say:
         said = right(job, schedule, over)
         assert isinstance(said.fact, ScheduleSkipped)
-        return said._replace(fact=msgspec.structs.replace(said.fact, schedule="default"))
+        return msgspec.structs.replace(said, fact=msgspec.structs.replace(said.fact, schedule="default"))
 
     monkeypatch.setattr(schedules, "_skipped", wrong)
 
