@@ -84,7 +84,7 @@ async def gathered(
                     none = not coming.done()
                     records += [] if none else coming.result()
                 yield records
-                if coming.done():
+                if not none:  # else what was waited for in vain may have come meanwhile, and begins the next group
                     coming = asyncio.ensure_future(anext(groups))
         finally:
             coming.cancel()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from bus.gathering import gathered
 from bus.nouns import Position
 from bus.port import Bus, Gather, Record
-from tests.contract.places import Place
+from tests.contract.places import CLUSTER, LEADER, Place
 from tests.contract.speech import bare, fence
+from tests.simulation.clock import run_virtually
 
 SOON = Gather(0.1, 5.0, 1000)
 
@@ -60,6 +62,28 @@ async def test_who_gathers_hears_what_is_said_much_later(place: Place) -> None:
             coming = asyncio.ensure_future(anext(groups))
             await fill(writer, place, first, 4)
             assert [int(record.body) for record in await coming] == list(range(first, first + 4))
+
+
+def test_what_comes_while_a_group_is_stored_begins_the_next() -> None:
+    """Also behind a group that ended because nothing more came."""
+
+    async def said() -> AsyncGenerator[Sequence[Record], None]:
+        for position in range(1, 4):
+            yield [Record(Position(position), subject, b"")]
+            await asyncio.sleep(0.3)
+
+    async def stored() -> list[int]:
+        found: list[int] = []
+        async with aclosing(gathered(said(), SOON)) as groups:
+            async for records in groups:
+                await asyncio.sleep(0.25)
+                found += [record.position for record in records]
+                if found[-1] == 3:
+                    break
+        return found
+
+    subject = f"{CLUSTER}.{LEADER}.word.said._"
+    assert run_virtually(stored()) == [1, 2, 3]
 
 
 async def test_a_message_of_nothing_ends_no_reading(place: Place) -> None:
