@@ -216,12 +216,15 @@ def slim(info: TaskInfo) -> TaskInfo:
     )
 
 
+_longest_state, _longest_source = max(TaskState, key=len), max(Source, key=len)
+
+
 def weigh(info: TaskInfo) -> int:
     """The most bytes a live task takes in a registration: with the longest status there is, the message aside."""
     longest = TaskStatus(
         task=info.task,
-        state=max(TaskState, key=len),
-        source=max(Source, key=len),
+        state=_longest_state,
+        source=_longest_source,
         reason=Reason.EXECUTOR_REGISTRATION_TIMEOUT,
         exit_status=255,
         signal=255,

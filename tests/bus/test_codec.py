@@ -42,6 +42,7 @@ def events(cls: type[Fact]) -> st.SearchStrategy[Event]:
         trace=NAMES,
         request=NAMES,
         seen=SEEN,
+        epochs=st.dictionaries(IDS, NATURAL, max_size=2),
     )
 
 

@@ -69,10 +69,10 @@ def told(seed: int) -> list[Fact]:
     return [event.fact for event in world.dc.log]
 
 
-@pytest.mark.parametrize("picks", [1000, 1])
-def test_no_decision_depends_on_what_was_kept(picks, monkeypatch):
-    """The same histories, with memory and without."""
-    monkeypatch.setattr(import_module("components.master.offers"), "picks_max", picks)
+@pytest.mark.parametrize(("bound", "most"), [("picks_max", 1000), ("picks_max", 1), ("takers_max", 1)])
+def test_no_decision_depends_on_what_was_kept(bound, most, monkeypatch):
+    """The same histories, with memory and without, cut at every place where an allocation can be cut."""
+    monkeypatch.setattr(import_module("components.master.offers"), bound, most)
     kept = [told(seed) for seed in range(10)]
     forget(monkeypatch)
     assert [told(seed) for seed in range(10)] == kept
