@@ -29,7 +29,7 @@ among 50 takes 82 us of CPU time, among 200 58, among 1000 38."""
 enough_events = 1000
 """So many are stored at once. (11 us each to judge)"""
 EVERYTHING = Gather(pause_s, late_s, enough_events)
-ONE_LOG = Gather(0.5, 5.0, enough_events)
+ONE_LOG = Gather(1.0, 5.0, enough_events)
 """Nobody asks for the store of one log but its owner when it starts, and that reads what is not there from the stream.
 To ask whether more was said costs as much as to hear of one event, so it is asked less often than events come."""
 
