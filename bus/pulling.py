@@ -67,7 +67,7 @@ class Pull(Reader):
 
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
         super()._count(records, parcel, stream_seq, consumer_seq)
-        self._open -= 1
+        self._open = max(0, self._open - 1)
         self._stream.wary = max(0, self._stream.wary - 1)
         if not parcel.body:
             self._ended_by_nothing()
