@@ -76,7 +76,7 @@ def test_what_comes_while_a_group_is_stored_begins_the_next() -> None:
         found: list[int] = []
         async with aclosing(gathered(said(), SOON)) as groups:
             async for records in groups:
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(0.5)
                 found += [record.position for record in records]
                 if found[-1] == 3:
                     break
