@@ -170,11 +170,12 @@ class _Life(Generic[S]):
         await self.inputs.put(Seen(sight))
 
     async def think(self) -> None:
-        """Decide on inputs as they come and on time as it passes."""
+        """Decide on inputs as they come and on time as it passes, in turns while there is much of both: an answer to
+        the first of many offers may be that no more are wanted."""
         waiting: deque[Input | Record] = deque()
         in_a_row = 0
         while True:
-            while self._wake_due():
+            if self._wake_due():
                 for _ in range(turns_between):  # one allocation may be many decisions, each due at once
                     await asyncio.sleep(0)
                 if self._wake_due():  # the clock may have been set back meanwhile
@@ -185,7 +186,7 @@ class _Life(Generic[S]):
                 if isinstance(told, Seen) and told.sight.vouches:
                     told = told._replace(state_hash=await state_hash_in_turns(self.mind.state))
                 self._take(told)
-            elif not await self._await_input(waiting):
+            elif (self.inputs.empty() and self._wake_due()) or not await self._await_input(waiting):
                 continue
             in_a_row = (in_a_row + 1) % decisions_in_a_row_max
             if in_a_row == 0:

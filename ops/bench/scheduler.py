@@ -16,7 +16,6 @@ from bus.events import (
     Fact,
     FrameworkRegistered,
     FrameworkRevived,
-    FrameworkSuppressed,
     LeaderElected,
     OfferAccepted,
     OfferDeclined,
@@ -120,9 +119,8 @@ class Scheduler:
             task_on(offer, self.id, f"t{self._round}-{offer.agent}-{number}") for number in range(self._each)
         )
         self._asked |= dict.fromkeys((info.task for info in launch), time.perf_counter())
-        self._say(OfferAccepted(offers=(offer.offer,), launch=launch, refuse_s=refuse_s), cause)
-        if not self._unserved:
-            self._say(FrameworkSuppressed(framework=self.id))
+        last = not self._unserved
+        self._say(OfferAccepted(offers=(offer.offer,), launch=launch, refuse_s=refuse_s, suppressed=last), cause)
 
     def _updated(self, fact: TaskUpdated) -> None:
         task = fact.status.task
