@@ -20,6 +20,7 @@ from ops.bench.client import client
 from ops.bench.crowd import busy
 from ops.bench.figures import Figure, one
 from ops.bench.holding import held
+from ops.bench.rebuild import stored
 from ops.bench.site import Site, check_same, running
 
 HOSTED = ("a1", "a1-cmd", "a1.launcher")
@@ -40,6 +41,7 @@ def footprint(directory: Path, live_tasks: int, instances: int, idle_s: int) -> 
 
 
 def _idle(site: Site, idle_s: int) -> Iterator[Figure]:
+    asyncio.run(stored(site))  # then it has started, and nothing goes on
     before = site.usage()
     yield from memory(before, "idle")
     time.sleep(idle_s)  # what is measured is this time

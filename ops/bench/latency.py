@@ -35,6 +35,9 @@ APP, JOB = AppId("/bench"), JobId("bench-single")
 warm_up = 3
 """Tasks before the first that is measured."""
 request_step = 4
+run_s = 0.3
+"""A run ends when the stores have committed what was said up to its RUNNING (`eventstore.recorder.pause_s`): what is
+measured is a datacenter with nothing else to do, not a commit beside the next run's request."""
 
 
 async def latency(client: Client, count: int, sync: str) -> list[Figure]:
@@ -61,7 +64,7 @@ def _gone(event: Event, left: set[TaskId]) -> bool:
 
 
 async def _runs(client: Client, count: int) -> list[float]:
-    spec = JobSpec(id=JOB, run=JobRunSpec(cpus=0.1, mem=32, disk=0, cmd="exec sleep 0.1"))
+    spec = JobSpec(id=JOB, run=JobRunSpec(cpus=0.1, mem=32, disk=0, cmd=f"exec sleep {run_s}"))
     await client.say(METRONOME, JobRequested(job=spec))
     await client.hear("job specified", lambda event: isinstance(event.fact, JobSpecified))
     took_ms = []

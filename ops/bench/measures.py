@@ -20,7 +20,7 @@ from ops.bench.figures import Figure
 from ops.bench.footprint import footprint
 from ops.bench.latency import latency
 from ops.bench.past import past
-from ops.bench.rebuild import rebuild, until_stored
+from ops.bench.rebuild import rebuild, stored
 from ops.bench.service import service
 from ops.bench.site import DEFAULT, Site, running
 from ops.bench.sizes import Size
@@ -65,13 +65,8 @@ def bursts(directory: Path, size: Size) -> Iterator[Figure]:
                 yield same[0]._replace(values=[figure.values[0] for figure in same])
         asyncio.run(_service(site, size.instances, 1))  # so that there is a log of Marathon's to fold
         yield from memory(site.usage(), "after bursts")
-        asyncio.run(_stored(site))
+        asyncio.run(stored(site))
     yield from rebuild(directory / "burst", size.rounds)
-
-
-async def _stored(site: Site) -> None:
-    async with site.bus() as bus:
-        await until_stored(bus, site.data)
 
 
 async def _burst(site: Site, count: int) -> list[Figure]:

@@ -14,7 +14,7 @@ from typing import Any
 from bus import codec
 from bus.events import Event
 from bus.nouns import AgentId, Now
-from bus.port import Bus, Record
+from bus.port import Record
 from bus.subjects import CLUSTER, own_log
 from components import agent, executor, marathon, master, metronome
 from components.component import Component, State, apply, state_hash
@@ -22,6 +22,7 @@ from components.garbage import no_collection
 from components.mind import Mind
 from eventstore.store import open_reader
 from ops.bench.figures import Figure
+from ops.bench.site import Site
 
 Rebuilt = Component[Any]
 goal_events_s = 150_000
@@ -36,14 +37,15 @@ def rebuild(data: Path, rounds: int) -> list[Figure]:
     return figures
 
 
-async def until_stored(bus: Bus, data: Path) -> None:
+async def stored(site: Site) -> None:
     """Wait until each of the stores has its log as far as it was said by now."""
-    for _, component, store in _logs(data):
-        newest = await bus.last(own_log(CLUSTER, component.author))
-        assert newest is not None, f"{component.author} has said nothing"
-        async with asyncio.timeout(patience_s), open_reader(str(store)) as reader:
-            while await reader.last() < newest.position:
-                await asyncio.sleep(0.1)
+    async with site.bus() as bus:
+        for _, component, store in _logs(site.data):
+            newest = await bus.last(own_log(CLUSTER, component.author))
+            assert newest is not None, f"{component.author} has said nothing"
+            async with asyncio.timeout(patience_s), open_reader(str(store)) as reader:
+                while await reader.last() < newest.position:
+                    await asyncio.sleep(0.1)
 
 
 def _logs(data: Path) -> Iterator[tuple[str, Rebuilt, Path]]:

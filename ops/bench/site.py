@@ -22,6 +22,7 @@ RESOURCES = "cpus:64;mem:131072;disk:65536"
 """Enough for every measurement at once: what is measured is the system, not waiting for room."""
 DEFAULT = "always"
 """The `sync_interval` of the bus. Any other is for comparison: `busbar up` never has it."""
+launchers_s = 10.0
 _ROOT = str(Path(__file__).parent.parent.parent)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -81,6 +82,13 @@ class Site:
         assert not gone, f"{gone} ended while they were measured"
         return {name: usage for name, usage in found.items() if usage is not None}
 
+    def await_launchers(self) -> None:
+        """Each agent's launcher is there: its executor starts it, and `busbar up` does not wait for that."""
+        end = time.monotonic() + launchers_s
+        while len(self._launchers()) < self.agents:
+            assert time.monotonic() < end, f"of {self.agents} launchers {sorted(self._launchers())} are there"
+            time.sleep(0.02)
+
     def _launchers(self) -> dict[str, int]:
         works = {
             f"{self.data}/agents/a{number}/executor": f"a{number}.launcher" for number in range(1, self.agents + 1)
@@ -124,6 +132,7 @@ def running(data: Path, agents: int = 2, sync: str = DEFAULT) -> Iterator[Site]:
     site = Site(data, agents, sync)
     site.up()
     try:
+        site.await_launchers()
         yield site
     finally:
         site.down()
