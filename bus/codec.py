@@ -104,7 +104,7 @@ _Unknown.type, _Unknown.version, _Unknown.said = "event.unknown", 0, ""
 
 def encode(event: Event) -> bytes:
     """The body of an event. Raises ValueError above 512 KiB."""
-    fact, owns = event.fact, event.n > 0
+    fact, owns = event.fact, event.n != 0
     body = _write(
         _Written(
             fact.version,

@@ -76,6 +76,8 @@ class Recomputing:
         self._events: list[Event] = []
         self._begun = Position(0)
         self._parted = 0
+        self._woken = True
+        """Whether the last decision was one of a wake, as far as is known."""
 
     def go_on_from(self, states: Mapping[str, State], settings: str, prev: bytes) -> None:
         """Begin in the middle of the log, in a term with these settings: with what each of the minds remembers."""
@@ -114,7 +116,7 @@ class Recomputing:
     def _decision(self, decision: Decision) -> Iterator[Checked]:
         first, folded = decision.first, ""
         if isinstance(first.fact, Term):
-            self._settings = first.fact.settings
+            self._settings, self._woken = first.fact.settings, False
         if self._settings not in self._minds:
             self.untold += 1
         elif type(first.fact) in _LOOP:
@@ -125,6 +127,7 @@ class Recomputing:
             yield from self._silent_before(first)
             yield self._again(decision)
             folded = self._settings
+            self._woken = first.seen == WOKEN
         for settings, state in self._states.items():
             if settings != folded:
                 fold(self._minds[settings], state, decision.events)
@@ -199,10 +202,13 @@ class Recomputing:
             yield from self._unsaid(first, position, told, Kind.SILENT)
 
     def _not_woken(self, decision: Decision) -> Iterator[Checked]:
-        """A wake that is due right after a decision comes before anything is heard or seen."""
-        mind, state = self._minds[self._settings], self._states[self._settings]
-        if decision.first.seen != WOKEN and _due(mind, state, self._at):
-            yield from self._unsaid(decision.first, decision.position, Wake(), Kind.NOT_WOKEN)
+        """A wake that is due comes before anything more is heard or seen; between two wakes one input has its turn."""
+        first, mind, state = decision.first, self._minds[self._settings], self._states[self._settings]
+        turn_taken = any(told.event.position < first.heard for told in self._inbox)
+        if first.seen == WOKEN or (self._woken and not turn_taken):
+            return
+        if _due(mind, state, self._at):
+            yield from self._unsaid(first, decision.position, Wake(), Kind.NOT_WOKEN)
 
     def _unsaid(self, before: Event, position: Position, told: Told, kind: Kind) -> Iterator[Checked]:
         """What an input would lead to now that led to nothing, between the last decision and that of `before`."""
