@@ -205,8 +205,8 @@ class Reader(ABC):
         return records
 
     def _count(self, records: list[Record], parcel: Parcel, stream_seq: int, consumer_seq: int) -> None:
-        if consumer_seq != self._taken + 1:
-            self._broken = True
+        if consumer_seq != self._taken + 1 or (not self._taken and stream_seq <= self._position):
+            self._broken = True  # the second is another consumer under its name, of somebody with the same identity
             return
         if stream_seq <= self._position or (self._whole and stream_seq != self._position + 1):
             raise StreamDiverged(f"{self._log}: position {stream_seq} follows position {self._position}")

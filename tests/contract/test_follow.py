@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from bus.nouns import Now, Position
 from bus.port import Bus, Message, Record, StreamDiverged
+from bus.pulling import Pull
 from bus.subjects import Author, inbox, pattern
+from tests.contract.conftest import opened
 from tests.contract.places import CLUSTER, Place, read
 from tests.contract.speech import AGENT, AGENTS, ALL, CLIENT, asks, bare, chain, fence, needles, says
 
@@ -216,3 +219,21 @@ async def test_empty_and_large_bodies_come_as_they_went(place: Place) -> None:
     bodies = [b"", bytes(range(256)), b"\r\nMSG a 1 0\r\n\r\n", bytes(512 * 1024)]
     await bus.append([bare(place.author, body) for body in bodies], fence(place.author, 0))
     assert [record.body for record in await read(bus, place.all, 4)] == bodies
+
+
+async def test_a_reader_under_whose_name_another_was_made_is_made_anew(tmp_path: Path) -> None:
+    """By somebody of the same identity: what that one tells is not behind where this one reads, and nothing is lost."""
+    async with opened("userspace", tmp_path) as place:
+        bus = await place.connect()
+        for number in range(1, 4):
+            await bus.append([bare(place.author, b"%d" % number)], fence(place.author, Position(number - 1)))
+        reader = Pull(bus._stream, place.log, Position(2))
+        await reader.start()
+        await bus._stream.end_reader(reader._name)
+        await bus._stream.make_reader(reader._name, place.log, {"ack_policy": "none", "mem_storage": True})
+        try:
+            assert await reader.next() is None
+        finally:
+            await reader.stop()
+        async with aclosing(bus.follow(place.log, after=Position(2))) as groups:
+            assert [record.position for record in await anext(groups)] == [3]
