@@ -25,6 +25,7 @@ def main() -> None:
         return relaxed(generated(settings), sync)
 
     configuration.text = text
+    # ignored: `cli.detach` has the name from `cli.processes`, and only what it leaves behind is started another way
     detach.OWN_COMMAND = (sys.executable, "-m", "ops.bench.relaxed", sync)  # type: ignore[attr-defined]
     busbar.main(arguments, prog_name="busbar")
 
